@@ -1,0 +1,37 @@
+"""What can go wrong, one class a kind; each message says what, where, and what to do."""
+
+
+class NeuronXAError(Exception):
+    """Anything that a user can mend: pages show its text, the command line prints it and exits with 2."""
+
+
+class CorpusError(NeuronXAError):
+    """A corpus cannot be read, or what it holds makes a score meaningless."""
+
+
+class ModelError(NeuronXAError):
+    """A model cannot be found, loaded, or its neurons cannot be told."""
+
+
+class ExtractionError(NeuronXAError):
+    """A forward pass failed, or gave values that are no numbers."""
+
+
+class StoreError(NeuronXAError):
+    """The cache on disk cannot be used as it is."""
+
+
+class CorruptEntry(StoreError):
+    """An entry of the cache is not what was written; it has been dropped and can be computed again."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"cache entry {key} was damaged ({reason}) and has been dropped; run again to compute it anew")
+        self.key = key
+
+
+class ExperimentError(NeuronXAError):
+    """A choice is unknown or does not fit the others."""
+
+
+class Cancelled(NeuronXAError):
+    """The user asked for the run to stop; what was finished before is kept."""
