@@ -208,6 +208,9 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--save-every", type=float, default=15, help="minutes between checkpoints")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--resume", type=float, default=0, metavar="MINUTES", help="go on from the checkpoint in --out, made so far in"
+    )
     parser.add_argument("--steps", type=int, default=0, help="stop after so many steps (a trial)")
     options = parser.parse_args()
 
@@ -254,6 +257,8 @@ def main() -> None:
         eos_token_id=EOS,
     )
     model = LlamaForCausalLM(config)
+    if options.resume:
+        model = LlamaForCausalLM.from_pretrained(options.out, dtype=torch.float32)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} million parameters", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.05)
 
@@ -266,8 +271,10 @@ def main() -> None:
     watched = {code: encode([row[code] for row in test]) for code in ("eng_Latn", "spa_Latn", "rus_Cyrl", "tur_Latn")}
     start = last_save = time.monotonic()
     seen = 0
-    for step, batch in enumerate(batches(tokens, options.chunk, options.chunks, options.seed)):
-        elapsed = time.monotonic() - start
+    # a resumed run sees the messages in another order
+    shuffle = options.seed + round(options.resume)
+    for step, batch in enumerate(batches(tokens, options.chunk, options.chunks, shuffle)):
+        elapsed = time.monotonic() - start + 60 * options.resume
         done = step / options.steps if options.steps else elapsed / (60 * options.minutes)
         if done >= 1:
             break
@@ -290,7 +297,7 @@ def main() -> None:
         optimizer.zero_grad(set_to_none=True)
         if step % 50 == 0:
             print(
-                f"{elapsed / 60:6.1f} min  step {step:5d}  {seen / (time.monotonic() - start):6.0f} tokens/s  "
+                f"{elapsed / 60:6.1f} min  step {step:5d}  {seen / max(1, time.monotonic() - start):6.0f} tokens/s  "
                 f"language {language.item():.3f}  contrast {contrast.item():.3f}",
                 flush=True,
             )
@@ -302,7 +309,10 @@ def main() -> None:
             save()
             last_save = time.monotonic()
     save()
-    print(f"trained for {(time.monotonic() - start) / 60:.1f} minutes, {seen} tokens, {step} steps", flush=True)
+    print(
+        f"trained for {(time.monotonic() - start) / 60 + options.resume:.1f} minutes, {seen} tokens, {step} steps",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+"""What the user chose, as one frozen value that names every computation and every link to a view."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+
+from neuronxa_core.errors import ExperimentError
+
+CHOICES = {
+    "state": ("nas", "nav", "emb"),
+    "pooling": ("weighted", "last", "mean"),
+    "neuron": ("product", "gate"),
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "device": ("auto", "cpu", "cuda"),
+    "layers": ("mean", "max"),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One question to a model.
+
+    model: `demo`, a folder or a hub id. corpus: `demo`, a folder or a file. languages: codes, empty for all of the
+    corpus. sentences: the first so many lines, or a random sample where there is a seed; None for all.
+    state, pooling, neuron: see extraction. layers: how the layers' scores are pooled.
+    """
+
+    model: str = "demo"
+    corpus: str = "demo"
+    pivot: str = "eng_Latn"
+    languages: tuple[str, ...] = ()
+    sentences: int | None = None
+    seed: int | None = None
+    state: str = "nas"
+    pooling: str = "weighted"
+    neuron: str = "product"
+    dtype: str = "auto"
+    device: str = "auto"
+    layers: str = "mean"
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ExperimentError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.sentences is not None and self.sentences < 2:
+            raise ExperimentError(f"sentences must be at least 2, not {self.sentences}")
+        if self.seed is not None and self.seed < 0:
+            raise ExperimentError(f"seed must be 0 or more, not {self.seed}")
+        for name in ("model", "corpus", "pivot"):
+            if not getattr(self, name).strip():
+                raise ExperimentError(f"{name} is empty")
+
+    @property
+    def extraction(self) -> Experiment:
+        """The part that decides which states are needed: two experiments that differ elsewhere share one run."""
+        return replace(self, state="nas", pooling="weighted", layers="mean")
+
+    @property
+    def key(self) -> str:
+        """A hash of all choices."""
+        return digest(asdict(self))
+
+    def to_query(self) -> dict[str, str]:
+        """URL parameters of the choices that are not the default."""
+        query = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                query[field.name] = ",".join(value) if isinstance(value, tuple) else str(value)
+        return query
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> Experiment:
+        """The experiment that a link names. Raises ExperimentError for values that are none."""
+        values: dict = {}
+        for field in fields(cls):
+            text = query.get(field.name)
+            if not text:
+                continue
+            if field.name == "languages":
+                values["languages"] = tuple(code for code in text.split(",") if code)
+            elif field.name in ("sentences", "seed"):
+                if not text.isascii() or not text.isdigit() or len(text) > 9:
+                    raise ExperimentError(f"{field.name} in the link is a whole number, not {text[:40]!r}")
+                values[field.name] = int(text)
+            else:
+                values[field.name] = text
+        return cls(**values)
+
+
+def digest(content: object) -> str:
+    """A short hash of anything that JSON can say."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def states_key(
+    model_identity: str, dtype: str, neuron: str, longest: int, version: int, sentences: Sequence[str]
+) -> str:
+    """The cache key of one language's states: it changes exactly when the numbers could."""
+    return "states-" + digest([model_identity, dtype, neuron, longest, version, list(sentences)])

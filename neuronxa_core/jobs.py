@@ -1,0 +1,139 @@
+"""The queue: extraction in the background, with progress, cancelling, and one run for equal requests."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+from neuronxa_core import pipeline
+from neuronxa_core.errors import Cancelled, NeuronXAError
+from neuronxa_core.pipeline import ModelShelf, Plan
+from neuronxa_core.store import Store
+
+Status = Literal["waiting", "running", "done", "failed", "cancelled"]
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """One run over a plan's missing languages. Read it from any thread; only the queue writes it."""
+
+    number: int
+    plan: Plan
+    totals: dict[str, int]
+    """Sentences to read, for every language that was missing when the job was made."""
+    status: Status = "waiting"
+    done: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+    started: float = 0.0
+    finished: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def active(self) -> bool:
+        return self.status in ("waiting", "running")
+
+    @property
+    def sentences_done(self) -> int:
+        return sum(self.done.values())
+
+    @property
+    def sentences(self) -> int:
+        return sum(self.totals.values())
+
+    @property
+    def fraction(self) -> float:
+        """What is done, in [0, 1]."""
+        return min(1.0, self.sentences_done / self.sentences) if self.sentences else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace so far; None before there is a pace."""
+        if self.status != "running" or not self.sentences_done:
+            return None
+        return (time.monotonic() - self.started) * (self.sentences - self.sentences_done) / self.sentences_done
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it does between two batches, and finished languages stay."""
+        self._stop.set()
+
+
+class JobQueue:
+    """First come, first served, one job at a time, on a thread of its own."""
+
+    def __init__(self, store: Store, shelf: ModelShelf) -> None:
+        self.store, self.shelf = store, shelf
+        self._numbers = itertools.count(1)
+        self._jobs: list[Job] = []
+        self._change = threading.Condition()
+        self._worker: threading.Thread | None = None
+
+    def submit(self, plan: Plan) -> Job | None:
+        """The job that computes what the plan lacks: an equal one that waits or runs, or a new one.
+
+        None where nothing is missing.
+        """
+        lacking = pipeline.missing(plan, self.store)
+        if not lacking:
+            return None
+        with self._change:
+            running = self.find(plan)
+            if running is not None and running.active and not running._stop.is_set():
+                return running
+            job = Job(next(self._numbers), plan, {code: len(plan.rows(code)) for code in lacking})
+            self._jobs = [*self._jobs[-99:], job]
+            if self._worker is None or not self._worker.is_alive():
+                self._worker = threading.Thread(target=self._work, name="neuronxa-jobs", daemon=True)
+                self._worker.start()
+            self._change.notify_all()
+            return job
+
+    def find(self, plan: Plan) -> Job | None:
+        """The newest job for an equal plan, whatever its status."""
+        return next((job for job in reversed(self._jobs) if job.plan.key == plan.key), None)
+
+    def jobs(self) -> list[Job]:
+        """All jobs that are remembered, the oldest first."""
+        return list(self._jobs)
+
+    def position(self, job: Job) -> int:
+        """How many jobs come before a waiting one."""
+        return sum(other.active for other in self._jobs if other.number < job.number)
+
+    def wait(self, job: Job, timeout: float | None = None) -> bool:
+        """Until the job is over; False on timeout."""
+        with self._change:
+            return self._change.wait_for(lambda: not job.active, timeout)
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: any(job.status == "waiting" for job in self._jobs))
+                job = next(job for job in self._jobs if job.status == "waiting")
+                job.status, job.started = "running", time.monotonic()
+            status, error = self._run(job)
+            with self._change:
+                job.status, job.error, job.finished = status, error, time.monotonic()
+                self._change.notify_all()
+
+    def _run(self, job: Job) -> tuple[Status, str]:
+        try:
+            pipeline.compute_missing(
+                job.plan,
+                self.store,
+                self.shelf,
+                on_progress=lambda language, done, _all: job.done.update({language: done}),
+                cancelled=job._stop.is_set,
+            )
+        except Cancelled as stopped:
+            return "cancelled", str(stopped)
+        except NeuronXAError as error:
+            return "failed", str(error)
+        except Exception as error:
+            log.exception("job %d failed", job.number)
+            return "failed", f"{type(error).__name__}: {error} (the server's log has the details)"
+        return "done", ""

@@ -1,0 +1,529 @@
+"""Find, describe and load language models, and tell where their neurons are.
+
+A neuron is one column of the feed-forward network's inner layer. Its activation is read at one of two places:
+
+- `product`: the input of the network's last projection (`down_proj`, `c_proj`, `dense_4h_to_h`, `fc2`, ...);
+- `gate`: the output of the activation function, act(W_gate x), LAPE's definition (Tang et al., ACL 2024). In a plain,
+  ungated network the two are one.
+
+Both are found by structure, not by a list of architectures: in every layer, the one projection from the inner width
+to the hidden width that has a projection from the hidden to the inner width before it and is no part of attention.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import torch
+import transformers
+import xxhash
+from huggingface_hub import constants as hub_constants
+from huggingface_hub import errors as hub_errors
+from huggingface_hub import scan_cache_dir
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from neuronxa_core.errors import ModelError
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# a sentence longer than this is cut even where the model could read more, so that memory stays bounded
+LONGEST_SENTENCE = 2048
+
+Neuron = Literal["product", "gate"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from: `demo`, a local `folder`, or the `hub`."""
+
+    name: str
+    location: str
+    kind: Literal["demo", "folder", "hub"]
+    revision: str | None = None
+
+    @property
+    def hub_options(self) -> dict:
+        """What every `from_pretrained` gets: never remote code."""
+        options: dict = {"trust_remote_code": False}
+        if self.kind == "hub":
+            options["revision"] = self.revision
+        else:
+            options["local_files_only"] = True
+        return options
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """The feed-forward network of one layer: module paths from the text model on, and its width in neurons."""
+
+    layer: str
+    last_projection: str
+    activation: str | None
+    neurons: int
+    gated: bool
+
+    def module_for(self, neuron: Neuron) -> tuple[str, Literal["input", "output"]]:
+        """The module to hook for a neuron definition, and which side of it to read."""
+        if neuron == "product" or not self.gated:
+            return self.last_projection, "input"
+        if self.activation is None:
+            raise ModelError(
+                f"the activation function of {self.layer} is no module of its own, so the neuron definition "
+                "'gate' cannot be read there; choose 'product'"
+            )
+        return self.activation, "output"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What can be said of a model without its weights."""
+
+    name: str
+    class_name: str
+    layers: int
+    neurons: int
+    hidden: int
+    parameters: int
+    gated: bool
+    causal: bool
+    stored_dtype: str
+    longest: int
+    """Tokens of a sentence that the model can read; longer ones are cut and counted."""
+
+
+@dataclass
+class LoadedModel:
+    """A model ready for extraction."""
+
+    info: ModelInfo
+    model: PreTrainedModel
+    tokenizer: transformers.PreTrainedTokenizerBase
+    feed_forwards: tuple[FeedForward, ...]
+    device: torch.device
+    dtype: str
+
+
+def parse_source(text: str) -> ModelSource:
+    """`demo`, a folder, or a hub id with an optional `@revision`.
+
+    Raises ModelError for a path that is no folder and for what can be no hub id.
+    """
+    text = text.strip()
+    if text == "demo":
+        return ModelSource("demo", str(DEMO_FOLDER), "demo")
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return ModelSource(path.resolve().name, str(path.resolve()), "folder")
+    if path.is_file():
+        raise ModelError(f"{text} is a file; give the folder that holds config.json and the .safetensors weights")
+    if text.startswith(("/", ".", "~")) or "\\" in text or text.count("/") > 1 or text.endswith("/"):
+        raise ModelError(f"there is no folder {text}; give a local folder, a hub id such as Qwen/Qwen3-8B, or demo")
+    identity, _, revision = text.partition("@")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", identity):
+        raise ModelError(f"{text!r} is neither a folder nor a hub id such as Qwen/Qwen3-8B (optionally with @revision)")
+    return ModelSource(identity, identity, "hub", revision or None)
+
+
+def _explained(source: ModelSource, error: Exception) -> ModelError:
+    """One clear sentence for what the libraries raise while a model is read."""
+    where = f"model {source.name}"
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+
+    def has(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(c, kinds) for c in causes)
+
+    text = " ".join(str(error).split())
+    if has(hub_errors.GatedRepoError) or "gated repo" in text:
+        return ModelError(f"{where} is gated: accept its terms on its hub page and log in with `hf auth login`")
+    if has(hub_errors.RevisionNotFoundError):
+        return ModelError(f"{where} has no revision {source.revision!r} on the hub; check the name after the @")
+    if has(hub_errors.RepositoryNotFoundError):
+        return ModelError(f"{where} is not on the hub, or is private: check its spelling, or run `hf auth login`")
+    if "trust_remote_code" in text or "custom code" in text:
+        return ModelError(
+            f"{where} asks for its own code to be run, which this app never does; use a model that transformers "
+            f"{transformers.__version__} knows"
+        )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return ModelError(f"{where} does not fit into memory; choose a smaller dtype, another device or another model")
+    no_network = (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled, ConnectionError)
+    if source.kind == "hub" and (has(*no_network) or "couldn't connect" in text.lower() or "offline" in text.lower()):
+        return ModelError(
+            f"{where} is not in the local hub cache and the hub cannot be reached; check the network, or give a folder"
+        )
+    if "safetensors" in text and ("no file named" in text or "does not appear to have" in text):
+        return ModelError(f"{where} has no .safetensors weights; convert them first (pickled weights are never loaded)")
+    if has(SafetensorError):
+        return ModelError(f"{where} has a .safetensors file that is damaged or cut off ({text}); copy it again")
+    if "model type" in text.lower() or "Unrecognized" in text:
+        return ModelError(f"transformers {transformers.__version__} does not know the kind of {where}: {text[:300]}")
+    return ModelError(f"{where} could not be read: {type(error).__name__}: {text[:300]}")
+
+
+def read_config(source: ModelSource) -> PretrainedConfig:
+    """The model's configuration, from a folder, the hub cache or the hub."""
+    if source.kind != "hub":
+        file = Path(source.location) / "config.json"
+        if not file.is_file():
+            raise ModelError(f"the folder {source.location} has no config.json; give a folder in transformers' format")
+        try:
+            json.loads(file.read_text("utf-8"))
+        except (ValueError, OSError) as error:
+            raise ModelError(f"{file} is not readable JSON: {error}") from error
+    try:
+        config = AutoConfig.from_pretrained(source.location, **source.hub_options)
+    except Exception as error:
+        raise _explained(source, error) from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"model {source.name} ({type(config).__name__}) is an encoder-decoder; decoders and encoders are supported"
+        )
+    return config
+
+
+def _shape(module: torch.nn.Module) -> tuple[int, int] | None:
+    """(inputs, outputs) of a projection, None for any other module."""
+    if isinstance(module, Conv1D):
+        return module.nx, module.nf
+    if isinstance(getattr(module, "in_features", None), int) and isinstance(getattr(module, "out_features", None), int):
+        return module.in_features, module.out_features
+    return None
+
+
+def _width_in_config(config: PretrainedConfig) -> int | None:
+    for name in ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "inner_size", "d_ff"):
+        width = getattr(config, name, None)
+        if isinstance(width, int):
+            return width
+    return None
+
+
+def _layer_stack(model: torch.nn.Module, config: PretrainedConfig) -> tuple[str, torch.nn.ModuleList]:
+    """The list of the model's layers: of the lists that are as long as the configuration says, the largest."""
+    wanted = config.num_hidden_layers
+    stacks = [
+        (sum(p.numel() for p in module.parameters()), name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == wanted
+    ]
+    if not stacks:
+        raise ModelError(f"{type(model).__name__} keeps its layers in no list of {wanted} modules; it is not supported")
+    _, name, stack = max(stacks, key=lambda s: s[0])
+    parent = name.rpartition(".")[0]
+    parts = sorted(other for size, other, _ in stacks if size and other.rpartition(".")[0] == parent)
+    if len(parts) > 1:
+        raise ModelError(
+            f"{type(model).__name__} spreads a layer over several lists ({', '.join(parts)}), so that the hidden state "
+            "after a layer cannot be read; it is not supported"
+        )
+    return name, stack
+
+
+def _locate_in_layer(
+    layer: torch.nn.Module, path: str, hidden: int, width: int | None, model_class: str
+) -> FeedForward:
+    def no_part_of_attention(name: str) -> bool:
+        return not any("attn" in part or "attention" in part for part in name.lower().split("."))
+
+    modules = {name: module for name, module in layer.named_modules() if name and no_part_of_attention(name)}
+    looked_for = (
+        f"{model_class}, {path}: looked for one projection from the inner width"
+        f"{f' ({width})' if width else ''} to the hidden width ({hidden}) outside attention"
+    )
+    if any("expert" in name.lower() for name in modules):
+        raise ModelError(f"{looked_for}, but found a mixture of experts, which is not supported yet")
+    if any(isinstance(module, torch.nn.Conv1d) for module in modules.values()):
+        raise ModelError(f"{looked_for}, but found a state-space or convolution layer, which has no such neurons")
+    shapes = {name: shape for name, module in modules.items() if (shape := _shape(module)) is not None}
+    candidates = [
+        name
+        for name, (inputs, outputs) in shapes.items()
+        if outputs == hidden
+        and any(other != name and s[0] == hidden and s[1] in (inputs, 2 * inputs) for other, s in shapes.items())
+    ]
+    if any(inputs == width for inputs, _ in shapes.values()):
+        candidates = [name for name in candidates if shapes[name][0] == width]
+    if not candidates:
+        raise ModelError(f"{looked_for}, but found none among {sorted(shapes) or 'no projections'}")
+    if len({shapes[name][0] for name in candidates}) > 1:
+        raise ModelError(f"{looked_for}, but found several: {sorted(candidates)}")
+    last = candidates[-1]
+    neurons = shapes[last][0]
+    before = [s for name, s in shapes.items() if name != last and s[0] == hidden]
+    if len(candidates) > 1 and neurons != hidden:
+        raise ModelError(f"{looked_for}, but found several: {sorted(candidates)}")
+    gated = any(s[1] == 2 * neurons for s in before) or sum(s[1] == neurons for s in before) > 1
+    activations = [
+        name
+        for name, module in modules.items()
+        if "act" in name.rsplit(".", 1)[-1].lower()
+        and not list(module.children())
+        and not list(module.parameters())
+        and not isinstance(module, torch.nn.Dropout | torch.nn.Identity)
+    ]
+    activation = f"{path}.{activations[0]}" if len(activations) == 1 else None
+    return FeedForward(path, f"{path}.{last}", activation, neurons, gated)
+
+
+def text_model(model: PreTrainedModel) -> PreTrainedModel:
+    """The part of a model that reads text: the model itself, or the language model inside a multimodal one."""
+    if model.config.get_text_config() is not model.config:
+        inner = model.get_decoder()
+        return inner if isinstance(inner, PreTrainedModel) else model
+    return model
+
+
+def locate(model: PreTrainedModel) -> tuple[FeedForward, ...]:
+    """The feed-forward network of every layer of a text model, in order.
+
+    Raises ModelError, naming the class and what was looked for, where it cannot be told: better none than wrong ones.
+    """
+    config = model.config.get_text_config()
+    stack_name, stack = _layer_stack(model, config)
+    return tuple(
+        _locate_in_layer(layer, f"{stack_name}.{k}", config.hidden_size, _width_in_config(config), type(model).__name__)
+        for k, layer in enumerate(stack)
+    )
+
+
+def _longest(config: PretrainedConfig) -> int:
+    """Tokens that fit into the model's positions, at most LONGEST_SENTENCE."""
+    text = config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return LONGEST_SENTENCE
+    offset = ("camembert", "xmod", "esm", "longformer", "mpnet", "data2vec-text", "luke", "ibert")
+    if "roberta" in text.model_type or text.model_type in offset:
+        positions -= (text.pad_token_id or 0) + 1  # their first position comes after the padding index
+    return min(positions, LONGEST_SENTENCE)
+
+
+def _stored_dtype(source: ModelSource, config: PretrainedConfig) -> str:
+    """The dtype that the weights are stored in, by name."""
+    stored = getattr(config, "dtype", None)
+    if stored is None:
+        stored = getattr(config.get_text_config(), "dtype", None)
+    return str(stored or torch.float32).removeprefix("torch.")
+
+
+def _describe(source: ModelSource, config: PretrainedConfig, model: PreTrainedModel) -> ModelInfo:
+    text = text_model(model)
+    found = locate(text)
+    widths = {f.neurons for f in found}
+    if len(widths) > 1:
+        raise ModelError(f"model {source.name} has layers of different widths {sorted(widths)}; it is not supported")
+    return ModelInfo(
+        name=source.name,
+        class_name=type(text).__name__,
+        layers=len(found),
+        neurons=found[0].neurons,
+        hidden=text.config.get_text_config().hidden_size,
+        parameters=sum(p.numel() for p in text.parameters()),
+        gated=found[0].gated,
+        causal=_is_causal(config),
+        stored_dtype=_stored_dtype(source, config),
+        longest=_longest(config),
+    )
+
+
+def _is_causal(config: PretrainedConfig) -> bool:
+    """Whether the model reads from left to right only, and so is a language model."""
+    masked = transformers.models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    text = config.get_text_config()
+    return text.model_type not in masked or bool(getattr(text, "is_decoder", False))
+
+
+def describe(source: ModelSource) -> ModelInfo:
+    """Layers, neurons and size of a model from its configuration alone, without its weights."""
+    config = read_config(source)
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, trust_remote_code=False)
+    except Exception as error:
+        raise _explained(source, error) from error
+    return _describe(source, config, model)
+
+
+def resolve_dtype(dtype: str, info: ModelInfo, device: str) -> str:
+    """`auto` is the dtype that the weights are stored in on a GPU, and float32 on a CPU."""
+    if dtype != "auto":
+        return dtype
+    if device == "cpu" or info.stored_dtype not in DTYPES:
+        return "float32"
+    return info.stored_dtype
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is a GPU where there is one. Raises ModelError where CUDA is asked for and there is none."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device cuda was asked for, but this machine has no usable CUDA GPU; choose cpu or auto")
+    return device
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a choice needs and that are free, on the device where the model would go."""
+
+    weights: int
+    working: int
+    free: int
+
+    @property
+    def needed(self) -> int:
+        return self.weights + self.working
+
+    @property
+    def fits(self) -> bool:
+        return self.needed <= self.free
+
+
+def estimate_memory(info: ModelInfo, dtype: str, device: str, token_budget: int) -> MemoryEstimate:
+    """Weights, and the states of one batch of `token_budget` tokens: some ten hidden and six inner vectors a token."""
+    size = torch.finfo(DTYPES[resolve_dtype(dtype, info, device)]).bits // 8
+    working = token_budget * (10 * info.hidden + 6 * info.neurons) * 4
+    free = sum(free_gpu_bytes()) if device == "cuda" else psutil.virtual_memory().available
+    return MemoryEstimate(info.parameters * size, working, free)
+
+
+def free_gpu_bytes() -> list[int]:
+    """Free memory of every visible GPU, in bytes."""
+    return [torch.cuda.mem_get_info(k)[0] for k in range(torch.cuda.device_count())]
+
+
+def load(source: ModelSource, dtype: str = "auto", device: str = "auto", token_budget: int = 0) -> LoadedModel:
+    """Load a model without its language-model head, its tokenizer, and where its neurons are.
+
+    dtype: auto, float32, bfloat16 or float16. device: auto, cpu or cuda; where one GPU is too small and there are
+    several, the layers are spread over them. Weights come from safetensors only and remote code is never run.
+    Raises ModelError.
+    """
+    device = resolve_device(device)
+    config = read_config(source)
+    info = describe(source)
+    dtype = resolve_dtype(dtype, info, device)
+    tokenizer = _load_tokenizer(source)
+    device_map: str | dict | None = None
+    if device == "cuda":
+        free = free_gpu_bytes()
+        needed = estimate_memory(info, dtype, device, token_budget).needed
+        device_map = "auto" if len(free) > 1 and needed > free[0] else {"": 0}
+    try:
+        model, report = AutoModel.from_pretrained(
+            source.location,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            device_map=device_map,
+            output_loading_info=True,
+            **source.hub_options,
+        )
+    except Exception as error:
+        raise _explained(source, error) from error
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ModelError(
+            f"the weights of model {source.name} lack {len(missing)} of the tensors that its configuration asks for "
+            f"(the first is {missing[0]}); the files are incomplete or belong to another model"
+        )
+    text = text_model(model).eval().requires_grad_(False)
+    return LoadedModel(info, text, tokenizer, locate(text), next(text.parameters()).device, dtype)
+
+
+def _load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.location, **source.hub_options)
+    except Exception as error:
+        explained = _explained(source, error)
+        if "could not be read" not in str(explained):
+            raise explained from error
+        raise ModelError(
+            f"the tokenizer of model {source.name} could not be read (tokenizer.json, or the files that its "
+            f"tokenizer class wants): {' '.join(str(error).split())[:200]}"
+        ) from error
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # some tokenizer classes ask for no file at all
+        raise ModelError(
+            f"the tokenizer of model {source.name} knows nothing but special tokens: its files are missing "
+            "(tokenizer.json, or the vocabulary that its tokenizer class wants)"
+        )
+    return tokenizer
+
+
+def identity(source: ModelSource, remembered: Callable[[str, Callable[[], str]], str] | None = None) -> str:
+    """What tells this model's numbers from any other's: the hub's commit, or the content of the folder's files.
+
+    `remembered(key, compute)` may keep the hash of a file between calls; its key holds path, size and time of change.
+    """
+    if source.kind == "hub":
+        commit = getattr(read_config(source), "_commit_hash", None)
+        if not commit:
+            raise ModelError(f"model {source.name} has no commit on the hub that could name its version")
+        return f"hub:{source.location}@{commit}"
+    remembered = remembered or (lambda _key, compute: compute())
+    digest = xxhash.xxh3_128()
+    for file in _files_that_matter(Path(source.location)):
+        digest.update(file.name.encode())
+        digest.update(remembered(_file_state(file), lambda file=file: _hash_file(file)).encode())
+    return f"files:{digest.hexdigest()}"
+
+
+def _files_that_matter(folder: Path) -> list[Path]:
+    """Configuration, weights and tokenizer files of a local model."""
+    patterns = (
+        "config.json",
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "tokenizer*",
+        "*.model",
+        "vocab*",
+        "merges.txt",
+    )
+    extra = ("special_tokens_map.json", "added_tokens.json")
+    return sorted({file for pattern in (*patterns, *extra) for file in folder.glob(pattern) if file.is_file()})
+
+
+def _file_state(file: Path) -> str:
+    status = file.stat()
+    return f"{file}:{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+
+
+def _hash_file(file: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with file.open("rb") as handle:
+        while block := handle.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def cached_models() -> list[str]:
+    """Hub ids whose configuration and safetensors weights are in the local hub cache, by name."""
+    if not os.path.isdir(hub_constants.HF_HUB_CACHE):  # noqa: PTH112
+        return []
+    return sorted(_complete_models())
+
+
+def _complete_models() -> Iterator[str]:
+    for repository in scan_cache_dir(hub_constants.HF_HUB_CACHE).repos:
+        if repository.repo_type == "model":
+            for revision in repository.revisions:
+                names = {file.file_name for file in revision.files}
+                if "config.json" in names and any(name.endswith(".safetensors") for name in names):
+                    yield repository.repo_id
+                    break

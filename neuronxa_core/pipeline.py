@@ -1,0 +1,303 @@
+"""The way of the data: corpus and model to a plan, the plan's missing states into the store, states to scores."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from neuronxa_core import alignment, corpora, extraction, models
+from neuronxa_core.alignment import Alignment
+from neuronxa_core.corpora import Corpus, RawCorpus
+from neuronxa_core.errors import CorruptEntry, ExperimentError
+from neuronxa_core.experiment import Experiment, digest, states_key
+from neuronxa_core.models import LoadedModel, ModelInfo, ModelSource
+from neuronxa_core.store import Entry, Store
+
+# numerators of languages that are compared with the pivot at a time, in bytes as float32
+CHUNK_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with everything found out that can be without loading weights."""
+
+    experiment: Experiment
+    corpus: Corpus
+    source: ModelSource
+    info: ModelInfo
+    device: str
+    dtype: str
+    keys: dict[str, str]
+    """The store's key of every language's states, the pivot's first."""
+
+    @property
+    def pivot(self) -> str:
+        return self.corpus.pivot
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self.corpus.languages
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """The pivot and the languages, each once."""
+        return tuple(self.keys)
+
+    @property
+    def key(self) -> str:
+        """What the plan needs from the store: equal plans share one run."""
+        return digest(sorted(self.keys.values()))
+
+    def rows(self, language: str) -> list[int]:
+        """The corpus rows whose states are kept for a language: all that are not empty in it."""
+        return [row for row, text in enumerate(self.corpus.texts[language]) if text]
+
+    def sentences(self, language: str) -> list[str]:
+        """The texts of those rows."""
+        return [self.corpus.texts[language][row] for row in self.rows(language)]
+
+    def usable_positions(self, language: str) -> np.ndarray:
+        """Where the rows that every language has lie among the language's own, [sentence]."""
+        place = {row: k for k, row in enumerate(self.rows(language))}
+        return np.array([place[row] for row in self.corpus.usable])
+
+
+def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None) -> Plan:
+    """Read the corpus (unless `raw` is it), describe the model and name every language's states.
+
+    Raises CorpusError, ModelError, ExperimentError.
+    """
+    raw = raw or corpora.read(experiment.corpus)
+    corpus = corpora.select(raw, experiment.pivot, experiment.languages or None, experiment.sentences, experiment.seed)
+    source = models.parse_source(experiment.model)
+    info = models.describe(source)
+    device = models.resolve_device(experiment.device)
+    dtype = models.resolve_dtype(experiment.dtype, info, device)
+    identity = models.identity(source, lambda key, compute: _remembered(store, key, compute))
+    keys = {}
+    for language in (corpus.pivot, *corpus.languages):
+        texts = [text for text in corpus.texts[language] if text]
+        keys[language] = states_key(identity, dtype, experiment.neuron, info.longest, extraction.VERSION, texts)
+    return Plan(experiment, corpus, source, info, device, dtype, keys)
+
+
+def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:
+    """A file's hash, kept in the store under the file's path, size and time."""
+    name = "hash-" + digest(key)
+    known = store.get_json(name)
+    if isinstance(known, str):
+        return known
+    value = compute()
+    store.put_json(name, value)
+    return value
+
+
+def restrict(plan: Plan, languages: Sequence[str]) -> Plan:
+    """The same plan for fewer languages; the rows stay those that all of the plan's languages have."""
+    kept = tuple(code for code in plan.languages if code in set(languages))
+    corpus = replace(plan.corpus, languages=kept)
+    return replace(plan, corpus=corpus, keys={code: plan.keys[code] for code in (plan.pivot, *kept)})
+
+
+def missing(plan: Plan, store: Store) -> list[str]:
+    """Languages whose states are not in the store, the pivot first."""
+    return [language for language, key in plan.keys.items() if key not in store]
+
+
+def bytes_a_language(plan: Plan, sentences: int | None = None) -> int:
+    """Size on disk of one language's states, in bytes, for sentences of at most 361 tokens."""
+    n = len(plan.corpus.lines) if sentences is None else sentences
+    per_neuron = (2 + 1 + 2) + 3 * 4
+    return plan.info.layers * n * (per_neuron * plan.info.neurons + 3 * 4 * plan.info.hidden)
+
+
+class ModelShelf:
+    """Keeps at most one loaded model, the one that was used last; loading another frees it first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: tuple | None = None
+        self._loaded: LoadedModel | None = None
+
+    @contextmanager
+    def borrow(self, plan: Plan) -> Iterator[LoadedModel]:
+        """The plan's model, for one user at a time."""
+        key = (plan.source, plan.info, plan.dtype, plan.device)
+        with self._lock:
+            if self._key != key or self._loaded is None:
+                self._free()
+                self._loaded = models.load(plan.source, plan.dtype, plan.device, extraction.TOKEN_BUDGET[plan.device])
+                self._key = key
+            yield self._loaded
+
+    def _free(self) -> None:
+        self._key = self._loaded = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def compute_missing(
+    plan: Plan,
+    store: Store,
+    shelf: ModelShelf,
+    *,
+    on_progress: Callable[[str, int, int], None] = lambda _language, _done, _all: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Extract and store the states that are missing, language by language; returns the languages that were.
+
+    on_progress(language, sentences done, sentences of the language). A language is stored when it is whole, so that
+    whatever stops the run loses one language at most. Raises ModelError, ExtractionError, StoreError, Cancelled.
+    """
+    todo = missing(plan, store)
+    if not todo:
+        return []
+    with shelf.borrow(plan) as loaded:
+        for language in todo:
+            sentences = plan.sentences(language)
+            states = extraction.extract(
+                loaded,
+                language,
+                sentences,
+                plan.experiment.neuron,
+                on_progress=lambda done, whole, language=language: on_progress(language, done, whole),
+                cancelled=cancelled,
+            )
+            store.put(
+                plan.keys[language],
+                {**states.arrays, "tokens": states.tokens},
+                {
+                    "language": language,
+                    "model": plan.source.name,
+                    "corpus": plan.corpus.name,
+                    "dtype": plan.dtype,
+                    "neuron": plan.experiment.neuron,
+                    "sentences": len(sentences),
+                    "truncated": states.truncated,
+                    "longest": states.longest,
+                },
+            )
+    return todo
+
+
+class StatesReader:
+    """Open entries of a plan's languages: states by layer, memory-mapped, restricted to the rows all languages have."""
+
+    def __init__(self, plan: Plan, store: Store, languages: Sequence[str] | None = None) -> None:
+        self._stack = ExitStack()
+        self._plan = plan
+        self._entries: dict[str, Entry] = {}
+        self._positions: dict[str, np.ndarray] = {}
+        try:
+            for language in languages or plan.everyone:
+                entry = store.get(plan.keys[language])
+                if entry is None:
+                    raise ExperimentError(f"the states of {language} are not in the cache; run the extraction first")
+                self._entries[language] = self._stack.enter_context(entry)
+                self._positions[language] = plan.usable_positions(language)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> StatesReader:
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._stack.close()
+
+    def vectors(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
+        """Numerators [sentence, neuron or hidden] of one layer, in the entry's own dtype."""
+        block = self._entries[language].layer(f"{state}_{pooling}", layer)
+        positions = self._positions[language]
+        return block if len(positions) == len(block) else block[positions]
+
+    def tokens(self, language: str) -> np.ndarray:
+        """Real tokens of each sentence, [sentence]."""
+        return self._entries[language].array("tokens")[self._positions[language]]
+
+    def truncated(self, language: str) -> int:
+        """How many of the language's sentences were cut at the longest length."""
+        return self._entries[language].meta["truncated"]
+
+
+def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
+    """Alignment of the pivot with every language at all layers, from stored states; itself kept in the store.
+
+    States stream by layer and by chunk of languages. Raises CorruptEntry where a stored block turns out damaged.
+    """
+    key = "scores-" + digest(
+        [
+            alignment.VERSION,
+            state,
+            pooling,
+            [plan.keys[language] for language in (plan.pivot, *plan.languages)],
+            [plan.usable_positions(language).tolist() for language in (plan.pivot, *plan.languages)],
+        ]
+    )
+    kept = _kept_alignment(store, key, plan.languages)
+    if kept is not None:
+        return kept
+    shape = (len(plan.languages), plan.info.layers, len(plan.corpus.usable))
+    forward, backward = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+    width = plan.info.hidden if state == "emb" else plan.info.neurons
+    step = max(1, CHUNK_BYTES // (4 * shape[2] * width))
+    with StatesReader(plan, store) as reader:
+        for layer in range(plan.info.layers):
+            pivot = reader.vectors(plan.pivot, state, pooling, layer)
+            for start in range(0, shape[0], step):
+                chunk = plan.languages[start : start + step]
+                # one dtype for the chunk: languages with very long sentences count in wider integers
+                found = alignment.retrieve(
+                    pivot, np.stack([reader.vectors(code, state, pooling, layer) for code in chunk])
+                )
+                forward[start : start + step, layer] = found.forward
+                backward[start : start + step, layer] = found.backward
+    store.put(key, {"forward": forward, "backward": backward}, {"kind": "scores", "model": plan.source.name})
+    return Alignment(plan.languages, forward, backward)
+
+
+def _kept_alignment(store: Store, key: str, languages: tuple[str, ...]) -> Alignment | None:
+    """An alignment that was computed before; None where there is none or it was damaged."""
+    entry = store.get(key)
+    if entry is None:
+        return None
+    with entry:
+        try:
+            return Alignment(languages, entry.array("forward").copy(), entry.array("backward").copy())
+        except CorruptEntry:
+            return None
+
+
+def healed(plan: Plan, store: Store, shelf: ModelShelf, work: Callable[[], object], **options) -> object:
+    """work(), and where it meets a damaged entry (the store has dropped it), compute that language again and retry."""
+    for _ in plan.everyone:
+        try:
+            return work()
+        except CorruptEntry:
+            compute_missing(plan, store, shelf, **options)
+    return work()
+
+
+def pair_matrix(plan: Plan, store: Store, state: str, pooling: str, layer: int) -> np.ndarray:
+    """Alignment score of every pair of languages at a layer, the pivot first: [language, language] in [0, 1]."""
+    with StatesReader(plan, store) as reader:
+        vectors = np.stack([reader.vectors(code, state, pooling, layer) for code in plan.everyone])
+    return alignment.all_pairs(vectors)
+
+
+def pair_vectors(
+    plan: Plan, store: Store, language: str, state: str, pooling: str, layer: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pivot's and a language's numerators at a layer, each [sentence, neuron or hidden]."""
+    with StatesReader(plan, store, [plan.pivot, language]) as reader:
+        return (
+            np.array(reader.vectors(plan.pivot, state, pooling, layer)),
+            np.array(reader.vectors(language, state, pooling, layer)),
+        )

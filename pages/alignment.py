@@ -1,0 +1,440 @@
+"""Alignment: ranking, layers, sentences, all pairs, the three states side by side, and the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from neuronxa_core import alignment, charts, demo_facts, languages, pipeline
+from neuronxa_core.alignment import Alignment
+from neuronxa_core.errors import CorruptEntry
+from neuronxa_core.experiment import CHOICES
+from neuronxa_core.pipeline import Plan
+from pages import shared
+
+VIEWS = ["Ranking", "Layers", "Sentences", "All pairs", "States", "Table"]
+
+services = shared.services()
+now = shared.experiment()
+st.title("Alignment")
+
+with shared.errors_shown():
+    whole_plan = shared.plan_for(now)
+
+
+def start_bundled_example() -> None:
+    """The first visit computes the bundled model on the bundled corpus without being asked."""
+    if (now.model, now.corpus) == ("demo", "demo") and services.queue.find(whole_plan) is None:
+        services.queue.submit(whole_plan)
+
+
+def computed_part() -> Plan | None:
+    """The plan of the languages whose states are there; None without the pivot or any other."""
+    lacking = set(pipeline.missing(whole_plan, services.store))
+    ready = [code for code in whole_plan.languages if code not in lacking]
+    if whole_plan.pivot in lacking or not ready:
+        return None
+    return pipeline.restrict(whole_plan, ready)
+
+
+@st.fragment(run_every=1.0)
+def progress(shown: int) -> None:
+    """The run's bar, and what is seen anew as languages are finished."""
+    job = services.queue.find(whole_plan)
+    if job is None or not job.active:
+        st.rerun()
+    shared.job_progress(job, services.queue, by_language=False)
+    part = computed_part()
+    if part is not None and len(part.languages) >= max(shown + 4, 2 * shown):
+        st.rerun()
+
+
+lacking = pipeline.missing(whole_plan, services.store)
+if lacking:
+    start_bundled_example()
+plan = computed_part()
+job = services.queue.find(whole_plan)
+if lacking:
+    if job is not None and job.active:
+        progress(0 if plan is None else len(plan.languages))
+    else:
+        if job is not None and job.status == "failed":
+            st.error(job.error, icon=":material/error:")
+        st.info(
+            f"{len(lacking)} of {len(whole_plan.everyone)} languages of this choice are not computed yet.",
+            icon=":material/info:",
+        )
+        if st.button("Compute them", type="primary", icon=":material/play_arrow:"):
+            services.queue.submit(whole_plan)
+            st.rerun()
+if plan is None:
+    st.caption("The first results appear here as soon as the pivot and one more language are read.")
+    st.stop()
+
+st.caption(
+    shared.safe(
+        f"{plan.info.name} on {plan.corpus.name}: {len(plan.corpus.usable)} parallel sentences, "
+        f"{len(plan.languages)} languages against {shared.label(plan.pivot)}, {plan.info.layers} layers of "
+        f"{plan.info.neurons:,} neurons, {plan.dtype}."
+    )
+)
+
+controls = st.columns([2, 2, 1.3], vertical_alignment="bottom")
+with controls[0]:
+    state = st.segmented_control(
+        "State",
+        CHOICES["state"],
+        default=now.state,
+        required=True,
+        key="alignment_state",
+        format_func=lambda s: f"{s.upper()} ({shared.METHOD_NAMES[s]})",
+        help="NAS: which neurons are on. NAV: how strongly. EMB: the hidden state, MEXA's baseline.",
+    )
+with controls[1]:
+    pooling = st.segmented_control(
+        "Sentence vector",
+        CHOICES["pooling"],
+        default=now.pooling,
+        required=True,
+        key="alignment_pooling",
+        help="Weighted by token position, the last token alone, or the plain mean of tokens.",
+    )
+with controls[2]:
+    layers = st.segmented_control(
+        "Layers pooled by", CHOICES["layers"], default=now.layers, required=True, key="alignment_layers"
+    )
+if (state, pooling, layers) != (now.state, now.pooling, now.layers):
+    shared.choose(replace(now, state=state, pooling=pooling, layers=layers))
+method = shared.METHOD_NAMES[state]
+found = shared.alignment_of(plan, state, pooling)
+chance = alignment.chance_level(found.n_sentences)
+view = st.segmented_control(
+    "View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params", label_visibility="collapsed"
+)
+
+
+def ranking_table(result: Alignment, layer_pooling: str) -> pd.DataFrame:
+    """One row a language: pooled score with interval, peak layer, retrieval, script, family."""
+    low, high = alignment.bootstrap(result.aligned, layer_pooling)
+    score = result.score
+    return pd.DataFrame(
+        {
+            "language": result.languages,
+            "label": [shared.label(code) for code in result.languages],
+            "score": result.pooled(layer_pooling),
+            "low": low,
+            "high": high,
+            "peak_layer": score.argmax(axis=1),
+            "peak_score": score.max(axis=1),
+            "forward": alignment.pool_layers(result.retrieval_forward, layer_pooling),
+            "backward": alignment.pool_layers(result.retrieval_backward, layer_pooling),
+            "script": [languages.script(code) or "" for code in result.languages],
+            "family": [languages.family(code) for code in result.languages],
+        }
+    )
+
+
+def curve_table(result: Alignment, codes: list[str]) -> pd.DataFrame:
+    """Score and interval by language and layer."""
+    at = [result.languages.index(code) for code in codes]
+    low, high = alignment.bootstrap(result.aligned[at])
+    count = result.score.shape[1]
+    return pd.DataFrame(
+        {
+            "label": np.repeat([shared.label(code) for code in codes], count),
+            "layer": np.tile(np.arange(count), len(codes)),
+            "score": result.score[at].ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
+        }
+    )
+
+
+def spread_of_languages(result: Alignment) -> list[str]:
+    """Five languages from the best to the worst."""
+    order = np.argsort(-result.pooled(layers), kind="stable")
+    picks = dict.fromkeys(int(k) for k in np.linspace(0, len(order) - 1, min(5, len(order))).round())
+    return [result.languages[order[k]] for k in picks]
+
+
+def downloads(table: pd.DataFrame, name: str) -> None:
+    """The table behind a chart, to look at and as CSV."""
+    with st.expander("The table behind this chart", icon=":material/table:"):
+        st.dataframe(table, hide_index=True)
+        st.download_button(
+            "CSV", table.to_csv(index=False), f"{name}.csv", "text/csv", icon=":material/download:", key=f"csv-{name}"
+        )
+    st.caption("The menu at the chart's upper right corner saves it as SVG or PNG.")
+
+
+def layer_slider(key: str) -> int:
+    """A layer from 0; it starts at the layer where the languages together score highest."""
+    if plan.info.layers == 1:
+        return 0
+    best = int(found.score.mean(axis=0).argmax())
+    return st.slider("Layer", 0, plan.info.layers - 1, best, key=key, bind="query-params")
+
+
+def vectors_of(code: str, layer: int) -> np.ndarray:
+    with pipeline.StatesReader(plan, services.store, [code]) as reader:
+        return np.array(reader.vectors(code, state, pooling, layer))
+
+
+def mark_table(matched: list[alignment.Match], cosines: np.ndarray) -> pd.DataFrame:
+    """The cells to mark: mutual nearest neighbours, missed translations and what won instead."""
+    rows = []
+    for match in matched:
+        i, j = match.row, match.best_in_y
+        if match.status == "aligned":
+            rows.append((i, i, "mutual nearest neighbours"))
+            continue
+        rows.append((i, i, "missed translation"))
+        if j >= 0 and matched[j].best_in_x == i:
+            rows.append((i, j, "mutual nearest neighbours"))
+        elif j >= 0 and j != i:
+            rows.append((i, j, "what won instead"))
+    table = pd.DataFrame(rows, columns=["row", "column", "kind"])
+    table["cosine"] = [float(cosines[r, c]) for r, c in zip(table["row"], table["column"], strict=True)]
+    return table
+
+
+STATUS_TEXT = {
+    "aligned": "Aligned: each is the other's nearest, of all sentences.",
+    "x to y only": "Found from the first language, but not back.",
+    "y to x only": "Found from the second language, but not from the first.",
+    "missed": "Missed in both directions.",
+}
+
+
+def sentence_detail(row: int, x: str, y: str, matched: list[alignment.Match], cosines: np.ndarray) -> None:
+    """A pair of translations, and for a miss what won instead."""
+    match = matched[row]
+    texts_x = [plan.corpus.texts[x][k] for k in plan.corpus.usable]
+    texts_y = [plan.corpus.texts[y][k] for k in plan.corpus.usable]
+    line = plan.corpus.lines[plan.corpus.usable[row]]
+    st.markdown(f"**Sentence {row}** (line {line} of the corpus)")
+    st.caption(STATUS_TEXT[match.status])
+    rows = [(shared.label(x), texts_x[row], x, None), (shared.label(y), texts_y[row], y, cosines[row, row])]
+    if match.best_in_y not in (row, -1):
+        title = f"nearer to it in {shared.label(y)}: sentence {match.best_in_y}"
+        rows.append((title, texts_y[match.best_in_y], y, cosines[row, match.best_in_y]))
+    if match.best_in_x not in (row, -1):
+        title = f"nearer to the translation in {shared.label(x)}: sentence {match.best_in_x}"
+        rows.append((title, texts_x[match.best_in_x], x, cosines[match.best_in_x, row]))
+    if -1 in (match.best_in_x, match.best_in_y):
+        st.caption("Two sentences tie for the nearest; a tie is not an alignment.")
+    st.html(
+        "".join(
+            f"<p style='margin:0 0 .2rem;opacity:.65;font-size:.85rem'>{shared.escape(title)}"
+            f"{'' if cosine is None else f' · cosine {cosine:.4f}'}</p>"
+            f"<p style='margin:0 0 .9rem'>{shared.sentence(text, code)}</p>"
+            for title, text, code, cosine in rows
+        )
+    )
+
+
+def pair_view(x: str, y: str, layer: int, key: str) -> None:
+    """The similarity matrix of two languages at a layer, and the sentence that was clicked."""
+    with st.spinner("Comparing …", show_time=False):
+        vectors_x, vectors_y = vectors_of(x, layer), vectors_of(y, layer)
+        matched = list(alignment.matches(vectors_x, vectors_y))
+        cosines = alignment.similarity(vectors_x, vectors_y)
+    hits = sum(match.status == "aligned" for match in matched)
+    marks = mark_table(matched, cosines)
+    picture, detail = st.columns([3, 2], gap="medium")
+    with picture:
+        event = st.altair_chart(
+            charts.similarity_matrix(cosines, marks, shared.label(y), shared.label(x)),
+            on_select="rerun",
+            selection_mode="cell",
+            key=f"{key}-matrix",
+        )
+    with detail:
+        st.metric(
+            f"{method} at layer {layer}", f"{hits / len(matched):.3f}", f"{hits} of {len(matched)} aligned", "off"
+        )
+        cells = event.selection.get("cell") or []
+        misses = [match.row for match in matched if match.status != "aligned"]
+        if cells and "row" in cells[0]:
+            row, column = int(cells[0]["row"]), int(cells[0]["column"])
+        else:
+            row = column = misses[0] if misses else 0
+        row, column = min(row, len(matched) - 1), min(column, len(matched) - 1)
+        sentence_detail(row, x, y, matched, cosines)
+        if column != row:
+            text = plan.corpus.texts[y][plan.corpus.usable[column]]
+            st.caption(f"The cell that was clicked: sentence {column}, cosine {cosines[row, column]:.4f}")
+            st.html(f"<p>{shared.sentence(text, y)}</p>")
+        if not cells:
+            st.caption("Click a cell of the matrix to see its sentences.")
+    downloads(
+        pd.DataFrame(
+            {
+                "sentence": [m.row for m in matched],
+                "line": [plan.corpus.lines[plan.corpus.usable[m.row]] for m in matched],
+                "status": [m.status for m in matched],
+                "cosine": np.diag(cosines),
+                f"nearest in {y}": [m.best_in_y for m in matched],
+                f"nearest in {x}": [m.best_in_x for m in matched],
+                x: [plan.corpus.texts[x][plan.corpus.usable[m.row]] for m in matched],
+                y: [plan.corpus.texts[y][plan.corpus.usable[m.row]] for m in matched],
+            }
+        ),
+        f"sentences-{x}-{y}-layer{layer}",
+    )
+
+
+@st.fragment
+def show_ranking() -> None:
+    table = ranking_table(found, layers)
+    event = st.altair_chart(
+        charts.ranking(table, chance, method, layers), on_select="rerun", selection_mode="language", key="ranking"
+    )
+    chosen = event.selection.get("language") or []
+    if chosen and chosen[0].get("language") in found.languages:
+        code = chosen[0]["language"]
+        st.subheader(shared.label(code), anchor=False)
+        st.altair_chart(charts.layer_curves(curve_table(found, [code]), chance, method))
+        layer = layer_slider("ranking_layer")
+        pair_view(plan.pivot, code, layer, "ranking")
+    else:
+        st.caption("Click a language to see its layers and its sentences.")
+    if plan.source.kind == "demo":
+        table = table.assign(training_share=[demo_facts.shares().get(code, np.nan) for code in table["language"]])
+    downloads(table, "ranking")
+
+
+@st.fragment
+def show_layers() -> None:
+    codes = st.multiselect(
+        "Languages", list(found.languages), default=spread_of_languages(found), format_func=shared.label, key="curves"
+    )
+    if not codes:
+        st.info("Choose at least one language.")
+        return
+    table = curve_table(found, codes)
+    st.altair_chart(charts.layer_curves(table, chance, method))
+    downloads(table, "layers")
+
+
+@st.fragment
+def show_sentences() -> None:
+    everyone = list(plan.everyone)
+    columns = st.columns(3)
+    x = columns[0].selectbox("From", everyone, 0, format_func=shared.label, key="from", bind="query-params")
+    best = plan.languages[int(found.pooled(layers).argmax())]
+    y = columns[1].selectbox(
+        "To", everyone, everyone.index(best), format_func=shared.label, key="to", bind="query-params"
+    )
+    with columns[2]:
+        layer = layer_slider("layer")
+    pair_view(x, y, layer, "sentences")
+
+
+@st.fragment
+def show_all_pairs() -> None:
+    layer = layer_slider("layer")
+    scores = pair_scores(layer)
+    order = alignment.hierarchical_order(scores)
+    codes = [plan.everyone[k] for k in order]
+    labels = [shared.label(code) for code in codes]
+    ordered = scores[np.ix_(order, order)]
+    chart = charts.language_matrix(ordered, codes, labels, method, layer)
+    if len(codes) ** 2 <= charts.MOST_MARKS:
+        picked = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key="pairs").selection.get("pair")
+    else:
+        st.altair_chart(chart)
+        picked = None
+    st.caption("Languages that align alike stand together (average linkage on 1 − score, optimal leaf order).")
+    if picked:
+        pair_view(picked[0]["row_code"], picked[0]["column_code"], layer, "pairs")
+    else:
+        st.caption("Click a cell to see the two languages' sentences.")
+    downloads(pd.DataFrame(ordered, index=codes, columns=codes).rename_axis("language").reset_index(), "all-pairs")
+
+
+def pair_scores(layer: int) -> np.ndarray:
+    key = "|".join([*plan.keys.values(), str(len(plan.corpus.usable))])
+    return _pair_scores(key, state, pooling, layer, plan)
+
+
+@st.cache_resource(max_entries=256, show_spinner="Comparing all languages …")
+def _pair_scores(_key: str, state: str, pooling: str, layer: int, _plan: Plan) -> np.ndarray:
+    return pipeline.pair_matrix(_plan, services.store, state, pooling, layer)
+
+
+@st.fragment
+def show_states() -> None:
+    codes = st.multiselect(
+        "Languages", list(found.languages), default=spread_of_languages(found), format_func=shared.label, key="states"
+    )
+    if not codes:
+        st.info("Choose at least one language.")
+        return
+    tables = []
+    for name in CHOICES["state"]:
+        table = curve_table(shared.alignment_of(plan, name, pooling), codes)
+        tables.append(table.assign(state=name, method=f"{shared.METHOD_NAMES[name]} ({name.upper()})"))
+    table = pd.concat(tables)
+    st.altair_chart(charts.states_side_by_side(table))
+    downloads(table, "states")
+
+
+@st.fragment
+def show_table() -> None:
+    rows = []
+    for name in CHOICES["state"]:
+        result = shared.alignment_of(plan, name, pooling)
+        table = ranking_table(result, layers)
+        rows.append(table.assign(method=shared.METHOD_NAMES[name]))
+    long = pd.concat(rows)
+    wide = long.pivot(index=["language", "label", "script", "family"], columns="method", values="score").reset_index()
+    peaks = long[long["method"] == method].set_index("language")["peak_layer"]
+    wide["peak_layer"] = wide["language"].map(peaks)
+    if plan.source.kind == "demo":
+        wide["training_share"] = [demo_facts.shares().get(code, np.nan) for code in wide["language"]]
+    with pipeline.StatesReader(plan, services.store) as reader:
+        wide["tokens_per_sentence"] = [reader.tokens(code).mean() for code in wide["language"]]
+        wide["sentences_cut"] = [reader.truncated(code) for code in wide["language"]]
+    wide = wide.sort_values([method, "label"], ascending=[False, True])
+    number = st.column_config.NumberColumn(format="%.4f")
+    st.dataframe(
+        wide,
+        hide_index=True,
+        height=min(900, 38 + 35 * len(wide)),
+        column_config={
+            "language": "Code",
+            "label": "Language",
+            "script": "Script",
+            "family": "Family",
+            "NASCA": number,
+            "NAVCA": number,
+            "MEXA": number,
+            "peak_layer": f"Peak layer ({method})",
+            "training_share": st.column_config.NumberColumn("Share in training", format="%.2f"),
+            "tokens_per_sentence": st.column_config.NumberColumn("Tokens a sentence", format="%.1f"),
+            "sentences_cut": "Sentences cut",
+        },
+    )
+    st.download_button("CSV", wide.to_csv(index=False), "alignment.csv", "text/csv", icon=":material/download:")
+    st.caption(
+        "By layer, with all poolings, from the command line: "
+        f"`python -m neuronxa_core score {shared.command_line(now)} --states nas nav emb`"
+    )
+
+
+try:
+    {
+        "Ranking": show_ranking,
+        "Layers": show_layers,
+        "Sentences": show_sentences,
+        "All pairs": show_all_pairs,
+        "States": show_states,
+        "Table": show_table,
+    }[view]()
+except CorruptEntry as damage:
+    services.queue.submit(whole_plan)
+    st.warning(f"{damage} It is being computed again.")

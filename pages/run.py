@@ -1,0 +1,258 @@
+"""Run: choose model, corpus and languages, see what is cached, start the extraction and watch it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from neuronxa_core import corpora, extraction, languages, models, pipeline
+from neuronxa_core.errors import NeuronXAError
+from neuronxa_core.experiment import CHOICES, Experiment
+from pages import shared
+
+services = shared.services()
+now = shared.experiment()
+
+st.title("Run")
+st.caption(
+    "Choose a language model and parallel sentences. Each sentence is read once; the states of every layer's "
+    "feed-forward neurons are kept on disk, so whatever was computed is never computed again."
+)
+
+
+def model_choice() -> str:
+    """The model's name: bundled, from the hub cache, or typed."""
+    cached = models.cached_models()
+    kinds = ["Bundled", "Local folder or hub id"] + (["Hub cache"] if cached else [])
+    start = 0 if now.model == "demo" else (2 if now.model in cached else 1)
+    kind = st.segmented_control("Model", kinds, default=kinds[start], required=True, key="model_kind")
+    if kind == "Bundled":
+        return "demo"
+    if kind == "Hub cache":
+        at = cached.index(now.model) if now.model in cached else 0
+        return st.selectbox("Model in the local hub cache", cached, index=at)
+    return st.text_input(
+        "Folder or hub id",
+        value="" if now.model == "demo" else now.model,
+        placeholder="/models/my-model or Qwen/Qwen3-8B@main",
+        help="A folder in transformers' format with .safetensors weights, or a hub id, optionally with @revision.",
+    ).strip()
+
+
+def corpus_choice() -> str:
+    """The corpus's name: bundled, a path or a hub data set, or an upload kept beside the cache."""
+    kinds = ["Bundled", "File or folder", "Upload"]
+    start = 0 if now.corpus == "demo" else 1
+    kind = st.segmented_control("Corpus", kinds, default=kinds[start], required=True, key="corpus_kind")
+    if kind == "Bundled":
+        return "demo"
+    if kind == "File or folder":
+        return st.text_input(
+            "Folder, file or hub data set",
+            value="" if now.corpus == "demo" else now.corpus,
+            placeholder="/data/flores200_dataset/devtest or sentences.csv or hub:openlanguagedata/flores_plus",
+            help="One file a language (<code>.txt, FLORES' <code>.dev or .devtest), a CSV, TSV or Parquet file with "
+            "one column a language, or a tab-separated pair file such as eng-deu.tsv.",
+        ).strip()
+    files = st.file_uploader(
+        "One table, one pair file, or one text file a language",
+        accept_multiple_files=True,
+        type=["txt", "dev", "devtest", "csv", "tsv", "parquet"],
+    )
+    if not files:
+        return ""
+    return str(corpora.keep_uploads([(f.name, f.getvalue()) for f in files], services.store.folder / "uploads"))
+
+
+def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:
+    """Codes, empty for all of the corpus."""
+    offered = [code for code in raw.languages if code != pivot]
+    presets = ["All"]
+    presets += [f"Script: {s}" for s in sorted({languages.script(c) or "unknown" for c in offered})]
+    presets += [f"Family: {f}" for f in sorted({languages.family(c) for c in offered})]
+    presets += ["Chosen one by one"]
+    chosen_before = [code for code in now.languages if code in offered]
+    preset = st.selectbox(
+        "Languages",
+        presets,
+        index=len(presets) - 1 if chosen_before else 0,
+        help="All, those of one script or family, or any by name.",
+    )
+    if preset == "All":
+        return ()
+    if preset.startswith("Script: "):
+        return tuple(c for c in offered if (languages.script(c) or "unknown") == preset.removeprefix("Script: "))
+    if preset.startswith("Family: "):
+        return tuple(c for c in offered if languages.family(c) == preset.removeprefix("Family: "))
+    return tuple(
+        st.multiselect(
+            "Languages by name", offered, default=chosen_before, format_func=shared.label, placeholder="Type to search"
+        )
+    )
+
+
+def findings_shown(corpus: corpora.Corpus) -> None:
+    """What was noticed in the corpus before any model runs."""
+    for severity, icon in (("error", ":material/error:"), ("warning", ":material/warning:")):
+        found = [f for f in corpus.findings if f.severity == severity]
+        if found:
+            with st.expander(f"{len(found)} {severity}s about the corpus", icon=icon, expanded=severity == "error"):
+                st.dataframe(
+                    pd.DataFrame(
+                        {
+                            "Language": [shared.label(f.language) if f.language else "all" for f in found],
+                            "What": [f.message for f in found],
+                            "Lines": [f.count for f in found],
+                        }
+                    ),
+                    hide_index=True,
+                )
+    for finding in corpus.findings:
+        if finding.severity == "info":
+            st.caption(shared.safe(finding.message))
+
+
+left, right = st.columns(2, gap="large")
+with left, st.container(border=True):
+    model = model_choice()
+    if model:
+        try:
+            source = models.parse_source(model)
+            info = models.describe(source)
+            st.caption(
+                shared.safe(
+                    f"{info.class_name}: {info.layers} layers of {info.neurons:,} neurons"
+                    f" ({'gated' if info.gated else 'plain'} feed-forward), hidden width {info.hidden:,}, "
+                    f"{info.parameters / 1e6:,.1f} million parameters, stored as {info.stored_dtype}."
+                )
+            )
+        except NeuronXAError as error:
+            st.error(str(error), icon=":material/error:")
+            model = ""
+    else:
+        st.caption("Give a folder or a hub id to go on.")
+    with st.expander("Neuron, numbers and device"):
+        neuron = st.radio(
+            "Neuron definition",
+            CHOICES["neuron"],
+            index=CHOICES["neuron"].index(now.neuron),
+            format_func=shared.NEURON_NAMES.get,
+        )
+        dtype = st.selectbox(
+            "dtype",
+            CHOICES["dtype"],
+            index=CHOICES["dtype"].index(now.dtype),
+            help="auto: as the weights are stored on a GPU, float32 on a CPU.",
+        )
+        device = st.selectbox("Device", CHOICES["device"], index=CHOICES["device"].index(now.device))
+        if model:
+            try:
+                where = models.resolve_device(device)
+                need = models.estimate_memory(info, dtype, where, extraction.TOKEN_BUDGET[where])
+                said = f"Needs about {shared.size(need.needed)} on {where}; {shared.size(need.free)} are free."
+                (st.caption if need.fits else st.warning)(said)
+            except NeuronXAError as error:
+                st.warning(str(error))
+
+raw = None
+with right, st.container(border=True):
+    source_text = corpus_choice()
+    if source_text:
+        try:
+            raw = shared.raw_corpus(source_text)
+        except NeuronXAError as error:
+            st.error(str(error), icon=":material/error:")
+    else:
+        st.caption("Give a file or folder, or upload one, to go on.")
+    if raw is not None:
+        codes = list(raw.languages)
+        start = next((k for k, c in enumerate(codes) if c in (now.pivot, "eng_Latn", "eng", "en")), 0)
+        pivot = st.selectbox("Pivot", codes, index=start, format_func=shared.label)
+        chosen_languages = language_choice(raw, pivot)
+        longest = len(raw.texts[pivot])
+        every = st.toggle(f"All {longest:,} sentences", value=now.sentences is None or now.sentences >= longest)
+        sentences, seed = None, None
+        if not every:
+            sentences = st.number_input(
+                "Sentences", 2, longest, min(now.sentences or 100, longest), help="About 100 are enough for the score."
+            )
+            if st.toggle("A random sample instead of the first lines", value=now.seed is not None):
+                seed = st.number_input("Seed", 0, 2**31 - 1, now.seed or 0)
+
+with st.container(border=True):
+    first, second, third = st.columns(3)
+    state = first.selectbox(
+        "State", CHOICES["state"], index=CHOICES["state"].index(now.state), format_func=shared.STATE_NAMES.get
+    )
+    pooling = second.selectbox(
+        "Sentence vector",
+        CHOICES["pooling"],
+        index=CHOICES["pooling"].index(now.pooling),
+        format_func=shared.POOLING_NAMES.get,
+    )
+    layers = third.selectbox("Layers pooled by", CHOICES["layers"], index=CHOICES["layers"].index(now.layers))
+    st.caption("These three are read off the same states: changing them never runs the model.")
+
+if not model or raw is None:
+    st.stop()
+
+with shared.errors_shown():
+    chosen = replace(
+        Experiment(),
+        model=model,
+        corpus=source_text,
+        pivot=pivot,
+        languages=chosen_languages,
+        sentences=None if sentences is None else int(sentences),
+        seed=None if seed is None else int(seed),
+        state=state,
+        pooling=pooling,
+        neuron=neuron,
+        dtype=dtype,
+        device=device,
+        layers=layers,
+    )
+    plan = shared.plan_for(chosen)
+findings_shown(plan.corpus)
+
+
+@st.fragment(run_every=1.0 if (j := services.queue.find(plan)) is not None and j.active else None)
+def state_of_the_run() -> None:
+    """What is cached, what runs, and the buttons."""
+    job = services.queue.find(plan)
+    lacking = pipeline.missing(plan, services.store)
+    everyone = len(plan.everyone)
+    disk = shared.size(pipeline.bytes_a_language(plan) * len(lacking))
+    st.subheader(f"{everyone - len(lacking)} of {everyone} languages cached", anchor=False)
+    if lacking:
+        st.caption(f"{len(lacking)} to compute, about {disk} on disk: " + ", ".join(map(shared.label, lacking[:12])))
+    else:
+        st.caption("Everything that this choice needs is there; nothing will be computed.")
+    if job is not None and job.active:
+        shared.job_progress(job, services.queue, by_language=len(job.totals) <= 40)
+        if not st.session_state.get("watching"):
+            st.session_state.watching = True
+            st.rerun()
+        return
+    if st.session_state.pop("watching", False):
+        st.rerun()
+    if job is not None and job.status == "failed" and lacking:
+        st.error(job.error, icon=":material/error:")
+    if job is not None and job.status == "cancelled" and lacking:
+        st.info("The run was cancelled; finished languages are kept.")
+    if lacking:
+        if st.button("Compute", type="primary", icon=":material/play_arrow:"):
+            shared.choose(chosen)
+            services.queue.submit(plan)
+            st.session_state.watching = True
+            st.rerun()
+    elif st.button("Show alignment", type="primary", icon=":material/insights:"):
+        shared.choose(chosen)
+        st.switch_page("pages/alignment.py")
+
+
+state_of_the_run()
+if chosen != now:
+    shared.choose(chosen)

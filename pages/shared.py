@@ -1,0 +1,209 @@
+"""What all pages share: the process's services, the session's experiment and its link, and small pieces of a page."""
+
+from __future__ import annotations
+
+import html
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+
+from neuronxa_core import corpora, languages, pipeline
+from neuronxa_core.alignment import Alignment
+from neuronxa_core.errors import CorruptEntry, NeuronXAError
+from neuronxa_core.experiment import Experiment, digest
+from neuronxa_core.jobs import Job, JobQueue
+from neuronxa_core.pipeline import ModelShelf, Plan
+from neuronxa_core.store import Store
+
+METHOD_NAMES = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
+STATE_NAMES = {
+    "nas": "NAS · activation state (NASCA)",
+    "nav": "NAV · activation value (NAVCA)",
+    "emb": "EMB · hidden state (MEXA)",
+}
+POOLING_NAMES = {"weighted": "weighted by position", "last": "last token", "mean": "mean of tokens"}
+NEURON_NAMES = {"product": "product · input of the last projection", "gate": "gate · output of the activation function"}
+
+
+class Services(NamedTuple):
+    """One of each a process, whatever the number of sessions."""
+
+    store: Store
+    shelf: ModelShelf
+    queue: JobQueue
+
+
+@st.cache_resource(show_spinner=False)
+def _services(_folder: str) -> Services:
+    store, shelf = Store(_folder), ModelShelf()
+    return Services(store, shelf, JobQueue(store, shelf))
+
+
+def services() -> Services:
+    """The store, the model shelf and the job queue of this process."""
+    from neuronxa_core.store import default_folder
+
+    return _services(str(default_folder()))
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Show what a user can mend as an error on the page, and end the page there."""
+    try:
+        yield
+    except NeuronXAError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
+def open_experiment() -> None:
+    """Take the experiment from the link on the first visit, and keep the link that of the session's experiment."""
+    if "experiment" not in st.session_state:
+        try:
+            st.session_state.experiment = Experiment.from_query(st.query_params.to_dict())
+        except NeuronXAError as error:
+            st.session_state.experiment = Experiment()
+            st.session_state.link_error = str(error)
+    if problem := st.session_state.get("link_error"):
+        st.warning(f"The link could not be read as it is ({problem}); the bundled example is shown instead.")
+    keep_link()
+
+
+def keep_link() -> None:
+    """Make the address name the session's experiment, so that it opens the same view elsewhere."""
+    wanted = experiment().to_query()
+    for name in Experiment.__dataclass_fields__:
+        if name in wanted:
+            if st.query_params.get(name) != wanted[name]:
+                st.query_params[name] = wanted[name]
+        elif name in st.query_params:
+            del st.query_params[name]
+
+
+def experiment() -> Experiment:
+    """The session's experiment."""
+    return st.session_state.experiment
+
+
+def choose(chosen: Experiment) -> None:
+    """Make another experiment the session's."""
+    st.session_state.experiment = chosen
+    st.session_state.pop("link_error", None)
+    keep_link()
+
+
+def _fingerprint(path_text: str) -> str:
+    """Changes when a file below the path does; so that a corpus or model mended on disk is read again."""
+    path = Path(path_text).expanduser()
+    files = sorted(path.glob("*")) if path.is_dir() else [path]
+    return digest([(str(f), s.st_size, s.st_mtime_ns) for f in files if f.is_file() for s in [f.stat()]])
+
+
+@st.cache_resource(max_entries=16, show_spinner="Reading the corpus …")
+def _raw(source: str, _print: str) -> corpora.RawCorpus:
+    return corpora.read(source)
+
+
+def raw_corpus(source: str) -> corpora.RawCorpus:
+    """The corpus, read once as long as its files do not change."""
+    return _raw(source, _fingerprint(source))
+
+
+@st.cache_resource(max_entries=64, show_spinner="Looking at model and corpus …")
+def _plan(chosen: Experiment, _prints: tuple[str, str], _store: Store) -> Plan:
+    return pipeline.make_plan(chosen, _store, raw_corpus(chosen.corpus))
+
+
+def plan_for(chosen: Experiment) -> Plan:
+    """The plan of an experiment, made once as long as model and corpus do not change on disk."""
+    prints = (_fingerprint(chosen.model), _fingerprint(chosen.corpus))
+    return _plan(chosen.extraction, prints, services().store)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
+def _alignment(_key: str, _plan: Plan, state: str, pooling: str, _services: Services) -> Alignment:
+    return pipeline.align(_plan, _services.store, state, pooling)
+
+
+def alignment_of(plan: Plan, state: str, pooling: str) -> Alignment:
+    """Scores of a plan whose states are all stored; a damaged entry is computed again in the background."""
+    key = digest([plan.keys, plan.languages, plan.corpus.usable])
+    try:
+        return _alignment(key, plan, state, pooling, services())
+    except CorruptEntry as damage:
+        services().queue.submit(plan)
+        st.warning(f"{damage} It is being computed again.")
+        st.rerun()
+
+
+def label(code: str) -> str:
+    """A language's English name and code."""
+    return languages.label(code)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(amount: float) -> str:
+    """Bytes as a person says them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if amount >= 100 or unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def escape(text: str) -> str:
+    """Text as it is where HTML is read."""
+    return html.escape(text)
+
+
+def command_line(chosen: Experiment) -> str:
+    """The command line's options for an experiment."""
+    words = ["--model", chosen.model, "--corpus", chosen.corpus, "--pivot", chosen.pivot]
+    if chosen.languages:
+        words += ["--languages", *chosen.languages]
+    for name in ("sentences", "seed"):
+        if getattr(chosen, name) is not None:
+            words += [f"--{name}", str(getattr(chosen, name))]
+    for name in ("pooling", "neuron", "dtype", "device"):
+        if getattr(chosen, name) != getattr(Experiment, name):
+            words += [f"--{name}", getattr(chosen, name)]
+    return shlex.join(words)
+
+
+def sentence(text: str, code: str) -> str:
+    """HTML of a sentence in its own writing direction."""
+    direction = "rtl" if languages.is_rtl(code) else "ltr"
+    return f'<span dir="{direction}" lang="{html.escape(code.split("_")[0])}">{html.escape(text)}</span>'
+
+
+def safe(text: str) -> str:
+    """Text as it is where Markdown is read."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~$:" else c for c in text)
+
+
+def job_progress(job: Job, queue: JobQueue, *, by_language: bool) -> None:
+    """A job's bars and its cancel button."""
+    if job.status == "waiting":
+        ahead = queue.position(job)
+        st.progress(0.0, text=f"Waiting: {ahead} {'run' if ahead == 1 else 'runs'} before this one")
+    else:
+        left = job.seconds_left
+        text = f"{job.sentences_done:,} of {job.sentences:,} sentences"
+        st.progress(job.fraction, text=text + (f", about {duration(left)} left" if left is not None else ""))
+    if by_language:
+        columns = st.columns(4)
+        for k, (code, total) in enumerate(job.totals.items()):
+            done = job.done.get(code, 0)
+            columns[k % 4].progress(done / total if total else 1.0, text=f"{label(code)} {done}/{total}")
+    if st.button("Cancel", key=f"cancel-{job.number}", icon=":material/stop_circle:"):
+        job.cancel()

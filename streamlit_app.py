@@ -1,0 +1,14 @@
+"""NeuronXA Explorer: `streamlit run streamlit_app.py`."""
+
+import streamlit as st
+
+from pages import shared
+
+st.set_page_config(page_title="NeuronXA Explorer", page_icon=":material/hub:", layout="wide")
+shared.open_experiment()
+st.navigation(
+    [
+        st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
+        st.Page("pages/alignment.py", title="Alignment", icon=":material/insights:", default=True),
+    ]
+).run()

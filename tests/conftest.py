@@ -1,0 +1,50 @@
+"""Fixtures that several test files share. No test reaches the network: the hub is offline and its cache is empty."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="neuronxa-tests-hub-")
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
+    os.environ.pop(name, None)
+
+import pytest
+import torch
+from hypothesis import settings
+from tiny_models import tiny_model
+
+from neuronxa_core import models
+
+torch.set_num_threads(1)
+settings.register_profile("neuronxa", deadline=None, max_examples=60)
+settings.load_profile("neuronxa")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """tiny(family, **choices): the folder of a tiny model, made once; see tiny_models.tiny_model."""
+    made: dict[str, Path] = {}
+
+    def get(family: str, **choices: object) -> Path:
+        key = repr((family, sorted(choices.items())))
+        if key not in made:
+            made[key] = tiny_model(family, tmp_path_factory.mktemp(family), **choices)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny):
+    """loaded(family, **choices): a tiny model in memory, loaded once. Tests must leave it as it is."""
+    made: dict[str, models.LoadedModel] = {}
+
+    def get(family: str, **choices: object) -> models.LoadedModel:
+        folder = tiny(family, **choices)
+        if str(folder) not in made:
+            made[str(folder)] = models.load(models.parse_source(str(folder)), device="cpu")
+        return made[str(folder)]
+
+    return get

@@ -1,0 +1,269 @@
+"""Tiny models with random weights, of every family that the tests name, and a plain computation of their neurons.
+
+Nothing here uses neuronxa_core: what the package finds by structure is written down here by hand, family for family.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
+
+SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
+VOCABULARY = 300
+LAYERS = 3
+HIDDEN = 32
+INNER = 48
+
+TRAINING_TEXT = [
+    "the cat sat on the mat",
+    "a dog runs in the rain",
+    "die Katze schläft am Tag",
+    "el perro corre bajo la lluvia",
+    "кошка спит днём",
+    "猫は昼に眠る",
+]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model family: its configuration, its class, and where and how its feed-forward network computes.
+
+    layer: path of layer k. first: the projections that read the network's input: (gate, up), one fused (gate up), or
+    the only one of a plain network. last: the projection whose input the neurons are.
+    """
+
+    config: dict
+    class_name: str
+    layer: str
+    first: tuple[str, ...]
+    last: str
+    activation_module: str | None
+    activation: str
+    gated: bool = False
+    causal: bool = True
+    neurons: int = INNER
+    transposed: bool = False
+
+
+def _llama_like(class_name: str, activation: str = "silu", **config: object) -> Family:
+    first = ("mlp.gate_proj", "mlp.up_proj")
+    return Family(config, class_name, "layers.{}", first, "mlp.down_proj", "mlp.act_fn", activation, gated=True)
+
+
+def _fused(class_name: str, **config: object) -> Family:
+    first = ("mlp.gate_up_proj",)
+    return Family(config, class_name, "layers.{}", first, "mlp.down_proj", "mlp.activation_fn", "silu", gated=True)
+
+
+def _bert_like(class_name: str) -> Family:
+    return Family(
+        {},
+        class_name,
+        "encoder.layer.{}",
+        ("intermediate.dense",),
+        "output.dense",
+        "intermediate.intermediate_act_fn",
+        "gelu",
+        causal=False,
+    )
+
+
+_GROUPED = {"head_dim": 8, "num_key_value_heads": 2}
+
+FAMILIES = {
+    "llama": _llama_like("LlamaModel", num_key_value_heads=2),
+    "qwen2": _llama_like("Qwen2Model", num_key_value_heads=4),
+    "qwen3": _llama_like("Qwen3Model", num_key_value_heads=4, head_dim=8),
+    "mistral": _llama_like("MistralModel", num_key_value_heads=4, sliding_window=4),
+    "glm": _fused("GlmModel", pad_token_id=1, **_GROUPED),
+    "glm4": _fused("Glm4Model", pad_token_id=1, **_GROUPED),
+    "olmo": _llama_like("OlmoModel"),
+    "olmo2": _llama_like("Olmo2Model"),
+    "gemma2": _llama_like("Gemma2Model", "gelu_tanh", sliding_window=4, **_GROUPED),
+    "gemma3_text": _llama_like("Gemma3TextModel", "gelu_tanh", sliding_window=4, **_GROUPED),
+    "phi3": _fused("Phi3Model", pad_token_id=1),
+    "gpt2": Family(
+        {},
+        "GPT2Model",
+        "h.{}",
+        ("mlp.c_fc",),
+        "mlp.c_proj",
+        "mlp.act",
+        "gelu_tanh",
+        neurons=4 * HIDDEN,
+        transposed=True,
+    ),
+    "gpt_neox": Family(
+        {}, "GPTNeoXModel", "layers.{}", ("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h", "mlp.act", "gelu"
+    ),
+    "bloom": Family(
+        {},
+        "BloomModel",
+        "h.{}",
+        ("mlp.dense_h_to_4h",),
+        "mlp.dense_4h_to_h",
+        "mlp.gelu_impl",
+        "gelu_tanh",
+        neurons=4 * HIDDEN,
+    ),
+    "opt": Family(
+        {"ffn_dim": INNER, "word_embed_proj_dim": HIDDEN},
+        "OPTModel",
+        "decoder.layers.{}",
+        ("fc1",),
+        "fc2",
+        "activation_fn",
+        "relu",
+    ),
+    "falcon": Family(
+        {}, "FalconModel", "h.{}", ("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h", "mlp.act", "gelu", neurons=4 * HIDDEN
+    ),
+    "bert": _bert_like("BertModel"),
+    "xlm-roberta": _bert_like("XLMRobertaModel"),
+    "modernbert": Family(
+        {"pad_token_id": 1}, "ModernBertModel", "layers.{}", ("mlp.Wi",), "mlp.Wo", "mlp.act", "gelu", True, False
+    ),
+    "gptj": Family(
+        {"rotary_dim": 4}, "GPTJModel", "h.{}", ("mlp.fc_in",), "mlp.fc_out", "mlp.act", "gelu_tanh", neurons=4 * HIDDEN
+    ),
+    "distilbert": Family(
+        {"hidden_dim": INNER},
+        "DistilBertModel",
+        "transformer.layer.{}",
+        ("ffn.lin1",),
+        "ffn.lin2",
+        "ffn.activation",
+        "gelu",
+        causal=False,
+    ),
+}
+
+
+@functools.cache
+def byte_tokenizer(with_special_tokens: bool) -> Tokenizer:
+    """A byte-level BPE tokenizer of VOCABULARY tokens that knows every text; `with_special_tokens`: <s> text </s>."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TRAINING_TEXT * 4, trainer)
+    if with_special_tokens:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        )
+    return tokenizer
+
+
+def save_tokenizer(folder: Path, with_special_tokens: bool = True) -> None:
+    """Write the byte-level tokenizer in transformers' format."""
+    bos, pad, eos, unk = SPECIAL_TOKENS
+    PreTrainedTokenizerFast(
+        tokenizer_object=byte_tokenizer(with_special_tokens), bos_token=bos, pad_token=pad, eos_token=eos, unk_token=unk
+    ).save_pretrained(folder)
+
+
+def tiny_config(family: str, **changes: object):
+    """The configuration of a tiny model: `LAYERS` layers, `HIDDEN` wide."""
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "intermediate_size": INNER,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+    }
+    special = FAMILIES[family].config if family in FAMILIES else {}
+    kind = CONFIG_MAPPING[family]
+    names = {**kind.attribute_map}
+    return kind(**{names.get(name, name): value for name, value in {**sizes, **special, **changes}.items()})
+
+
+@torch.no_grad()
+def randomize(model: torch.nn.Module, seed: int) -> None:
+    """Weights that give activations of both signs and of size 1 or so, biases and norms that are not trivial."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if id(parameter) in embeddings:
+            parameter.copy_(noise)
+        elif parameter.dim() > 1:
+            parameter.copy_(1.5 * noise / math.sqrt(HIDDEN))
+        else:
+            parameter.add_((0.3 if name.endswith("bias") else 0.1) * noise)
+
+
+def tiny_model(
+    family: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    with_special_tokens: bool = True,
+    edit: Callable[[torch.nn.Module], None] = lambda _model: None,
+    dtype: torch.dtype = torch.float32,
+    **config: object,
+) -> Path:
+    """Save a random model of a family and a tokenizer to `folder`; `edit` may plant weights before."""
+    model = AutoModel.from_config(tiny_config(family, **config))
+    randomize(model, seed)
+    with torch.no_grad():
+        edit(model)
+    model.to(dtype).save_pretrained(folder)
+    save_tokenizer(folder, with_special_tokens)
+    return folder
+
+
+def _gelu(x: torch.Tensor) -> torch.Tensor:
+    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def _gelu_tanh(x: torch.Tensor) -> torch.Tensor:
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+ACTIVATIONS = {
+    "silu": lambda x: x / (1 + torch.exp(-x)),
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
+}
+
+
+class PlainNeurons:
+    """The neurons of a saved model, computed in float64 from its weights file by the formulas."""
+
+    def __init__(self, family: str, folder: Path) -> None:
+        self.family = FAMILIES[family]
+        self.weights = {name: tensor.double() for name, tensor in load_file(folder / "model.safetensors").items()}
+
+    def _project(self, path: str, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weights[f"{path}.weight"]
+        y = x @ (weight if self.family.transposed else weight.T)
+        bias = self.weights.get(f"{path}.bias")
+        return y if bias is None else y + bias
+
+    def first_path(self, layer: int) -> str:
+        """The first projection of a layer's network, whose input is the network's."""
+        return f"{self.family.layer.format(layer)}.{self.family.first[0]}"
+
+    def activations(self, layer: int, x: torch.Tensor, neuron: str) -> torch.Tensor:
+        """Activations [..., neuron] of a layer's network for its input x [..., hidden]."""
+        path = self.family.layer.format(layer)
+        into = [self._project(f"{path}.{name}", x.double()) for name in self.family.first]
+        act = ACTIVATIONS[self.family.activation]
+        if not self.family.gated:
+            return act(into[0])
+        gate, up = into if len(into) == 2 else into[0].chunk(2, dim=-1)
+        return act(gate) * up if neuron == "product" else act(gate)
