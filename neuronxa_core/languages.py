@@ -113,8 +113,8 @@ def matches(code: str, codes: Sequence[str]) -> tuple[str, ...]:
     """Those of `codes` that mean the language of `code`, by the strictest reading that finds any.
 
     The readings: the same text; the same but for case and separators; the same language ("deu" -> "deu_Latn"); the
-    same where one of the two is the macrolanguage ("ar" -> "arb_Arab", "sw" -> "swh_Latn"). A script or region in `code` must fit, so
-    "zh_TW" finds zho_Hant alone, while "zh" finds zho_Hans and zho_Hant. Order is that of `codes`; empty for no match.
+    same where one of the two is the macrolanguage ("ar" -> "arb_Arab", "sw" -> "swh_Latn"). A script or region in
+    `code` must fit, so "zh_TW" finds zho_Hant alone, while "zh" finds zho_Hans and zho_Hant. Order is that of `codes`; empty for no match.
     """
     if code in codes:
         return (code,)
