@@ -21,6 +21,8 @@ SCORE_AXIS = alt.Axis(format=".1f", tickCount=6)
 # above this many cells a matrix is drawn as one picture, not as marks
 MOST_MARKS = 15_000
 MATRIX_SIZE = 560
+# standard deviations from a similarity matrix's mean that the colours span
+STANDARD_RANGE = (-2, 4)
 
 # viridis at eleven points, for pictures
 VIRIDIS = np.array(
@@ -187,6 +189,22 @@ def _matrix_axis(channel: type, name: str, title: str, n: int, descending: bool 
     return channel(name, title=title, scale=scale, axis=axis)
 
 
+def _picture_chart(url: str, n: int, *, x_title: str, y_title: str, smooth: bool = False) -> alt.Chart:
+    """A square picture of n x n cells that fills the plot, the first row on top."""
+    place = pd.DataFrame({"url": [url], "left": [0], "right": [n], "top": [0], "bottom": [n]})
+    return (
+        alt.Chart(place)
+        .mark_image(aspect=False, smooth=smooth)
+        .encode(
+            _matrix_axis(alt.X, "left:Q", x_title, n),
+            _matrix_axis(alt.Y, "top:Q", y_title, n, descending=True),
+            alt.X2("right:Q"),
+            alt.Y2("bottom:Q"),
+            url="url:N",
+        )
+    )
+
+
 def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_title: str) -> alt.LayerChart:
     """n x n similarities with the decisions marked; a click selects `cell` with row and column.
 
@@ -199,50 +217,57 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
     pick = alt.selection_point(name="cell", fields=["row", "column"], empty=False, on="click")
     position_x = _matrix_axis(alt.X, "column:Q", x_title, n)
     position_y = _matrix_axis(alt.Y, "row:Q", y_title, n, descending=True)
-    if n * n <= MOST_MARKS:
-        ground = (
-            _cells(standard, 2)
-            .transform_calculate(
-                right="datum.column + 1",
-                below="datum.row + 1",
-                cosine=f"datum.value * {spread} + {float(cosines.mean())}",
-            )
-            .mark_rect(cursor="crosshair")
-            .encode(
-                position_x,
-                position_y,
-                alt.X2("right:Q"),
-                alt.Y2("below:Q"),
-                color=alt.Color(
-                    "value:Q",
-                    title="Cosine, standard deviations from the mean",
-                    scale=alt.Scale(scheme="viridis", domain=[-2, 4], clamp=True),
-                    legend=alt.Legend(orient="bottom", gradientLength=300, titleLimit=400),
-                ),
-                tooltip=[
-                    alt.Tooltip("row:Q", title="Sentence of " + y_title, format="d"),
-                    alt.Tooltip("column:Q", title="Sentence of " + x_title, format="d"),
-                    alt.Tooltip("cosine:Q", title="Cosine", format=".3f"),
-                ],
-            )
-            .add_params(pick)
+    colour = alt.Color(
+        "value:Q",
+        title="Cosine, standard deviations from the mean",
+        scale=alt.Scale(scheme="viridis", domain=list(STANDARD_RANGE), clamp=True),
+        legend=alt.Legend(orient="bottom", gradientLength=300, titleLimit=400, gradientOpacity=1),
+    )
+    ground = _picture_chart(
+        _picture(standard, *STANDARD_RANGE), n, x_title=x_title, y_title=y_title, smooth=n > MATRIX_SIZE
+    )
+    clickable = (
+        _cells(standard, 2)
+        .transform_calculate(
+            right="datum.column + 1",
+            below="datum.row + 1",
+            cosine=f"datum.value * {spread} + {float(cosines.mean())}",
         )
-    else:
-        picture = pd.DataFrame({"url": [_picture(standard, -2, 4)], "column": [n / 2], "row": [n / 2]})
-        ground = (
-            alt.Chart(picture)
-            .mark_image(width=MATRIX_SIZE, height=MATRIX_SIZE, smooth=n > MATRIX_SIZE)
-            .encode(position_x, position_y, url="url:N")
+        .mark_rect(cursor="crosshair", opacity=0)
+        .encode(
+            position_x,
+            position_y,
+            alt.X2("right:Q"),
+            alt.Y2("below:Q"),
+            color=colour,
+            tooltip=[
+                alt.Tooltip("row:Q", title="Sentence of " + y_title, format="d"),
+                alt.Tooltip("column:Q", title="Sentence of " + x_title, format="d"),
+                alt.Tooltip("cosine:Q", title="Cosine", format=".3f"),
+            ],
         )
+        .add_params(pick)
+    )
+    marks_legend = alt.Legend(orient="top", labelLimit=220)
     kinds = ["mutual nearest neighbours", "missed translation", "what won instead"]
     shapes = alt.Chart(marks.assign(x=marks["column"] + 0.5, y=marks["row"] + 0.5)).mark_point(
-        size=26 if n <= 150 else 9, strokeWidth=1.3, filled=False, cursor="pointer"
+        size=30 if n <= 150 else 9, stroke="black", strokeWidth=0.6, filled=True, opacity=1, cursor="pointer"
     )
     marked = shapes.encode(
         alt.X("x:Q", title=x_title, scale=alt.Scale(domain=[0, n], nice=False)),
         alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=[n, 0], nice=False)),
-        shape=alt.Shape("kind:N", title=None, scale=alt.Scale(domain=kinds, range=["circle", "cross", "triangle-up"])),
-        color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=kinds, range=["#FFFFFF", "#FF8C5A", "#E8A9D0"])),
+        shape=alt.Shape(
+            "kind:N",
+            title=None,
+            scale=alt.Scale(domain=kinds, range=["circle", "cross", "triangle-up"]),
+            legend=marks_legend,
+        ),
+        color=alt.Color(
+            "kind:N",
+            title=None,
+            scale=alt.Scale(domain=kinds, range=["#FFFFFF", "#FF8C5A", "#E8A9D0"]),
+            legend=marks_legend,
+        ),
         tooltip=[
             alt.Tooltip("kind:N", title="Mark"),
             alt.Tooltip("row:Q", title="Sentence of " + y_title, format="d"),
@@ -253,7 +278,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
     if n * n > MOST_MARKS:
         marked = marked.add_params(pick)
     return (
-        alt.layer(ground, marked)
+        alt.layer(*([ground, clickable, marked] if n * n <= MOST_MARKS else [ground, marked]))
         .resolve_scale(color="independent", shape="independent")
         .properties(title="Similarity of every sentence with every other", width=MATRIX_SIZE, height=MATRIX_SIZE)
     )
@@ -271,17 +296,9 @@ def language_matrix(scores: np.ndarray, codes: list[str], labels: list[str], met
         legend=alt.Legend(orient="bottom", gradientLength=260, format=".1f"),
     )
     if n * n > MOST_MARKS:
-        picture = pd.DataFrame({"url": [_picture(scores, 0, 1)], "column": [n / 2], "row": [n / 2]})
-        return (
-            alt.Chart(picture)
-            .mark_image(width=side, height=side, smooth=False)
-            .encode(
-                _matrix_axis(alt.X, "column:Q", "Language, by number in the list", n),
-                _matrix_axis(alt.Y, "row:Q", "Language, by number in the list", n, descending=True),
-                url="url:N",
-            )
-            .properties(title=title, width=side, height=side)
-        )
+        number = "Language, by number in the table"
+        ground = _picture_chart(_picture(scores, 0, 1), n, x_title=number, y_title=number)
+        return ground.properties(title=title, width=side, height=side)
     pick = alt.selection_point(name="pair", fields=["row_code", "column_code"], empty=False)
     table = pd.DataFrame(
         {

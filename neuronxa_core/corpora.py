@@ -1,437 +1,253 @@
-"""Parallel sentences: read, normalise, validate, choose.
+"""Parallel sentences: read them from wherever they lie, normalise them, choose among them, say what is wrong.
 
-Every text is normalised to Unicode NFC and stripped: the same Vietnamese text in decomposed form more than halved its
-alignment. A corpus is read whole (`read`, `read_uploads`, `read_hub`); `select` takes the pivot, the languages and the
-sentences of an experiment from it, and says what is wrong with them before any model runs.
+    raw = read("demo")                               every language of a source, line by line
+    corpus = select(raw, "eng_Latn", ["fra_Latn"])   the rows that an experiment uses, and findings about them
+
+Every text is NFC with no space around it: the same Vietnamese sentence in decomposed form is other tokens, and more
+than halved its alignment. Line i of one language translates line i of every other, so nothing here drops a line of one
+language alone: a row that is empty in one language is left out of `usable` for all.
 """
 
-from __future__ import annotations
-
+import codecs
 import csv
 import difflib
+import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
-import xxhash
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from neuronxa_core import languages as codes
+from neuronxa_core import languages
 from neuronxa_core.errors import CorpusError
 
-DEMO_FOLDER = Path(__file__).parent / "demo" / "corpus"
-TABLES = {".csv": ",", ".tsv": "\t", ".parquet": ""}
-TEXTS = (".txt", ".dev", ".devtest")
-LABELS = ("labels", "label")
-MOST_COLUMNS = 1000
-LINES_NAMED = 10
-# a line is oddly long or short where its length, against the pivot's, is this many times off the language's median
-ODD_RATIO = 4.0
-FEWEST_LETTERS = 4
-FULL_NAMES = {"Hans": "Han", "Hant": "Han", "Jpan": "Han Hira Kana", "Kore": "Hang Han", "Hang": "Hang Han"}
-# how unicodedata's character names begin, by script
-NAME_PREFIX = {
-    "CJK": "Han", "HIRAGANA": "Hira", "KATAKANA": "Kana", "HALFWIDTH": "Kana", "HANGUL": "Hang", "LATIN": "Latn",
-    "FULLWIDTH": "Latn", "CYRILLIC": "Cyrl", "GREEK": "Grek", "ARABIC": "Arab", "HEBREW": "Hebr", "THAI": "Thai",
-    "DEVANAGARI": "Deva", "BENGALI": "Beng", "GURMUKHI": "Guru", "GUJARATI": "Gujr", "ORIYA": "Orya", "TAMIL": "Taml",
-    "TELUGU": "Telu", "KANNADA": "Knda", "MALAYALAM": "Mlym", "SINHALA": "Sinh", "LAO": "Laoo", "TIBETAN": "Tibt",
-    "MYANMAR": "Mymr", "GEORGIAN": "Geor", "ETHIOPIC": "Ethi", "KHMER": "Khmr", "ARMENIAN": "Armn", "OL": "Olck",
-    "TIFINAGH": "Tfng", "MONGOLIAN": "Mong", "THAANA": "Thaa", "SYRIAC": "Syrc", "CHEROKEE": "Cher",
-}  # fmt: skip
+DEMO = Path(__file__).with_name("demo") / "corpus"
+FLORES_PLUS = "openlanguagedata/flores_plus"
+MAX_COLUMNS = 1000
+SHOWN_LINES = 10
+LENGTH_FACTOR = 4.0
+MIN_LETTERS = 4
+
+FLORES_PLUS_COLUMNS = ("iso_639_3", "iso_15924", "text", "id")
+LABEL_COLUMNS = frozenset({"label", "labels"})
+CODES_THAT_OFTEN_HEAD_NO_TEXT = frozenset({"doc", "id", "idx", "key", "pid", "ref", "row", "set", "sid", "tag", "url"})
+NAMES_OF_NO_DATA = ("readme", "license", "licence", "copying", "changelog", ".")
+
+LETTERS_OF_SCRIPT: dict[str, tuple[str, ...]] = {
+    "Adlm": ("ADLAM",),
+    "Arab": ("ARABIC",),
+    "Aran": ("ARABIC",),
+    "Armn": ("ARMENIAN",),
+    "Beng": ("BENGALI",),
+    "Cans": ("CANADIAN SYLLABICS",),
+    "Cher": ("CHEROKEE",),
+    "Cyrl": ("CYRILLIC",),
+    "Deva": ("DEVANAGARI",),
+    "Ethi": ("ETHIOPIC",),
+    "Geor": ("GEORGIAN",),
+    "Grek": ("GREEK",),
+    "Gujr": ("GUJARATI",),
+    "Guru": ("GURMUKHI",),
+    "Hang": ("HANGUL", "CJK"),
+    "Hans": ("CJK", "IDEOGRAPHIC", "BOPOMOFO"),
+    "Hant": ("CJK", "IDEOGRAPHIC", "BOPOMOFO"),
+    "Hebr": ("HEBREW",),
+    "Jpan": ("HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "CJK", "IDEOGRAPHIC"),
+    "Khmr": ("KHMER",),
+    "Knda": ("KANNADA",),
+    "Kore": ("HANGUL", "CJK"),
+    "Laoo": ("LAO",),
+    "Latn": ("LATIN", "FULLWIDTH LATIN"),
+    "Mlym": ("MALAYALAM",),
+    "Mong": ("MONGOLIAN",),
+    "Mtei": ("MEETEI MAYEK",),
+    "Mymr": ("MYANMAR",),
+    "Nkoo": ("NKO",),
+    "Olck": ("OL CHIKI",),
+    "Orya": ("ORIYA",),
+    "Sinh": ("SINHALA",),
+    "Syrc": ("SYRIAC",),
+    "Taml": ("TAMIL",),
+    "Telu": ("TELUGU",),
+    "Tfng": ("TIFINAGH",),
+    "Thaa": ("THAANA",),
+    "Thai": ("THAI",),
+    "Tibt": ("TIBETAN",),
+    "Yiii": ("YI ",),
+}
+LETTERS_OF_NO_SCRIPT = ("MODIFIER LETTER", "FEMININE ORDINAL", "MASCULINE ORDINAL", "MICRO SIGN", "MATHEMATICAL")
+
+Severity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
 class RawCorpus:
     """All that a source holds.
 
-    texts: code -> lines, "" for an empty one. problems: code -> why the language could not be read.
+    texts: language code -> its lines, NFC and stripped, "" for an empty line. changed: code -> how many lines that
+    normalisation changed. problems: code -> one sentence on why it could not be read; such a language has no texts.
+    labels: one a line, if the source has any. notes: what was left aside while reading.
     """
 
     name: str
     source: str
     texts: Mapping[str, tuple[str, ...]]
     changed: Mapping[str, int]
-    """How many lines of a language NFC or stripping changed."""
     problems: Mapping[str, str]
     labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Codes of the readable languages, sorted."""
-        return tuple(sorted(self.texts))
+        """Codes of the languages that could be read, sorted."""
+        return tuple(sorted(self.texts, key=lambda code: (code.lower(), code)))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a corpus that a user should know. language: a code, "" for the whole corpus."""
+    """Something about a corpus that a reader of its scores should know.
+
+    language: a code, or "" for the whole corpus. kind: note, unreadable, count, dropped, empty, duplicate, identical,
+    length, script, normalised or pivot. count: how many lines. lines: the first ten, original line numbers from 1.
+    """
 
     language: str
     kind: str
-    severity: Literal["error", "warning", "info"]
+    severity: Severity
     count: int
     lines: tuple[int, ...]
-    """The first ten line numbers, from 1, in the source."""
     message: str
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The sentences of an experiment. texts: code -> texts of the chosen rows, of pivot and languages."""
+    """The rows an experiment uses.
+
+    texts: code -> one text a chosen row, for the pivot and every language. lines: original line number of each chosen
+    row, from 1. usable: indices into the chosen rows, from 0, ascending, of rows with text in the pivot and every
+    language. labels: one a chosen row, or None. languages holds the pivot only where it was asked for by name.
+    """
 
     name: str
     pivot: str
     languages: tuple[str, ...]
     texts: Mapping[str, tuple[str, ...]]
     lines: tuple[int, ...]
-    """Line in the source, from 1, of each chosen row."""
     usable: tuple[int, ...]
-    """The chosen rows, from 0, that are empty in no language."""
     labels: tuple[str, ...] | None
     findings: tuple[Finding, ...]
 
+    @property
+    def n_sentences(self) -> int:
+        """How many sentences are compared: those with text in every language."""
+        return len(self.usable)
 
-def normalise(text: str) -> str:
-    """NFC, without white space at the ends."""
-    return unicodedata.normalize("NFC", text).strip()
-
-
-def split_lines(content: bytes, file: str) -> list[str]:
-    """Lines of a UTF-8 file, ended by LF or CRLF alone; a byte-order mark and empty lines at the end are dropped.
-
-    Raises CorpusError that names file and line for bytes that are not UTF-8 and for NUL.
-    """
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise CorpusError(
-            f"{file}, line {line}: not UTF-8 (byte {content[error.start]:#04x}); save the file as UTF-8"
-        ) from None
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise CorpusError(f"{file}, line {line}: a NUL character; this is not a text file")
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
+    def sentences(self, code: str) -> tuple[str, ...]:
+        """The usable sentences of a language, `n_sentences` of them."""
+        return tuple(self.texts[code][row] for row in self.usable)
 
 
-def _assemble(
-    name: str,
-    source: str,
-    columns: Mapping[str, Sequence[str]],
-    problems: Mapping[str, str],
-    labels: Sequence[str] | None,
-    notes: Sequence[str],
-) -> RawCorpus:
-    """Normalise every column; refuse a corpus with nothing to read."""
-    if not columns and problems:
-        raise CorpusError(f"no language of {source} could be read: {next(iter(problems.values()))}")
-    texts, changed = {}, {}
-    for code, lines in columns.items():
-        texts[code] = tuple(normalise(line) for line in lines)
-        changed[code] = sum(a != b for a, b in zip(lines, texts[code], strict=True))
-    kept = None if labels is None else tuple(normalise(label) for label in labels)
-    return RawCorpus(name, source, texts, changed, dict(problems), kept, tuple(notes))
+@dataclass(frozen=True)
+class _Columns:
+    """What a file or folder gave, before normalisation."""
+
+    texts: dict[str, Sequence[str]]
+    problems: dict[str, str] = field(default_factory=dict)
+    labels: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read(source: str | Path) -> RawCorpus:
-    """`demo`, a folder, a table or pair file, or `hub:owner/name[:config[:split]]`. Raises CorpusError."""
-    text = str(source)
-    if text == "demo":
-        return _read_folder(DEMO_FOLDER, "demo", "demo")
+    """Read every language of a source.
+
+    - "demo": the bundled corpus.
+    - "hub:owner/name[:config[:split]]": see `read_hub`.
+    - a folder of one file a language, `<code>.txt`, `<code>.dev` or `<code>.devtest`, one sentence a line; `labels.txt`
+      holds one label a line. Where both FLORES splits are present, as files or as folders, devtest is read.
+    - a CSV or Parquet file, or a TSV with a header: one column a language (`eng_Latn` or `sentence_eng_Latn`),
+      optionally `label`. In a TSV a quotation mark is text and a cell holds no tab, as IANA defines it.
+    - a pair file `<source>-<target>.tsv` or `.txt`, tab-separated, no header, two columns of text (columns of ids,
+      language codes or attributions are skipped); or a folder of them that share one language, identical line by line.
+
+    Text is UTF-8; a line ends at LF or CRLF and nowhere else; empty lines at the end of a file do not count.
+
+    Raises CorpusError, one sentence, for what is missing, empty, malformed, or holds no readable language. A single
+    unreadable language of several goes to `problems`.
+    """
+    text = str(source).strip()
     if text.startswith("hub:"):
         dataset, *rest = text.removeprefix("hub:").split(":")
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset) or len(rest) > 2:
-            raise CorpusError(f"{text!r} names no hub data set; write hub:owner/name, hub:owner/name:config:split")
-        config, split = [*rest, "", ""][:2]
-        return read_hub(dataset, config=config or None, split=split or "devtest")
-    path = Path(text).expanduser()
+        if len(rest) > 2:
+            raise CorpusError(f"{text} has too many parts; write hub:owner/name:config:split")
+        config, split = (*rest, "", "")[:2]
+        return read_hub(dataset, config=config or None, split=split or None)
+    path = DEMO if text == "demo" else Path(text).expanduser()
     try:
         if path.is_dir():
-            return _read_folder(path, path.resolve().name, text)
+            return _read_folder(path, text, "demo" if text == "demo" else path.resolve().name)
         if path.is_file():
-            return _read_files([(path.name, path.read_bytes())], path.stem, text)
+            files = {path.name: path.read_bytes()}
+            return _read_files(_stem(path.name), text, files, _kinds(files), ())
     except OSError as error:
-        raise CorpusError(f"{text} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise CorpusError(f"{text!r} is no path: {error}") from error
-    raise CorpusError(f"there is no corpus at {text}; give a folder, a CSV, TSV or Parquet file, or demo")
+        raise CorpusError(f"{text} cannot be read: {error}") from error
+    raise CorpusError(f"There is no file or folder {text}; give a path, demo, or hub:owner/name")
 
 
 def read_uploads(files: Sequence[tuple[str, bytes]]) -> RawCorpus:
-    """Uploaded files of (name, content): one table or pair file, or one text file a language. Names are not trusted."""
-    safe = [(_base_name(name), content) for name, content in files]
-    name = PurePath(safe[0][0]).stem if len(safe) == 1 else "upload"
-    return _read_files(safe, name, "the upload")
+    """Read uploaded files, (name, content) each, as `read` reads a folder; a name counts without its folders.
 
-
-def keep_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
-    """Keep uploaded files below `folder`, named by their content, so that a link can name them.
-
-    Returns the path to `read`: the file where there is one table or pair file, else the folder of text files.
+    Raises CorpusError as `read` does, and where two files have one name.
     """
-    safe = sorted((_base_name(name), content) for name, content in files)
-    digest = xxhash.xxh3_128()
-    for name, content in safe:
-        digest.update(name.encode() + b"\0" + len(content).to_bytes(8, "little") + content)
-    kept = folder / digest.hexdigest()
-    kept.mkdir(parents=True, exist_ok=True)
-    for name, content in safe:
-        if not (kept / name).is_file():
-            (kept / f".{name}.part").write_bytes(content)
-            (kept / f".{name}.part").replace(kept / name)
-    return kept / safe[0][0] if len(safe) == 1 else kept
-
-
-def _base_name(name: str) -> str:
-    base = re.sub(r"[^\w.,+@ -]", "_", PurePath(name.replace("\\", "/")).name).lstrip(". ")[-120:]
-    if not base:
-        raise CorpusError(f"an uploaded file has no usable name ({name[:40]!r})")
-    return base
-
-
-def _read_folder(folder: Path, name: str, source: str) -> RawCorpus:
-    subfolders = {child.name: child for child in folder.iterdir() if child.is_dir()}
-    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
-    if "devtest" in subfolders and not any(_language_of(f.name) for f in files):
-        folder = subfolders["devtest"]
-        files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
-    # what is neither a language nor the labels is not read, however large
-    wanted = [f for f in files if _language_of(f.name) or _pair_of(f.name) or PurePath(f.name).stem in LABELS]
-    read = _read_files([(f.name, f.read_bytes()) for f in wanted], name, source)
-    ignored = [f.name for f in files if f not in wanted]
-    note = (f"ignored, not named by a language code: {', '.join(ignored[:5])}{' …' if len(ignored) > 5 else ''}",)
-    return RawCorpus(**{**read.__dict__, "notes": read.notes + (note if ignored else ())})
-
-
-def _language_of(file: str) -> str | None:
-    """The code that a text file is named by, None for any other file."""
-    path = PurePath(file)
-    return path.stem if path.suffix.lower() in TEXTS and codes.is_language_code(path.stem) else None
-
-
-def _pair_of(file: str) -> tuple[str, str] | None:
-    """(`eng`, `deu`) of eng-deu.tsv, tatoeba.eng-deu.txt and the like."""
-    path = PurePath(file)
-    if path.suffix.lower() not in (".txt", ".tsv"):
-        return None
-    found = re.fullmatch(r"(?:.*\.)?([A-Za-z_]+)-([A-Za-z_]+)", path.stem)
-    if found is None or not all(codes.is_language_code(code) for code in found.groups()):
-        return None
-    return found.group(1), found.group(2)
-
-
-def _read_files(files: Sequence[tuple[str, bytes]], name: str, source: str) -> RawCorpus:
-    """Tables, pair files or one text file a language, from their contents."""
-    if not files:
-        raise CorpusError(
-            f"{source} holds no file named by a language, such as eng_Latn.txt or eng_Latn.devtest, and no table"
-        )
-    tables = [(file, content) for file, content in files if PurePath(file).suffix.lower() in TABLES]
-    pairs = [(file, content) for file, content in files if _pair_of(file)]
-    if len(files) == 1 and tables and not pairs:
-        return _read_table(*tables[0], name, source)
-    if pairs:
-        return _read_pairs(pairs, name, source)
-    columns: dict[str, Sequence[str]] = {}
-    problems: dict[str, str] = {}
-    labels = None
-    notes = []
-    # FLORES' devtest is preferred where a folder holds both parts
-    for file, content in sorted(files, key=lambda f: PurePath(f[0]).suffix.lower() != ".devtest"):
-        if PurePath(file).stem in LABELS:
-            labels = split_lines(content, file)
-            continue
-        code = _language_of(file)
-        if code is None:
-            notes.append(f"ignored, not named by a language code: {file}")
-        elif code in columns or code in problems:
-            notes.append(f"ignored, {code} was read from another file: {file}")
-        else:
-            try:
-                lines = split_lines(content, file)
-                if not lines:
-                    raise CorpusError(f"{file} is empty")
-                columns[code] = lines
-            except CorpusError as error:
-                problems[code] = str(error)
-    if not columns and not problems:
-        raise CorpusError(
-            f"no file of {source} is named by a language code ({', '.join(f for f, _ in files[:5])}); "
-            "name them like eng_Latn.txt"
-        )
-    if labels is not None and columns:
-        counts = Counter(len(lines) for lines in columns.values())
-        if len(labels) != counts.most_common(1)[0][0]:
-            raise CorpusError(f"{source}: there are {len(labels)} labels for {counts.most_common(1)[0][0]} lines")
-    return _assemble(name, source, columns, problems, labels, notes)
-
-
-def _read_table(file: str, content: bytes, name: str, source: str) -> RawCorpus:
-    """CSV, TSV or Parquet with one column a language; other columns are ignored."""
-    if PurePath(file).suffix.lower() == ".parquet":
-        table = _parquet_columns(file, content)
-    else:
-        table = _delimited_columns(file, content, TABLES[PurePath(file).suffix.lower()])
-    languages = {column: cells for column, cells in table.items() if codes.is_language_code(column)}
-    languages = {column: cells for column, cells in languages.items() if column not in LABELS and column != "id"}
-    labels = next((table[column] for column in LABELS if column in table), None)
-    if len(languages) < 2:
-        raise CorpusError(
-            f"{file} has {len(languages)} columns headed by a language code and needs two or more; its columns are "
-            f"{', '.join(list(table)[:12])}"
-        )
-    ignored = [column for column in table if column not in languages and column not in LABELS]
-    notes = [f"ignored, not headed by a language code: {', '.join(ignored[:8])}"] if ignored else []
-    length = max((len(c) for c in languages.values()), default=0)
-    while length and not any(cells[length - 1].strip() for cells in languages.values()):
-        length -= 1
-    if length == 0:
-        raise CorpusError(f"{file} has no rows below its heading")
-    columns = {column: cells[:length] for column, cells in languages.items()}
-    return _assemble(name, source, columns, {}, None if labels is None else labels[:length], notes)
-
-
-def _parquet_columns(file: str, content: bytes) -> dict[str, list[str]]:
-    try:
-        opened = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
-        names = opened.schema_arrow.names
-        _check_headings(file, names)
-        wanted = [n for n in names if codes.is_language_code(n) or n in LABELS]
-        table = opened.read(columns=wanted)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise CorpusError(f"{file} is not a readable Parquet file: {' '.join(str(error).split())[:200]}") from error
-    columns: dict[str, list[str]] = {n: [] for n in names}
-    for n in wanted:
-        cells = table.column(n).to_pylist()
-        columns[n] = ["" if cell is None else str(cell) for cell in cells]
-        if any("\0" in cell for cell in columns[n]):
-            raise CorpusError(f"{file}, column {n}: a NUL character; this is not text")
-    return columns
-
-
-def _delimited_columns(file: str, content: bytes, delimiter: str) -> dict[str, list[str]]:
-    text = "\n".join(split_lines(content, file))
-    csv.field_size_limit(1 << 24)
-    try:
-        rows = list(csv.reader(text.split("\n") if delimiter == "\t" else _keepends(text), delimiter=delimiter,
-                               quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL))  # fmt: skip
-    except csv.Error as error:
-        raise CorpusError(f"{file} is not readable as a table: {error}") from error
-    if not rows or not any(rows[0]):
-        raise CorpusError(f"{file} is empty")
-    headings = [normalise(heading) for heading in rows[0]]
-    _check_headings(file, headings)
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) > len(headings):
-            raise CorpusError(f"{file}, row {number}: {len(row)} cells under {len(headings)} headings; quote the texts")
-    return {
-        heading: [row[k] if k < len(row) else "" for row in rows[1:]] for k, heading in enumerate(headings) if heading
-    }
-
-
-def _keepends(text: str) -> list[str]:
-    """Lines with their LF, as csv wants them for cells that run over several lines."""
-    return [line + "\n" for line in text.split("\n")]
-
-
-def _check_headings(file: str, headings: Sequence[str]) -> None:
-    if len(headings) > MOST_COLUMNS:
-        raise CorpusError(f"{file} has {len(headings):,} columns; at most {MOST_COLUMNS:,} are read")
-    twice = [heading for heading, count in Counter(headings).items() if count > 1 and heading]
-    if twice:
-        raise CorpusError(f"{file} has more than one column headed {twice[0]!r}")
-
-
-def _read_pairs(files: Sequence[tuple[str, bytes]], name: str, source: str) -> RawCorpus:
-    """Tab-separated pair files; several of them need the same first or second side, line by line."""
-    columns: dict[str, list[str]] = {}
-    for file, content in files:
-        pair = _pair_of(file)
-        sides: tuple[list[str], list[str]] = ([], [])
-        for number, line in enumerate(split_lines(content, file), 1):
-            cells = line.split("\t")
-            if len(cells) < 2:
-                raise CorpusError(f"{file}, line {number}: one text, but a pair file has two, separated by a tab")
-            for side, cell in zip(sides, cells[-2:] if len(cells) == 4 else cells[:2], strict=True):
-                side.append(cell)
-        if not sides[0]:
-            raise CorpusError(f"{file} is empty")
-        for code, side in zip(pair or (), sides, strict=True):
-            if columns.setdefault(code, side) != side:
-                raise CorpusError(
-                    f"the pair files of {source} do not hold the same sentences of {code}; give one of them, "
-                    f"such as {file}"
-                )
-    return _assemble(name, source, columns, {}, None, [])
+    by_name: dict[str, bytes] = {}
+    for untrusted_name, data in files:
+        base_name = "".join(c for c in PurePosixPath(untrusted_name.replace("\\", "/")).name if c.isprintable())
+        if base_name in by_name:
+            raise CorpusError(f"Two uploaded files are called {base_name}; upload each language once")
+        by_name[base_name] = data
+    if not by_name:
+        raise CorpusError("No file was uploaded")
+    wanted, notes = _sift(list(by_name))
+    name = _stem(next(iter(by_name))) if len(by_name) == 1 else "upload"
+    return _read_files(name, "upload", {name: by_name[name] for name in wanted}, wanted, notes)
 
 
 def read_hub(
-    dataset: str, *, config: str | None = None, split: str = "devtest", revision: str | None = None
+    dataset: str, *, config: str | None = None, split: str | None = None, revision: str | None = None
 ) -> RawCorpus:
-    """A data set of the hub, through the optional `datasets` library.
+    """Read a data set of the Hugging Face hub with the optional `datasets` library; code of a data set is never run.
 
-    Either rows of one sentence (FLORES+: iso_639_3, iso_15924, id, text), or one column a language, headed by its code
-    or `sentence_<code>`. Raises CorpusError.
+    Either one column a language (`eng_Latn` or `sentence_eng_Latn`), or one row a sentence and language as in FLORES+
+    (`iso_639_3`, `iso_15924`, `text`, `id`), where rows of one id are translations. split: devtest for FLORES+, test
+    for others unless given. Raises CorpusError where `datasets` is not installed or the data set cannot be loaded.
     """
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset):
+        raise CorpusError(f"{dataset!r} is no data set of the hub; write owner/name")
     try:
-        import datasets
+        from datasets import load_dataset
     except ImportError as error:
-        raise CorpusError("data sets of the hub need the datasets library: pip install datasets") from error
+        raise CorpusError("Reading from the hub needs the datasets library: pip install datasets") from error
+    split = split or ("devtest" if dataset == FLORES_PLUS else "test")
     try:
-        table = datasets.load_dataset(dataset, config, split=split, revision=revision)
-        names = list(table.column_names)
-        frame = table.to_pandas()
+        rows = load_dataset(dataset, name=config, split=split, revision=revision)
+        headings = list(rows.column_names)
+        _check_headings(dataset, headings)
+        table = {heading: list(rows[heading]) for heading in _headings_to_read(headings)}
+    except CorpusError:
+        raise
     except Exception as error:
-        cause = " ".join(str(error).split())[:200]
-        raise CorpusError(f"the data set {dataset} could not be read from the hub: {cause}") from error
-    if {"iso_639_3", "text", "id"} <= set(names):
-        code = frame["iso_639_3"]
-        if "iso_15924" in names:
-            code = code + "_" + frame["iso_15924"]
-        wide = (
-            frame.assign(_code=code).drop_duplicates(["id", "_code"]).pivot(index="id", columns="_code", values="text")
-        )
-        columns = {str(c): wide[c].where(wide[c].notna(), "").astype(str).tolist() for c in wide.columns}
-    else:
-        headed = {n: n.removeprefix("sentence_") for n in names}
-        columns = {
-            code: ["" if pd.isna(cell) else str(cell) for cell in frame[n]]
-            for n, code in headed.items()
-            if codes.is_language_code(code) and n != "id"
-        }
-    if len(columns) < 2:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CorpusError(
-            f"the data set {dataset} has no two columns of languages; its columns are {', '.join(names[:12])}"
-        )
-    return _assemble(dataset.rsplit("/", 1)[-1], f"hub:{dataset}", columns, {}, None, [])
-
-
-def _resolve(raw: RawCorpus, code: str, what: str) -> str:
-    """The corpus's own code for a code in any form."""
-    if code in raw.texts:
-        return code
-    if code in raw.problems:
-        raise CorpusError(f"{what} {code} cannot be read: {raw.problems[code]}")
-    same = codes.matches(code, raw.languages)
-    if len(same) == 1:
-        return same[0]
-    if same:
-        raise CorpusError(f"{what} {code} could be {' or '.join(same)}; write which")
-    close = difflib.get_close_matches(code, raw.languages, 3, 0.6)
-    shown = ", ".join(raw.languages[:12]) + (" …" if len(raw.languages) > 12 else "")
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {shown}"
-    raise CorpusError(f"{what} {code!r} is not in the corpus {raw.name}; {hint}")
+            f"The data set {dataset} (split {split}) cannot be loaded: {reason}; if it is gated, accept its terms on "
+            "the hub and log in with hf auth login"
+        ) from error
+    return _corpus(dataset, f"hub:{dataset}", _columns_of_table(dataset, table, headings))
 
 
 def select(
@@ -441,125 +257,585 @@ def select(
     sentences: int | None = None,
     seed: int | None = None,
 ) -> Corpus:
-    """The sentences of an experiment, checked.
+    """Choose a pivot, languages and rows of a corpus, and look for what would distort a score.
 
-    languages: codes in any form; None for all but the pivot. sentences: the first so many lines, or with a seed so
-    many drawn without replacement and kept in the source's order; None for all. A row that is empty in one language is
-    not `usable` in any. Raises CorpusError for what would make a score meaningless.
+    languages: all but the pivot for None. A code may be in another form where it means exactly one language of the
+    corpus ("en" for eng_Latn). sentences: all for None, else the first so many lines, or with a seed a random sample
+    without replacement in file order.
+
+    Raises CorpusError for an unknown or ambiguous code, a chosen language that could not be read, chosen languages
+    with different line counts (a missing line shifts all that follow), a number of sentences below 2 or above what
+    there is, and fewer than 2 rows with text in every language.
+
+    Findings that concern lines are about usable rows (empty ones aside); an error rather than a warning where they
+    concern more than half of them. Odd length: the log of the ratio of characters to the pivot's is further than
+    log 4 from its median in that language. Unexpected script: at least 4 letters, fewer than half of them in the
+    script of the code.
     """
-    pivot = _resolve(raw, pivot, "the pivot")
+    pivot = _resolve(raw, pivot)
     if languages is None:
-        if raw.problems:
-            raise CorpusError(f"{next(iter(raw.problems.values()))}; or choose the languages without it")
-        chosen = tuple(code for code in raw.languages if code != pivot)
+        chosen = [code for code in (*raw.languages, *sorted(raw.problems)) if code != pivot]
     else:
-        chosen = tuple(dict.fromkeys(_resolve(raw, code, "the language") for code in languages))
+        chosen = list(dict.fromkeys(_resolve(raw, code) for code in languages))
     if not chosen:
-        raise CorpusError(f"the corpus {raw.name} has no language beside the pivot {pivot}")
-    length = len(raw.texts[pivot])
-    for code in chosen:
-        if len(raw.texts[code]) != length:
-            raise CorpusError(
-                f"{code} has {len(raw.texts[code])} lines, but {pivot} has {length}: a line that is missing shifts all "
-                "after it, so they are not parallel"
-            )
-    if sentences is not None and not 2 <= sentences <= length:
-        raise CorpusError(f"{sentences} sentences were asked for; the corpus {raw.name} has {length}, and 2 are needed")
-    count = length if sentences is None else sentences
-    rows = np.arange(count)
-    if seed is not None and count < length:
-        rows = np.sort(np.random.default_rng(seed).choice(length, count, replace=False))
-    everyone = tuple(dict.fromkeys((pivot, *chosen)))
-    texts = {code: tuple(raw.texts[code][row] for row in rows) for code in everyone}
-    usable = tuple(k for k in range(count) if all(texts[code][k] for code in everyone))
+        raise CorpusError(f"No language is left to compare with {pivot}; {_what_there_is(raw)}")
+    compared = tuple(dict.fromkeys((pivot, *chosen)))
+    for code in compared:
+        if code in raw.problems:
+            raise CorpusError(raw.problems[code])
+    n_lines = _common_line_count(raw, compared)
+    rows = _choose_rows(n_lines, sentences, seed)
+    texts = {code: tuple(raw.texts[code][row] for row in rows) for code in compared}
+    usable = tuple(i for i in range(len(rows)) if all(texts[code][i] for code in compared))
     if len(usable) < 2:
-        raise CorpusError(f"only {len(usable)} of {count} lines have a text in all of the {len(everyone)} languages")
-    lines = tuple(int(row) + 1 for row in rows)
-    fits = raw.labels is not None and len(raw.labels) == length
-    labels = tuple(raw.labels[row] for row in rows) if fits else None
-    findings = _findings(raw, pivot, everyone, texts, lines, usable)
-    return Corpus(raw.name, pivot, chosen, texts, lines, usable, labels, tuple(findings))
-
-
-def _findings(raw, pivot, everyone, texts, lines, usable) -> list[Finding]:
-    """What a user should know before a model runs, the whole corpus first, then by language."""
-    found: list[Finding] = []
-
-    def note(language: str, kind: str, rows: Sequence[int], message: str, severity: str = "warning") -> None:
-        if rows:
-            where = tuple(lines[row] for row in rows[:LINES_NAMED])
-            at = f" (line {', '.join(map(str, where[:5]))}{' …' if len(rows) > 5 else ''})"
-            subject = f"{language}: " if language else ""
-            found.append(Finding(language, kind, severity, len(rows), where, f"{subject}{message}{at}"))
-
-    dropped = [row for row in range(len(lines)) if row not in set(usable)]
-    note("", "dropped", dropped, f"{len(dropped)} of {len(lines)} rows are empty in some language and left out of all")
-    for text in raw.notes:
-        found.append(Finding("", "note", "info", 1, (), text))
-    changed = sum(raw.changed.get(code, 0) for code in everyone)
-    if changed:
-        found.append(
-            Finding(
-                "", "normalised", "info", changed, (), f"{changed} lines were changed by NFC normalisation or stripping"
-            )
+        emptiest = max(compared, key=lambda code: texts[code].count(""))
+        raise CorpusError(
+            f"Only {len(usable)} of {len(rows)} rows have text in every language, at least 2 are needed; "
+            f"{emptiest} is empty in {texts[emptiest].count('')} of them"
         )
+    if raw.labels is not None and len(raw.labels) != n_lines:
+        raise CorpusError(f"There are {len(raw.labels)} labels for {n_lines} lines; give one label a line")
+    corpus = Corpus(
+        name=raw.name,
+        pivot=pivot,
+        languages=tuple(chosen),
+        texts=texts,
+        lines=tuple(row + 1 for row in rows),
+        usable=usable,
+        labels=None if raw.labels is None else tuple(raw.labels[row] for row in rows),
+        findings=(),
+    )
+    return replace(corpus, findings=(*_findings_of_source(raw, corpus, n_lines), *_findings_of_rows(corpus)))
+
+
+# Reading files ----------------------------------------------------------------------------------------------------
+
+
+def _read_folder(folder: Path, source: str, name: str) -> RawCorpus:
+    wanted, notes = _sift(sorted(entry.name for entry in folder.iterdir() if entry.is_file()))
+    if not wanted:
+        for split in ("devtest", "dev"):
+            if (folder / split).is_dir():
+                inner = _read_folder(folder / split, source, name)
+                return replace(inner, notes=(f"Read from its folder {split}.", *inner.notes))
+        raise CorpusError(
+            f"The folder {source} holds no corpus; it needs files such as eng_Latn.txt and deu_Latn.txt, or one table"
+        )
+    files = {file_name: (folder / file_name).read_bytes() for file_name in wanted}
+    return _read_files(name, source, files, wanted, notes)
+
+
+def _sift(names: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """({name: kind} of the files to read, notes on the others); one kind of data is read, the first that is there."""
+    kinds = _kinds(names)
+    data_kind = next((kind for kind in ("language", "pair", "table") if kind in kinds.values()), None)
+    if data_kind is None:
+        return {}, ()
+    wanted = {name: kind for name, kind in kinds.items() if kind in (data_kind, "labels")}
+    notes = []
+    dev_files = [name for name in wanted if _suffix(name) == "dev"]
+    if dev_files and any(_suffix(name) == "devtest" for name in wanted):
+        notes.append(f"Both FLORES splits are there: devtest is read, {_some(dev_files)} left aside.")
+        wanted = {name: kind for name, kind in wanted.items() if name not in dev_files}
+        kinds = _kinds([name for name in names if name not in dev_files])
+    others = [name for name in kinds if name not in wanted and not name.startswith(".")]
+    if others:
+        notes.append(f"Left aside, since not part of the corpus: {_some(others)}.")
+    return wanted, tuple(notes)
+
+
+def _kinds(names: Iterable[str]) -> dict[str, str]:
+    """{file name: "language", "pair", "table", "labels" or "other"}, by the names alone."""
+    return {name: _kind(name) for name in names}
+
+
+def _kind(name: str) -> str:
+    stem, suffix = _stem(name), _suffix(name)
+    if name.lower().startswith(NAMES_OF_NO_DATA):
+        return "other"
+    if name.lower() == "labels.txt":
+        return "labels"
+    if suffix in ("csv", "parquet"):
+        return "table"
+    if suffix in ("tsv", "tab"):
+        return "pair" if _pair_codes(stem) else "table"
+    if suffix in ("txt", "dev", "devtest") and languages.is_language_code(stem):
+        return "language"
+    return "pair" if suffix == "txt" and _pair_codes(stem) else "other"
+
+
+def _read_files(
+    name: str, source: str, files: Mapping[str, bytes], kinds: Mapping[str, str], notes: tuple[str, ...]
+) -> RawCorpus:
+    def of_kind(kind: str) -> dict[str, bytes]:
+        return {file_name: data for file_name, data in files.items() if kinds[file_name] == kind}
+
+    language_files, pair_files, tables = of_kind("language"), of_kind("pair"), of_kind("table")
+    if language_files and all(map(_is_pair_after_all, language_files, language_files.values())):
+        language_files, pair_files = {}, language_files
+    if language_files:
+        columns = _columns_of_language_files(language_files)
+    elif pair_files:
+        columns = _columns_of_pairs(pair_files)
+    elif len(tables) == 1:
+        columns = _read_table(*next(iter(tables.items())))
+    elif tables:
+        raise CorpusError(f"{source} holds several tables ({_some(tables)}); give one of them")
+    else:
+        raise CorpusError(
+            f"{_some(files) or source} is no corpus; name a text file by its language (eng_Latn.txt) or its pair "
+            "(eng-deu.tsv), or give a .csv, .tsv or .parquet table"
+        )
+    for file_name, data in of_kind("labels").items():
+        columns = replace(columns, labels=_labels(file_name, data, columns.texts))
+    return _corpus(name, source, replace(columns, notes=(*notes, *columns.notes)))
+
+
+def _columns_of_language_files(files: Mapping[str, bytes]) -> _Columns:
+    texts: dict[str, Sequence[str]] = {}
+    problems: dict[str, str] = {}
+    file_of: dict[str, str] = {}
+    for file_name, data in files.items():
+        code = _stem(file_name)
+        if code in file_of:
+            raise CorpusError(f"{code} is there twice, as {file_of[code]} and {file_name}; leave one of them")
+        file_of[code] = file_name
+        try:
+            texts[code] = _lines(file_name, data)
+        except CorpusError as error:
+            problems[code] = str(error)
+    return _Columns(texts, problems)
+
+
+def _labels(file_name: str, data: bytes, texts: Mapping[str, Sequence[str]]) -> list[str]:
+    labels = _lines(file_name, data)
+    line_counts = sorted({len(lines) for lines in texts.values()})
+    if texts and len(labels) not in line_counts:
+        counts = " or ".join(map(str, line_counts))
+        raise CorpusError(
+            f"{file_name} has {len(labels)} labels where the languages have {counts} lines; give one each"
+        )
+    return labels
+
+
+def _columns_of_pairs(files: Mapping[str, bytes]) -> _Columns:
+    codes_of = {file_name: _pair_codes(_stem(file_name)) for file_name in files}
+    if not set.intersection(*(set(codes) for codes in codes_of.values())):
+        raise CorpusError(f"The pair files ({_some(files)}) have no language in common; give one of them")
+    texts: dict[str, Sequence[str]] = {}
+    file_of: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    for file_name, data in files.items():
+        try:
+            pair = _read_pair(file_name, data)
+        except CorpusError as error:
+            unreadable[file_name] = str(error)
+            continue
+        for code, lines in pair.items():
+            if code in texts and texts[code] != lines:
+                differing = next((i for i, (a, b) in enumerate(zip(texts[code], lines, strict=False)) if a != b), None)
+                line = min(len(texts[code]), len(lines)) + 1 if differing is None else differing + 1
+                raise CorpusError(
+                    f"{file_of[code]} and {file_name} are not parallel, their {code} differs at line {line}; "
+                    "give one of them"
+                )
+            texts[code] = lines
+            file_of[code] = file_name
+    problems = {
+        code: problem for file_name, problem in unreadable.items() for code in codes_of[file_name] if code not in texts
+    }
+    return _Columns(texts, problems)
+
+
+def _pair_codes(stem: str) -> tuple[str, str] | tuple[()]:
+    """The two codes of "eng-deu", "tatoeba.eng-deu" or "zh-Hans-en"; empty where the stem names no pair."""
+    parts = stem.rpartition(".")[2].split("-")
+    for cut in range(1, len(parts)):
+        first, second = "-".join(parts[:cut]), "-".join(parts[cut:])
+        if languages.is_language_code(first) and languages.is_language_code(second) and first != second:
+            return first, second
+    return ()
+
+
+def _is_pair_after_all(file_name: str, data: bytes) -> bool:
+    """pt-br.txt is Brazilian Portuguese or Portuguese and Breton: the latter where most lines hold a tab."""
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    return bool(_pair_codes(_stem(file_name))) and 2 * sum(b"\t" in line for line in lines) > len(lines)
+
+
+def _read_pair(file_name: str, data: bytes) -> dict[str, Sequence[str]]:
+    pair = _pair_codes(_stem(file_name))
+    rows = [line.split("\t") for line in _lines(file_name, data)]
+    if all(languages.matches(code, rows[0]) for code in pair):
+        return _read_table(file_name, data).texts
+    width = max(2, next(len(row) for row in rows if row != [""]))
+    rows = [[""] * width if row == [""] else row for row in rows]
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise CorpusError(f"{file_name}, line {number}: {len(row)} columns where {width} are expected")
+    cells_of_columns = list(zip(*rows, strict=True))
+    of_text = [cells for cells in cells_of_columns if width == 2 or not _is_bookkeeping(cells)]
+    if len(of_text) != 2:
+        raise CorpusError(f"{file_name} has {len(of_text)} columns of text; a pair file needs two, separated by a tab")
+    return dict(zip(pair, of_text, strict=True))
+
+
+def _is_bookkeeping(cells: Sequence[str]) -> bool:
+    return all(
+        cell.strip().isdecimal() or cell.startswith("CC-BY") or languages.is_language_code(cell.strip())
+        for cell in cells
+        if cell.strip()
+    )
+
+
+def _lines(file_name: str, data: bytes) -> list[str]:
+    """Lines of a text file, split at LF and CRLF alone, empty ones at the end dropped. Raises CorpusError if none."""
+    lines = [line.removesuffix("\r") for line in _decode(file_name, data).split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise CorpusError(f"{file_name} is empty")
+    return lines
+
+
+def _decode(file_name: str, data: bytes) -> str:
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CorpusError(f"{file_name}, line {line}: not UTF-8; save the file as UTF-8") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise CorpusError(f"{file_name}, line {line}: a NUL byte, so this is no text; save the file as UTF-8")
+    return text
+
+
+def _stem(file_name: str) -> str:
+    return file_name.rpartition(".")[0] or file_name
+
+
+def _suffix(file_name: str) -> str:
+    return file_name.rpartition(".")[2].lower()
+
+
+# Reading tables ---------------------------------------------------------------------------------------------------
+
+
+def _read_table(file_name: str, data: bytes) -> _Columns:
+    if not data.strip():
+        raise CorpusError(f"{file_name} is empty")
+    headings, table = (_read_parquet if _suffix(file_name) == "parquet" else _read_csv)(file_name, data)
+    return _columns_of_table(file_name, table, headings)
+
+
+def _read_csv(file_name: str, data: bytes) -> tuple[list[str], dict[str, list[str]]]:
+    is_tsv = _suffix(file_name) in ("tsv", "tab", "txt")
+    text = _decode(file_name, data).replace("\r\n", "\n")
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep="\t" if is_tsv else ",",
+            quoting=csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            lineterminator="\n",
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise CorpusError(f"{file_name} cannot be read as a table: {str(error).strip()}") from error
+    headings = [heading.strip() for heading in frame.iloc[0]]
+    _check_headings(file_name, headings)
+    return headings, {heading: frame[position].tolist()[1:] for position, heading in enumerate(headings)}
+
+
+def _read_parquet(file_name: str, data: bytes) -> tuple[list[str], dict[str, list[Any]]]:
+    try:
+        headings = list(pq.read_schema(io.BytesIO(data)).names)
+        _check_headings(file_name, headings)
+        table = pq.read_table(io.BytesIO(data), columns=_headings_to_read(headings))
+        return headings, table.to_pydict()
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CorpusError(f"{file_name} cannot be read as Parquet: {reason}") from error
+
+
+def _check_headings(where: str, headings: Sequence[str]) -> None:
+    if len(headings) > MAX_COLUMNS:
+        raise CorpusError(f"{where} has {len(headings)} columns; at most {MAX_COLUMNS} are read")
+    meanings = Counter(
+        _code_of(heading) or heading.lower() for heading in headings if _code_of(heading) or _is_label(heading)
+    )
+    doubled = [meaning for meaning, count in meanings.items() if count > 1]
+    if doubled:
+        raise CorpusError(f"{where} has more than one column {_some(doubled)}; name each column once")
+
+
+def _headings_to_read(headings: Sequence[str]) -> list[str]:
+    if set(FLORES_PLUS_COLUMNS) <= set(headings):
+        return [heading for heading in headings if heading in (*FLORES_PLUS_COLUMNS, "variant", "glottocode")]
+    return [heading for heading in headings if _code_of(heading) or _is_label(heading)]
+
+
+def _code_of(heading: str) -> str:
+    """The language code in a column's name, "eng_Latn" or "sentence_eng_Latn"; empty where it is none."""
+    code = heading.strip().removeprefix("sentence_")
+    return code if languages.is_language_code(code) else ""
+
+
+def _is_label(heading: str) -> bool:
+    return heading.strip().lower() in LABEL_COLUMNS
+
+
+def _columns_of_table(where: str, table: Mapping[str, Sequence[Any]], headings: Sequence[str]) -> _Columns:
+    if set(FLORES_PLUS_COLUMNS) <= set(table):
+        table = _one_column_a_language(where, table)
+        headings = list(table)
+    texts: dict[str, list[str]] = {}
+    problems: dict[str, str] = {}
+    labels = None
+    for heading, cells in table.items():
+        code = _code_of(heading)
+        if _is_label(heading):
+            labels = [_text(cell) for cell in cells]
+        elif code and not (code.lower() in CODES_THAT_OFTEN_HEAD_NO_TEXT and not _reads_as_text(cells)):
+            odd_row = next((row for row, cell in enumerate(cells, 1) if not _is_text(cell)), None)
+            if odd_row is None:
+                texts[code] = [_text(cell) for cell in cells]
+            else:
+                problems[code] = f"{where}, column {heading}, row {odd_row}: not text but {cells[odd_row - 1]!r:.40}"
+    if len(texts) + len(problems) < 2:
+        raise CorpusError(
+            f"{where} has {len(texts) + len(problems)} language columns, at least 2 are needed; its columns are "
+            f"{_some(headings)}; name a column by its language, such as eng_Latn"
+        )
+    n_rows = max((row for cells in texts.values() for row, cell in enumerate(cells, 1) if cell.strip()), default=0)
+    if texts and not n_rows:
+        raise CorpusError(f"{where} has headings but no text")
+    ignored = [
+        heading for heading in headings if not _is_label(heading) and _code_of(heading) not in {*texts, *problems}
+    ]
+    return _Columns(
+        texts={code: cells[:n_rows] for code, cells in texts.items()},
+        problems=problems,
+        labels=labels[:n_rows] if labels is not None else None,
+        notes=(f"Columns left aside, since they name no language: {_some(ignored)}.",) if ignored else (),
+    )
+
+
+def _one_column_a_language(where: str, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+    """FLORES+ form, one row a language and sentence, to one column a language by sentence id, "" where one is missing.
+
+    Two varieties of a language in one script are told apart by their variant, or else by their glottocode.
+    """
+    bare = [f"{language}_{script}" for language, script in zip(rows["iso_639_3"], rows["iso_15924"], strict=True)]
+    codes = [
+        f"{code}_{variant}" if variant else code for code, variant in zip(bare, _or_empty(rows, "variant"), strict=True)
+    ]
+    occurrences = Counter(zip(codes, rows["id"], strict=True))
+    doubled = {code for (code, _), count in occurrences.items() if count > 1}
+    codes = [
+        f"{code}_{glottocode}" if code in doubled and glottocode else code
+        for code, glottocode in zip(codes, _or_empty(rows, "glottocode"), strict=True)
+    ]
+    position = {sentence_id: place for place, sentence_id in enumerate(dict.fromkeys(rows["id"]))}
+    columns: dict[str, list[str]] = {code: [""] * len(position) for code in dict.fromkeys(codes)}
+    seen: set[tuple[str, Any]] = set()
+    for code, sentence_id, text in zip(codes, rows["id"], rows["text"], strict=True):
+        if (code, sentence_id) in seen:
+            raise CorpusError(f"{where} holds sentence {sentence_id} of {code} twice; choose a config with one variety")
+        seen.add((code, sentence_id))
+        columns[code][position[sentence_id]] = text
+    return columns
+
+
+def _or_empty(rows: Mapping[str, Sequence[Any]], heading: str) -> Sequence[Any]:
+    return rows[heading] if heading in rows else [""] * len(rows["id"])
+
+
+def _is_text(cell: Any) -> bool:
+    return cell is None or isinstance(cell, str) or cell != cell
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None or cell != cell else str(cell)
+
+
+def _reads_as_text(cells: Sequence[Any]) -> bool:
+    """A column headed "id" is Indonesian, not an identifier, where most cells are words with spaces between."""
+    spoken = [bool(re.search(r"[^\W\d_]\s+[^\W\d_]", _text(cell))) for cell in cells if _text(cell).strip()]
+    return 2 * sum(spoken) > len(spoken)
+
+
+# A corpus of what was read ----------------------------------------------------------------------------------------
+
+
+def _corpus(name: str, source: str, columns: _Columns) -> RawCorpus:
+    if not columns.texts:
+        raise CorpusError("; ".join(list(columns.problems.values())[:3]) or f"{source} holds no language")
+    texts = {code: tuple(map(_normalise, lines)) for code, lines in columns.texts.items()}
+    return RawCorpus(
+        name=name,
+        source=source,
+        texts=texts,
+        changed={code: sum(map(str.__ne__, columns.texts[code], lines)) for code, lines in texts.items()},
+        problems=dict(columns.problems),
+        labels=None if columns.labels is None else tuple(map(_normalise, columns.labels)),
+        notes=tuple(columns.notes),
+    )
+
+
+def _normalise(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _some(names: Iterable[str], most: int = 12) -> str:
+    names = list(names)
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+# Choosing ---------------------------------------------------------------------------------------------------------
+
+
+def _resolve(raw: RawCorpus, code: str) -> str:
+    known = (*raw.languages, *raw.problems)
+    found = languages.matches(code.strip(), known)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise CorpusError(f"{code} may mean {' or '.join(found)} in the corpus {raw.name}; write one of them")
+    spellings = {spelling: other for other in known for spelling in (other.lower(), languages.name(other).lower())}
+    alike = dict.fromkeys(spellings[s] for s in difflib.get_close_matches(code.strip().lower(), spellings, n=3))
+    hint = f" Did you mean {' or '.join(alike)}?" if alike else ""
+    raise CorpusError(f"The corpus {raw.name} has no language {code}.{hint} {_what_there_is(raw)}")
+
+
+def _what_there_is(raw: RawCorpus) -> str:
+    return f"It holds {_some(raw.languages, 30)}"
+
+
+def _common_line_count(raw: RawCorpus, codes: Sequence[str]) -> int:
+    codes_of: dict[int, list[str]] = {}
+    for code in codes:
+        codes_of.setdefault(len(raw.texts[code]), []).append(code)
+    if len(codes_of) > 1:
+        commonest_first = sorted(codes_of.items(), key=lambda item: -len(item[1]))
+        counts = "; ".join(f"{count} in {_some(alike, 5)}" for count, alike in commonest_first)
+        raise CorpusError(
+            f"The languages differ in their number of lines: {counts}. A missing line shifts all that follow, so mend "
+            "the files or leave the language out (empty lines at the end of a file do not count)"
+        )
+    return next(iter(codes_of))
+
+
+def _choose_rows(n_lines: int, sentences: int | None, seed: int | None) -> list[int]:
+    if sentences is None:
+        return list(range(n_lines))
+    if sentences < 2:
+        raise CorpusError(f"{sentences} sentences cannot be compared; choose at least 2")
+    if sentences > n_lines:
+        raise CorpusError(f"{sentences} sentences were asked for, and the corpus has {n_lines}; choose at most that")
+    if seed is None:
+        return list(range(sentences))
+    return sorted(np.random.default_rng(seed).choice(n_lines, size=sentences, replace=False).tolist())
+
+
+# Findings ---------------------------------------------------------------------------------------------------------
+
+
+def _findings_of_source(raw: RawCorpus, corpus: Corpus, n_lines: int) -> list[Finding]:
+    """What the source holds beside the chosen languages, and what reading it did."""
+    findings = [Finding("", "note", "info", 0, (), note) for note in raw.notes]
     for code, problem in raw.problems.items():
-        found.append(
-            Finding(code, "unreadable", "warning", 1, (), f"{code} was not chosen and cannot be read: {problem}")
-        )
+        findings.append(Finding(code, "unreadable", "warning", 0, (), f"{languages.label(code)}: {problem}"))
     for code in raw.languages:
-        if code not in texts and len(raw.texts[code]) != len(raw.texts[pivot]):
-            message = f"{code} was not chosen; it has {len(raw.texts[code])} lines, not {len(raw.texts[pivot])}"
-            found.append(Finding(code, "line count", "warning", 1, (), message))
-    for code in everyone:
-        own, other = texts[code], texts[pivot]
-        empty = [row for row, text in enumerate(own) if not text]
-        note(code, "empty", empty, f"{len(empty)} empty lines")
-        times = Counter(text for text in own if text)
-        twice = [row for row, text in enumerate(own) if text and times[text] > 1]
-        note(code, "duplicate", twice, f"{len(twice)} lines stand more than once: ties, which never count as aligned")
-        if code != pivot:
-            same = [row for row, text in enumerate(own) if text and text == other[row]]
-            note(code, "untranslated", same, f"{len(same)} lines are the same as in {pivot}: untranslated?")
-            odd = _odd_lengths(own, other)
-            note(
-                code, "length", odd, f"{len(odd)} lines are more than {ODD_RATIO:g} times longer or shorter than usual"
+        count = len(raw.texts[code])
+        if code not in corpus.texts and count != n_lines:
+            message = f"{languages.label(code)}: {count} lines where the chosen languages have {n_lines}"
+            findings.append(Finding(code, "count", "warning", count, (), f"{message}; it cannot be chosen with them."))
+    for code in corpus.texts:
+        if count := raw.changed.get(code, 0):
+            message = (
+                f"{languages.label(code)}: {_lines_were(count)} changed by NFC normalisation or trimming of spaces."
             )
-        strange = _unexpected_script(code, own)
-        note(code, "script", strange, f"{len(strange)} lines are mostly not in the script {codes.script(code)}")
+            findings.append(Finding(code, "normalised", "info", count, (), message))
+    if corpus.pivot in corpus.languages:
+        message = f"{languages.label(corpus.pivot)} is both the pivot and a language: it aligns with itself by nature."
+        findings.append(Finding(corpus.pivot, "pivot", "info", 0, (), message))
+    return findings
+
+
+def _lines_were(count: int) -> str:
+    return "1 line was" if count == 1 else f"{count} lines were"
+
+
+def _findings_of_rows(corpus: Corpus) -> list[Finding]:
+    """What the chosen rows hold that would distort a score."""
+    n_usable = corpus.n_sentences
+    sentences = {code: corpus.sentences(code) for code in corpus.texts}
+    pivot_sentences = sentences[corpus.pivot]
+    findings = []
+
+    def tell(code: str, kind: str, rows: Sequence[int], message: str, severity: Severity | None = None) -> None:
+        """rows: indices into the chosen rows. message: a sentence that follows the language and the number of lines."""
+        if len(rows):
+            lines = tuple(corpus.lines[row] for row in rows[:SHOWN_LINES])
+            severity = severity or ("error" if 2 * len(rows) > n_usable else "warning")
+            subject = f"{languages.label(code)}: " if code else ""
+            number = "1 line" if len(rows) == 1 else f"{len(rows)} lines"
+            findings.append(Finding(code, kind, severity, len(rows), lines, f"{subject}{number} {message}"))
+
+    usable = set(corpus.usable)
+    dropped = [row for row in range(len(corpus.lines)) if row not in usable]
+    tell("", "dropped", dropped, f"of {len(corpus.lines)} dropped from all languages: empty in one or more.", "warning")
+    for code, texts in corpus.texts.items():
+        empty = [row for row, text in enumerate(texts) if not text]
+        tell(code, "empty", empty, "without text, dropped from all languages.", "warning")
+        own = sentences[code]
+        rows_of = np.asarray(corpus.usable)
+        tell(code, "duplicate", rows_of[_duplicates(own)], "with the text of another: a tie, so never aligned.")
+        expected = languages.script(code)
+        if expected in LETTERS_OF_SCRIPT:
+            written = languages.script_name(expected)
+            tell(code, "script", rows_of[_in_another_script(own, expected)], f"mostly not in {written} script.")
+        if code != corpus.pivot:
+            tell(code, "identical", rows_of[_identical(own, pivot_sentences)], "identical to the pivot: untranslated?")
+            odd = rows_of[_of_odd_length(own, pivot_sentences)]
+            tell(code, "length", odd, "much longer or shorter than usual beside the pivot: misaligned?")
+    return findings
+
+
+def _duplicates(texts: Sequence[str]) -> list[int]:
+    counts = Counter(texts)
+    return [row for row, text in enumerate(texts) if counts[text] > 1] if len(counts) < len(texts) else []
+
+
+def _identical(texts: Sequence[str], pivot_texts: Sequence[str]) -> list[int]:
+    return [row for row, (text, pivot_text) in enumerate(zip(texts, pivot_texts, strict=True)) if text == pivot_text]
+
+
+def _of_odd_length(texts: Sequence[str], pivot_texts: Sequence[str]) -> list[int]:
+    log_ratios = np.log([len(text) for text in texts]) - np.log([len(text) for text in pivot_texts])
+    return np.flatnonzero(np.abs(log_ratios - np.median(log_ratios)) > np.log(LENGTH_FACTOR)).tolist()
+
+
+def _in_another_script(texts: Sequence[str], script: str) -> list[int]:
+    letters = {c for c in set().union(*texts) if c.isalpha() and not _letter_name(c).startswith(LETTERS_OF_NO_SCRIPT)}
+    expected = {c for c in letters if _letter_name(c).startswith(LETTERS_OF_SCRIPT[script])}
+    foreign = letters - expected
+    if not foreign:
+        return []
+    found = []
+    for row, text in enumerate(texts):
+        if not foreign.isdisjoint(text):
+            n_foreign = sum(c in foreign for c in text)
+            n_expected = sum(c in expected for c in text)
+            if n_foreign + n_expected >= MIN_LETTERS and n_foreign > n_expected:
+                found.append(row)
     return found
 
 
-def _odd_lengths(own: Sequence[str], other: Sequence[str]) -> list[int]:
-    """Rows whose length ratio is more than ODD_RATIO times off the median ratio of the two languages."""
-    both = [row for row in range(len(own)) if own[row] and other[row]]
-    if len(both) < 5:
-        return []
-    ratio = np.log([len(own[row]) / len(other[row]) for row in both])
-    return [both[k] for k in np.flatnonzero(np.abs(ratio - np.median(ratio)) > np.log(ODD_RATIO))]
-
-
-def _unexpected_script(code: str, own: Sequence[str]) -> list[int]:
-    """Rows of at least four letters, more than half of which are in another script than the code's."""
-    script = codes.script(code)
-    expected = set(FULL_NAMES.get(script or "", script or "").split())
-    if not expected <= set(NAME_PREFIX.values()) or not expected:
-        return []
-    strange = []
-    for row, text in enumerate(own):
-        scripts = [_SCRIPT_OF.get(c) for c in text if c.isalpha()]
-        if len(scripts) >= FEWEST_LETTERS and 2 * sum(s in expected for s in scripts) < len(scripts):
-            strange.append(row)
-    return strange
-
-
-class _Scripts(dict):
-    """Script of a character by its Unicode name, remembered."""
-
-    def get(self, character: str) -> str | None:  # type: ignore[override]
-        if character not in self:
-            self[character] = NAME_PREFIX.get(unicodedata.name(character, "?").split()[0])
-        return self[character]
-
-
-_SCRIPT_OF = _Scripts()
+def _letter_name(letter: str) -> str:
+    return unicodedata.name(letter, "")

@@ -46,7 +46,8 @@ def name(code: str) -> str:
     if parts["script"] and _is_worth_saying(parts["script"].title(), parts["language"], language_name):
         remarks.append(script_name(parts["script"]))
     if parts["region"]:
-        remarks.append(Language.make(territory=parts["region"].upper()).territory_name())
+        territory = Language.make(territory=parts["region"].upper()).territory_name()
+        remarks.append(parts["region"].upper() if territory.startswith("Unknown") else territory)
     remarks += re.split("[-_]", parts["variants"])[1:]
     return f"{language_name} ({', '.join(remarks)})" if remarks else language_name
 
@@ -114,7 +115,8 @@ def matches(code: str, codes: Sequence[str]) -> tuple[str, ...]:
 
     The readings: the same text; the same but for case and separators; the same language ("deu" -> "deu_Latn"); the
     same where one of the two is the macrolanguage ("ar" -> "arb_Arab", "sw" -> "swh_Latn"). A script or region in
-    `code` must fit, so "zh_TW" finds zho_Hant alone, while "zh" finds zho_Hans and zho_Hant. Order is that of `codes`; empty for no match.
+    `code` must fit, so "zh_TW" finds zho_Hant alone, while "zh" finds zho_Hans and zho_Hant. The order is that of
+    `codes`; empty for no match.
     """
     if code in codes:
         return (code,)

@@ -253,9 +253,8 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
             key=f"{key}-matrix",
         )
     with detail:
-        st.metric(
-            f"{method} at layer {layer}", f"{hits / len(matched):.3f}", f"{hits} of {len(matched)} aligned", "off"
-        )
+        st.metric(f"{method} at layer {layer}", f"{hits / len(matched):.3f}")
+        st.caption(f"{hits} of {len(matched)} sentences aligned")
         cells = event.selection.get("cell") or []
         misses = [match.row for match in matched if match.status != "aligned"]
         if cells and "row" in cells[0]:

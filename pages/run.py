@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import corpora, extraction, languages, models, pipeline
+from neuronxa_core import corpora, extraction, languages, models, pipeline, uploads
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
 from pages import shared
@@ -63,7 +63,7 @@ def corpus_choice() -> str:
     )
     if not files:
         return ""
-    return str(corpora.keep_uploads([(f.name, f.getvalue()) for f in files], services.store.folder / "uploads"))
+    return str(uploads.keep([(f.name, f.getvalue()) for f in files], services.store.folder / "uploads"))
 
 
 def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neuronxa_core import corpora, extraction, models, pipeline
+from neuronxa_core import extraction, models, pipeline
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.pipeline import ModelShelf
@@ -190,16 +190,6 @@ def test_the_size_said_before_a_run_is_the_size_on_disk(store, shelf):
     pipeline.compute_missing(plan, store, shelf)
     (entry,) = [e for e in store.entries() if e.meta.get("language") == "deu_Latn"]
     assert entry.size_bytes == pytest.approx(pipeline.bytes_a_language(plan), rel=0.02)
-
-
-def test_uploads_are_kept_under_their_content(tmp_path):
-    first = corpora.keep_uploads([("../eng.txt", b"one\ntwo\n"), ("deu.txt", b"eins\nzwei\n")], tmp_path)
-    assert first.parent == tmp_path
-    assert sorted(f.name for f in first.iterdir()) == ["deu.txt", "eng.txt"]
-    assert corpora.keep_uploads([("eng.txt", b"one\ntwo\n"), ("deu.txt", b"eins\nzwei\n")], tmp_path) == first
-    assert corpora.read(first).texts["deu"] == ("eins", "zwei")
-    table = corpora.keep_uploads([("t.csv", b"eng,deu\none,eins\ntwo,zwei\n")], tmp_path)
-    assert corpora.read(table).texts["eng"] == ("one", "two")
 
 
 def test_a_file_is_hashed_once_while_it_stays_the_same(store, monkeypatch):

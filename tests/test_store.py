@@ -672,6 +672,15 @@ def test_put_succeeds_though_nothing_can_be_evicted(
         assert keys(store) == {"c"}
 
 
+def test_diskcache_itself_evicts_nothing(store: Store, folder: Path) -> None:
+    store.close()
+    change_database(folder, "UPDATE Settings SET value = 1 WHERE key = 'size_limit'")
+    with contextlib.closing(Store(folder)) as later:
+        for key in "abc":
+            later.put(key, {"states": STATES}, {})
+        assert keys(later) == {"a", "b", "c"}
+
+
 def test_documents_count_and_are_evicted_too(folder: Path, entry_bytes: int) -> None:
     with contextlib.closing(Store(folder, size_limit=2 * entry_bytes)) as store:
         store.put_json("old", "x" * entry_bytes)

@@ -101,16 +101,14 @@ FAMILIES = {
         neurons=4 * HIDDEN,
         transposed=True,
     ),
-    "gpt_neox": Family(
-        {}, "GPTNeoXModel", "layers.{}", ("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h", "mlp.act", "gelu"
-    ),
+    "gpt_neox": Family({}, "GPTNeoXModel", "layers.{}", ("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h", "mlp.act", "gelu"),
     "bloom": Family(
         {},
         "BloomModel",
         "h.{}",
         ("mlp.dense_h_to_4h",),
         "mlp.dense_4h_to_h",
-        "mlp.gelu_impl",
+        None,  # its module gelu_impl is not needed: a plain network has one definition only
         "gelu_tanh",
         neurons=4 * HIDDEN,
     ),
