@@ -21,6 +21,8 @@ SCORE_AXIS = alt.Axis(format=".1f", tickCount=6)
 # above this many cells a matrix is drawn as one picture, not as marks
 MOST_MARKS = 15_000
 MATRIX_SIZE = 560
+# languages that a language matrix names at its sides; with more it is a picture
+MOST_LABELLED = 70
 # standard deviations from a similarity matrix's mean that the colours span
 STANDARD_RANGE = (-2, 4)
 
@@ -159,15 +161,21 @@ def states_side_by_side(table: pd.DataFrame) -> alt.FacetChart:
     return panels.properties(title="The same languages by activation state, activation value and hidden state")
 
 
-def _picture(values: np.ndarray, low: float, high: float, cell_pixels: int = 1) -> str:
-    """A matrix in [low, high] as a PNG data URL in viridis."""
-    scaled = np.clip((values - low) / (high - low), 0, 1) * (len(VIRIDIS) - 1)
-    below = np.minimum(scaled.astype(int), len(VIRIDIS) - 2)
-    part = (scaled - below)[..., None]
-    colours = VIRIDIS[below] * (1 - part) + VIRIDIS[below + 1] * part
-    pixels = np.repeat(np.repeat(colours.round().astype(np.uint8), cell_pixels, 0), cell_pixels, 1)
+def _picture(values: np.ndarray, low: float, high: float) -> str:
+    """A matrix in [low, high] as a PNG data URL in viridis, a pixel a cell; of a larger one, means of square blocks."""
+    step = -(-len(values) // MATRIX_SIZE)
+    if step > 1:
+        edges = np.arange(0, len(values), step)
+        sums = np.add.reduceat(np.add.reduceat(values, edges, axis=0), edges, axis=1)
+        counts = np.diff(np.append(edges, len(values)))
+        values = sums / np.outer(counts, counts)
+    shades = np.clip((values - low) / (high - low), 0, 1) * 255
+    image = Image.fromarray(shades.round().astype(np.uint8), mode="P")
+    at = np.linspace(0, len(VIRIDIS) - 1, 256)
+    palette = np.stack([np.interp(at, np.arange(len(VIRIDIS)), VIRIDIS[:, k]) for k in range(3)], axis=1)
+    image.putpalette(palette.round().astype(np.uint8).tobytes())
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -248,7 +256,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
         )
         .add_params(pick)
     )
-    marks_legend = alt.Legend(orient="top", labelLimit=220)
+    marks_legend = alt.Legend(orient="top", labelLimit=220, symbolSize=110, symbolStrokeWidth=0.6)
     kinds = ["mutual nearest neighbours", "missed translation", "what won instead"]
     shapes = alt.Chart(marks.assign(x=marks["column"] + 0.5, y=marks["row"] + 0.5)).mark_point(
         size=30 if n <= 150 else 9, stroke="black", strokeWidth=0.6, filled=True, opacity=1, cursor="pointer"
@@ -280,7 +288,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
     return (
         alt.layer(*([ground, clickable, marked] if n * n <= MOST_MARKS else [ground, marked]))
         .resolve_scale(color="independent", shape="independent")
-        .properties(title="Similarity of every sentence with every other", width=MATRIX_SIZE, height=MATRIX_SIZE)
+        .properties(title="Similarity of every sentence with every other", width=MATRIX_SIZE, height=MATRIX_SIZE + 130)
     )
 
 
@@ -295,7 +303,7 @@ def language_matrix(scores: np.ndarray, codes: list[str], labels: list[str], met
         scale=alt.Scale(scheme="viridis", domain=[0, 1]),
         legend=alt.Legend(orient="bottom", gradientLength=260, format=".1f"),
     )
-    if n * n > MOST_MARKS:
+    if n > MOST_LABELLED:
         number = "Language, by number in the table"
         ground = _picture_chart(_picture(scores, 0, 1), n, x_title=number, y_title=number)
         return ground.properties(title=title, width=side, height=side)

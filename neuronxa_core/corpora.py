@@ -313,11 +313,11 @@ def select(
 
 def _read_folder(folder: Path, source: str, name: str) -> RawCorpus:
     wanted, notes = _sift(sorted(entry.name for entry in folder.iterdir() if entry.is_file()))
+    split = next((split for split in ("devtest", "dev") if (folder / split).is_dir()), None)
+    if split and not {"language", "pair"} & set(wanted.values()):
+        inner = _read_folder(folder / split, source, name)
+        return replace(inner, notes=(f"Read from its folder {split}.", *inner.notes))
     if not wanted:
-        for split in ("devtest", "dev"):
-            if (folder / split).is_dir():
-                inner = _read_folder(folder / split, source, name)
-                return replace(inner, notes=(f"Read from its folder {split}.", *inner.notes))
         raise CorpusError(
             f"The folder {source} holds no corpus; it needs files such as eng_Latn.txt and deu_Latn.txt, or one table"
         )
@@ -466,7 +466,8 @@ def _is_pair_after_all(file_name: str, data: bytes) -> bool:
 def _read_pair(file_name: str, data: bytes) -> dict[str, Sequence[str]]:
     pair = _pair_codes(_stem(file_name))
     rows = [line.split("\t") for line in _lines(file_name, data)]
-    if all(languages.matches(code, rows[0]) for code in pair):
+    names_the_pair = [all(languages.matches(code, row) for code in pair) for row in rows[:2]]
+    if names_the_pair in ([True], [True, False]):
         return _read_table(file_name, data).texts
     width = max(2, next(len(row) for row in rows if row != [""]))
     rows = [[""] * width if row == [""] else row for row in rows]
@@ -474,18 +475,17 @@ def _read_pair(file_name: str, data: bytes) -> dict[str, Sequence[str]]:
         if len(row) != width:
             raise CorpusError(f"{file_name}, line {number}: {len(row)} columns where {width} are expected")
     cells_of_columns = list(zip(*rows, strict=True))
-    of_text = [cells for cells in cells_of_columns if width == 2 or not _is_bookkeeping(cells)]
+    of_text = [cells for cells in cells_of_columns if width == 2 or not _is_bookkeeping(cells, pair)]
     if len(of_text) != 2:
         raise CorpusError(f"{file_name} has {len(of_text)} columns of text; a pair file needs two, separated by a tab")
     return dict(zip(pair, of_text, strict=True))
 
 
-def _is_bookkeeping(cells: Sequence[str]) -> bool:
-    return all(
-        cell.strip().isdecimal() or cell.startswith("CC-BY") or languages.is_language_code(cell.strip())
-        for cell in cells
-        if cell.strip()
-    )
+def _is_bookkeeping(cells: Sequence[str], pair: Sequence[str]) -> bool:
+    """A column of ids, of one language code repeated, or of licences."""
+    values = {cell.strip() for cell in cells if cell.strip()}
+    is_one_code = len(values) == 1 and bool(languages.matches(next(iter(values)), pair))
+    return is_one_code or all(value.isdecimal() or value.startswith("CC-BY") for value in values)
 
 
 def _lines(file_name: str, data: bytes) -> list[str]:
@@ -604,7 +604,8 @@ def _columns_of_table(where: str, table: Mapping[str, Sequence[Any]], headings: 
             if odd_row is None:
                 texts[code] = [_text(cell) for cell in cells]
             else:
-                problems[code] = f"{where}, column {heading}, row {odd_row}: not text but {cells[odd_row - 1]!r:.40}"
+                odd_cell = repr(cells[odd_row - 1])
+                problems[code] = f"{where}, column {heading}, row {odd_row}: {odd_cell:.40} is no text"
     if len(texts) + len(problems) < 2:
         raise CorpusError(
             f"{where} has {len(texts) + len(problems)} language columns, at least 2 are needed; its columns are "
@@ -655,7 +656,7 @@ def _or_empty(rows: Mapping[str, Sequence[Any]], heading: str) -> Sequence[Any]:
 
 
 def _is_text(cell: Any) -> bool:
-    return cell is None or isinstance(cell, str) or cell != cell
+    return cell is None or cell != cell or (isinstance(cell, str) and "\0" not in cell)
 
 
 def _text(cell: Any) -> str:
@@ -673,7 +674,8 @@ def _reads_as_text(cells: Sequence[Any]) -> bool:
 
 def _corpus(name: str, source: str, columns: _Columns) -> RawCorpus:
     if not columns.texts:
-        raise CorpusError("; ".join(list(columns.problems.values())[:3]) or f"{source} holds no language")
+        reasons = list(dict.fromkeys(columns.problems.values()))
+        raise CorpusError("; ".join(reasons[:3]) or f"{source} holds no language")
     texts = {code: tuple(map(_normalise, lines)) for code, lines in columns.texts.items()}
     return RawCorpus(
         name=name,
@@ -785,7 +787,8 @@ def _findings_of_rows(corpus: Corpus) -> list[Finding]:
             severity = severity or ("error" if 2 * len(rows) > n_usable else "warning")
             subject = f"{languages.label(code)}: " if code else ""
             number = "1 line" if len(rows) == 1 else f"{len(rows)} lines"
-            findings.append(Finding(code, kind, severity, len(rows), lines, f"{subject}{number} {message}"))
+            where = ", ".join(map(str, lines)) + (", ..." if len(rows) > SHOWN_LINES else "")
+            findings.append(Finding(code, kind, severity, len(rows), lines, f"{subject}{number} ({where}) {message}"))
 
     usable = set(corpus.usable)
     dropped = [row for row in range(len(corpus.lines)) if row not in usable]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import threading
@@ -71,6 +72,19 @@ class JobQueue:
         self._jobs: list[Job] = []
         self._change = threading.Condition()
         self._worker: threading.Thread | None = None
+        self._closed = False
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Stop the running job between two batches, and the thread: a process must not end in a forward pass."""
+        atexit.unregister(self.close)
+        with self._change:
+            self._closed = True
+            for job in self._jobs:
+                job.cancel()
+            self._change.notify_all()
+        if self._worker is not None:
+            self._worker.join(timeout=60)
 
     def submit(self, plan: Plan) -> Job | None:
         """The job that computes what the plan lacks: an equal one that waits or runs, or a new one.
@@ -112,7 +126,9 @@ class JobQueue:
     def _work(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: any(job.status == "waiting" for job in self._jobs))
+                self._change.wait_for(lambda: self._closed or any(job.status == "waiting" for job in self._jobs))
+                if self._closed:
+                    return
                 job = next(job for job in self._jobs if job.status == "waiting")
                 job.status, job.started = "running", time.monotonic()
             status, error = self._run(job)

@@ -30,6 +30,7 @@ from huggingface_hub import scan_cache_dir
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from neuronxa_core.errors import ModelError
 
@@ -123,14 +124,20 @@ def parse_source(text: str) -> ModelSource:
     text = text.strip()
     if text == "demo":
         return ModelSource("demo", str(DEMO_FOLDER), "demo")
-    path = Path(text).expanduser()
-    if path.is_dir():
+    if not text:
+        raise ModelError("no model is named; give a local folder, a hub id such as Qwen/Qwen3-8B, or demo")
+    try:
+        path = Path(text).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that may not be read, ~nobody
+        raise ModelError(f"{text[:100]!r} is no folder that can be read: {error}") from error
+    if is_folder:
         return ModelSource(path.resolve().name, str(path.resolve()), "folder")
-    if path.is_file():
+    if is_file:
         raise ModelError(f"{text} is a file; give the folder that holds config.json and the .safetensors weights")
-    if text.startswith(("/", ".", "~")) or "\\" in text or text.count("/") > 1 or text.endswith("/"):
-        raise ModelError(f"there is no folder {text}; give a local folder, a hub id such as Qwen/Qwen3-8B, or demo")
     identity, _, revision = text.partition("@")
+    if text.startswith(("/", ".", "~")) or "\\" in text or identity.count("/") > 1 or text.endswith("/"):
+        raise ModelError(f"there is no folder {text}; give a local folder, a hub id such as Qwen/Qwen3-8B, or demo")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", identity):
         raise ModelError(f"{text!r} is neither a folder nor a hub id such as Qwen/Qwen3-8B (optionally with @revision)")
     return ModelSource(identity, identity, "hub", revision or None)
@@ -472,16 +479,25 @@ def identity(source: ModelSource, remembered: Callable[[str, Callable[[], str]],
     `remembered(key, compute)` may keep the hash of a file between calls; its key holds path, size and time of change.
     """
     if source.kind == "hub":
-        commit = getattr(read_config(source), "_commit_hash", None)
-        if not commit:
-            raise ModelError(f"model {source.name} has no commit on the hub that could name its version")
-        return f"hub:{source.location}@{commit}"
+        return f"hub:{source.location}@{_commit(source)}"
     remembered = remembered or (lambda _key, compute: compute())
     digest = xxhash.xxh3_128()
     for file in _files_that_matter(Path(source.location)):
         digest.update(file.name.encode())
         digest.update(remembered(_file_state(file), lambda file=file: _hash_file(file)).encode())
     return f"files:{digest.hexdigest()}"
+
+
+def _commit(source: ModelSource) -> str:
+    """The commit that a hub id and its revision stand for: the one that the cache keeps their config.json under."""
+    try:
+        file = cached_file(source.location, "config.json", revision=source.revision)
+    except Exception as error:
+        raise _explained(source, error) from error
+    commit = extract_commit_hash(file, None)
+    if not commit:
+        raise ModelError(f"model {source.name} has no commit on the hub that could name its version")
+    return commit
 
 
 def _files_that_matter(folder: Path) -> list[Path]:

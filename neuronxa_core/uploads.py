@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ def keep(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     """
     safe = sorted((_safe_name(name), content) for name, content in files)
     names = [name for name, _ in safe]
-    for name, following in zip(names, names[1:], strict=False):
+    for name, following in itertools.pairwise(names):
         if name == following:
             raise CorpusError(f"two uploaded files are called {name}; upload each language once")
     digest = xxhash.xxh3_128()

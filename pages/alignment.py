@@ -336,32 +336,33 @@ def show_sentences() -> None:
 @st.fragment
 def show_all_pairs() -> None:
     layer = layer_slider("layer")
-    scores = pair_scores(layer)
+    scores = pair_scores(shared.scores_key(plan), state, pooling, layer, plan)
     order = alignment.hierarchical_order(scores)
     codes = [plan.everyone[k] for k in order]
     labels = [shared.label(code) for code in codes]
     ordered = scores[np.ix_(order, order)]
     chart = charts.language_matrix(ordered, codes, labels, method, layer)
-    if len(codes) ** 2 <= charts.MOST_MARKS:
-        picked = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key="pairs").selection.get("pair")
+    picked = None
+    if len(codes) <= charts.MOST_LABELLED:
+        cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key="pairs").selection.get("pair")
+        if cells and {cells[0]["row_code"], cells[0]["column_code"]} <= set(codes):
+            picked = cells[0]["row_code"], cells[0]["column_code"]
     else:
         st.altair_chart(chart)
-        picked = None
+        columns = st.columns(2)
+        x = columns[0].selectbox("Sentences of", codes, None, format_func=shared.label, key="pairs_from")
+        y = columns[1].selectbox("and", codes, None, format_func=shared.label, key="pairs_to")
+        picked = (x, y) if x and y else None
     st.caption("Languages that align alike stand together (average linkage on 1 − score, optimal leaf order).")
     if picked:
-        pair_view(picked[0]["row_code"], picked[0]["column_code"], layer, "pairs")
+        pair_view(*picked, layer, "pairs")
     else:
-        st.caption("Click a cell to see the two languages' sentences.")
+        st.caption("Choose a cell to see the two languages' sentences.")
     downloads(pd.DataFrame(ordered, index=codes, columns=codes).rename_axis("language").reset_index(), "all-pairs")
 
 
-def pair_scores(layer: int) -> np.ndarray:
-    key = "|".join([*plan.keys.values(), str(len(plan.corpus.usable))])
-    return _pair_scores(key, state, pooling, layer, plan)
-
-
 @st.cache_resource(max_entries=256, show_spinner="Comparing all languages …")
-def _pair_scores(_key: str, state: str, pooling: str, layer: int, _plan: Plan) -> np.ndarray:
+def pair_scores(key: str, state: str, pooling: str, layer: int, _plan: Plan) -> np.ndarray:
     return pipeline.pair_matrix(_plan, services.store, state, pooling, layer)
 
 

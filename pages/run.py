@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -15,6 +16,15 @@ from pages import shared
 services = shared.services()
 now = shared.experiment()
 
+
+def start(key: str, value: object, allowed: Sequence | None = None) -> str:
+    """A widget's key, at first with the experiment's value, and never with one that is not `allowed`."""
+    name = f"run_{key}"
+    if name not in st.session_state or (allowed is not None and st.session_state[name] not in allowed):
+        st.session_state[name] = value
+    return name
+
+
 st.title("Run")
 st.caption(
     "Choose a language model and parallel sentences. Each sentence is read once; the states of every layer's "
@@ -26,16 +36,16 @@ def model_choice() -> str:
     """The model's name: bundled, from the hub cache, or typed."""
     cached = models.cached_models()
     kinds = ["Bundled", "Local folder or hub id"] + (["Hub cache"] if cached else [])
-    start = 0 if now.model == "demo" else (2 if now.model in cached else 1)
-    kind = st.segmented_control("Model", kinds, default=kinds[start], required=True, key="model_kind")
+    at = 0 if now.model == "demo" else (2 if now.model in cached else 1)
+    kind = st.segmented_control("Model", kinds, required=True, key=start("model_kind", kinds[at], kinds))
     if kind == "Bundled":
         return "demo"
     if kind == "Hub cache":
-        at = cached.index(now.model) if now.model in cached else 0
-        return st.selectbox("Model in the local hub cache", cached, index=at)
+        first = now.model if now.model in cached else cached[0]
+        return st.selectbox("Model in the local hub cache", cached, key=start("cached_model", first, cached))
     return st.text_input(
         "Folder or hub id",
-        value="" if now.model == "demo" else now.model,
+        key=start("model", "" if now.model == "demo" else now.model),
         placeholder="/models/my-model or Qwen/Qwen3-8B@main",
         help="A folder in transformers' format with .safetensors weights, or a hub id, optionally with @revision.",
     ).strip()
@@ -44,14 +54,14 @@ def model_choice() -> str:
 def corpus_choice() -> str:
     """The corpus's name: bundled, a path or a hub data set, or an upload kept beside the cache."""
     kinds = ["Bundled", "File or folder", "Upload"]
-    start = 0 if now.corpus == "demo" else 1
-    kind = st.segmented_control("Corpus", kinds, default=kinds[start], required=True, key="corpus_kind")
+    at = 0 if now.corpus == "demo" else 1
+    kind = st.segmented_control("Corpus", kinds, required=True, key=start("corpus_kind", kinds[at], kinds))
     if kind == "Bundled":
         return "demo"
     if kind == "File or folder":
         return st.text_input(
             "Folder, file or hub data set",
-            value="" if now.corpus == "demo" else now.corpus,
+            key=start("corpus", "" if now.corpus == "demo" else now.corpus),
             placeholder="/data/flores200_dataset/devtest or sentences.csv or hub:openlanguagedata/flores_plus",
             help="One file a language (<code>.txt, FLORES' <code>.dev or .devtest), a CSV, TSV or Parquet file with "
             "one column a language, or a tab-separated pair file such as eng-deu.tsv.",
@@ -60,6 +70,7 @@ def corpus_choice() -> str:
         "One table, one pair file, or one text file a language",
         accept_multiple_files=True,
         type=["txt", "dev", "devtest", "csv", "tsv", "parquet"],
+        key="run_files",
     )
     if not files:
         return ""
@@ -77,7 +88,7 @@ def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:
     preset = st.selectbox(
         "Languages",
         presets,
-        index=len(presets) - 1 if chosen_before else 0,
+        key=start("preset", presets[-1] if chosen_before else "All", presets),
         help="All, those of one script or family, or any by name.",
     )
     if preset == "All":
@@ -86,10 +97,10 @@ def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:
         return tuple(c for c in offered if (languages.script(c) or "unknown") == preset.removeprefix("Script: "))
     if preset.startswith("Family: "):
         return tuple(c for c in offered if languages.family(c) == preset.removeprefix("Family: "))
+    key = start("languages", chosen_before)
+    st.session_state[key] = [code for code in st.session_state[key] if code in offered]
     return tuple(
-        st.multiselect(
-            "Languages by name", offered, default=chosen_before, format_func=shared.label, placeholder="Type to search"
-        )
+        st.multiselect("Languages by name", offered, key=key, format_func=shared.label, placeholder="Type to search")
     )
 
 
@@ -137,16 +148,16 @@ with left, st.container(border=True):
         neuron = st.radio(
             "Neuron definition",
             CHOICES["neuron"],
-            index=CHOICES["neuron"].index(now.neuron),
+            key=start("neuron", now.neuron),
             format_func=shared.NEURON_NAMES.get,
         )
         dtype = st.selectbox(
             "dtype",
             CHOICES["dtype"],
-            index=CHOICES["dtype"].index(now.dtype),
+            key=start("dtype", now.dtype),
             help="auto: as the weights are stored on a GPU, float32 on a CPU.",
         )
-        device = st.selectbox("Device", CHOICES["device"], index=CHOICES["device"].index(now.device))
+        device = st.selectbox("Device", CHOICES["device"], key=start("device", now.device))
         if model:
             try:
                 where = models.resolve_device(device)
@@ -168,31 +179,31 @@ with right, st.container(border=True):
         st.caption("Give a file or folder, or upload one, to go on.")
     if raw is not None:
         codes = list(raw.languages)
-        start = next((k for k, c in enumerate(codes) if c in (now.pivot, "eng_Latn", "eng", "en")), 0)
-        pivot = st.selectbox("Pivot", codes, index=start, format_func=shared.label)
+        first = next((c for c in (now.pivot, "eng_Latn", "eng", "en") if c in codes), codes[0])
+        pivot = st.selectbox("Pivot", codes, key=start("pivot", first, codes), format_func=shared.label)
         chosen_languages = language_choice(raw, pivot)
         longest = len(raw.texts[pivot])
-        every = st.toggle(f"All {longest:,} sentences", value=now.sentences is None or now.sentences >= longest)
+        whole = now.sentences is None or now.sentences >= longest
+        every = st.toggle(f"All {longest:,} sentences", key=start("every", whole))
         sentences, seed = None, None
         if not every:
-            sentences = st.number_input(
-                "Sentences", 2, longest, min(now.sentences or 100, longest), help="About 100 are enough for the score."
-            )
-            if st.toggle("A random sample instead of the first lines", value=now.seed is not None):
-                seed = st.number_input("Seed", 0, 2**31 - 1, now.seed or 0)
+            key = start("sentences", min(now.sentences or 100, longest), range(2, longest + 1))
+            sentences = st.number_input("Sentences", 2, longest, key=key, help="About 100 are enough for the score.")
+            if st.toggle("A random sample instead of the first lines", key=start("sampled", now.seed is not None)):
+                seed = st.number_input("Seed", 0, 2**31 - 1, key=start("seed", now.seed or 0))
 
 with st.container(border=True):
     first, second, third = st.columns(3)
     state = first.selectbox(
-        "State", CHOICES["state"], index=CHOICES["state"].index(now.state), format_func=shared.STATE_NAMES.get
+        "State", CHOICES["state"], key=start("state", now.state), format_func=shared.STATE_NAMES.get
     )
     pooling = second.selectbox(
         "Sentence vector",
         CHOICES["pooling"],
-        index=CHOICES["pooling"].index(now.pooling),
+        key=start("pooling", now.pooling),
         format_func=shared.POOLING_NAMES.get,
     )
-    layers = third.selectbox("Layers pooled by", CHOICES["layers"], index=CHOICES["layers"].index(now.layers))
+    layers = third.selectbox("Layers pooled by", CHOICES["layers"], key=start("layers", now.layers))
     st.caption("These three are read off the same states: changing them never runs the model.")
 
 if not model or raw is None:

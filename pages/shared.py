@@ -17,7 +17,7 @@ from neuronxa_core.errors import CorruptEntry, NeuronXAError
 from neuronxa_core.experiment import Experiment, digest
 from neuronxa_core.jobs import Job, JobQueue
 from neuronxa_core.pipeline import ModelShelf, Plan
-from neuronxa_core.store import Store
+from neuronxa_core.store import Store, default_folder
 
 METHOD_NAMES = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
 STATE_NAMES = {
@@ -38,15 +38,13 @@ class Services(NamedTuple):
 
 
 @st.cache_resource(show_spinner=False)
-def _services(_folder: str) -> Services:
-    store, shelf = Store(_folder), ModelShelf()
+def _services(folder: str) -> Services:
+    store, shelf = Store(folder), ModelShelf()
     return Services(store, shelf, JobQueue(store, shelf))
 
 
 def services() -> Services:
     """The store, the model shelf and the job queue of this process."""
-    from neuronxa_core.store import default_folder
-
     return _services(str(default_folder()))
 
 
@@ -104,7 +102,7 @@ def _fingerprint(path_text: str) -> str:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading the corpus …")
-def _raw(source: str, _print: str) -> corpora.RawCorpus:
+def _raw(source: str, fingerprint: str) -> corpora.RawCorpus:
     return corpora.read(source)
 
 
@@ -114,26 +112,30 @@ def raw_corpus(source: str) -> corpora.RawCorpus:
 
 
 @st.cache_resource(max_entries=64, show_spinner="Looking at model and corpus …")
-def _plan(chosen: Experiment, _prints: tuple[str, str], _store: Store) -> Plan:
-    return pipeline.make_plan(chosen, _store, raw_corpus(chosen.corpus))
+def _plan(key: str, fingerprints: tuple[str, str], folder: str, _chosen: Experiment) -> Plan:
+    return pipeline.make_plan(_chosen, services().store, raw_corpus(_chosen.corpus))
 
 
 def plan_for(chosen: Experiment) -> Plan:
     """The plan of an experiment, made once as long as model and corpus do not change on disk."""
     prints = (_fingerprint(chosen.model), _fingerprint(chosen.corpus))
-    return _plan(chosen.extraction, prints, services().store)
+    return _plan(chosen.extraction.key, prints, str(services().store.folder), chosen.extraction)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
-def _alignment(_key: str, _plan: Plan, state: str, pooling: str, _services: Services) -> Alignment:
-    return pipeline.align(_plan, _services.store, state, pooling)
+def _alignment(key: str, state: str, pooling: str, _plan: Plan) -> Alignment:
+    return pipeline.align(_plan, services().store, state, pooling)
+
+
+def scores_key(plan: Plan) -> str:
+    """What decides a plan's scores, for every state and pooling."""
+    return digest([plan.keys, plan.languages, plan.corpus.usable])
 
 
 def alignment_of(plan: Plan, state: str, pooling: str) -> Alignment:
     """Scores of a plan whose states are all stored; a damaged entry is computed again in the background."""
-    key = digest([plan.keys, plan.languages, plan.corpus.usable])
     try:
-        return _alignment(key, plan, state, pooling, services())
+        return _alignment(scores_key(plan), state, pooling, plan)
     except CorruptEntry as damage:
         services().queue.submit(plan)
         st.warning(f"{damage} It is being computed again.")

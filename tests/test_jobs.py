@@ -125,6 +125,17 @@ def test_a_failed_job_says_why_and_the_queue_goes_on(store, queue, monkeypatch, 
     assert second.status == "done"
 
 
+def test_closing_the_queue_stops_the_run_and_its_thread(store, queue, monkeypatch):
+    reached, go = gate(monkeypatch, "deu_Latn")
+    job = queue.submit(plan_of(store, "deu_Latn", "fra_Latn"))
+    waiting = queue.submit(plan_of(store, "ita_Latn"))
+    assert reached.wait(LONG)
+    threading.Timer(0.2, go.set).start()
+    queue.close()
+    assert (job.status, waiting.status) == ("cancelled", "waiting")
+    assert not queue._worker.is_alive()
+
+
 def test_cancelled_error_from_extraction_is_no_failure(store, queue, monkeypatch):
     def stopped(*_arguments, **_options):
         raise Cancelled("stopped")

@@ -1,26 +1,815 @@
+"""models.py against families written down by hand in tiny_models.py, and against folders that are wrong in many ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
 import pytest
 import torch
-from tiny_models import FAMILIES, PlainNeurons, byte_tokenizer
-from neuronxa_core import models
+import transformers
+from huggingface_hub import constants as hub_constants
+from huggingface_hub import errors as hub_errors
+from safetensors.torch import load_file, save_file
+from tiny_models import FAMILIES, HIDDEN, INNER, LAYERS, PlainNeurons, byte_tokenizer, tiny_config, tiny_model
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_x(family, loaded, tiny):
-    l = loaded(family)
-    f = FAMILIES[family]
-    print(l.info, l.feed_forwards[0], type(l.tokenizer).__name__)
-    ids = byte_tokenizer(True).encode("the cat sat, и").ids
-    assert l.tokenizer("the cat sat, и")["input_ids"] == ids
-    plain = PlainNeurons(family, tiny(family))
+from neuronxa_core import models
+from neuronxa_core.errors import ModelError
+
+SENTENCE = "the cat sat, и 猫"
+CAUSAL = {name for name, family in FAMILIES.items() if family.causal}
+
+
+def refused(call) -> str:
+    """The message of the ModelError that a call raises: one line, one sentence."""
+    with pytest.raises(ModelError) as caught:
+        call()
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    assert "Traceback" not in message
+    return message
+
+
+def config_only(folder: Path, family: str, **changes: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    tiny_config(family, **changes).save_pretrained(folder)
+    return folder
+
+
+# where the neurons are
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_layer_of_every_family_is_found(name, loaded):
+    family = FAMILIES[name]
+    found = loaded(name).feed_forwards
+    assert len(found) == LAYERS
+    for k, feed_forward in enumerate(found):
+        layer = family.layer.format(k)
+        assert feed_forward == models.FeedForward(
+            layer=layer,
+            last_projection=f"{layer}.{family.last}",
+            activation=family.activation_module and f"{layer}.{family.activation_module}",
+            neurons=family.neurons,
+            gated=family.gated,
+        )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_description_needs_no_weights_and_equals_that_of_the_loaded_model(name, tiny, loaded, tmp_path):
+    family = FAMILIES[name]
+    folder = tiny(name)
+    bare = tmp_path / folder.name
+    bare.mkdir()
+    shutil.copy(folder / "config.json", bare)
+    info = models.describe(models.parse_source(str(bare)))
+    weights = load_file(folder / "model.safetensors")
+    assert info == loaded(name).info
+    assert info == models.ModelInfo(
+        name=folder.name,
+        class_name=family.class_name,
+        layers=LAYERS,
+        neurons=family.neurons,
+        hidden=HIDDEN,
+        parameters=sum(tensor.numel() for tensor in weights.values()),
+        gated=family.gated,
+        causal=family.causal,
+        stored_dtype="float32",
+        longest={"gpt2": 1024, "bert": 512, "distilbert": 512, "xlm-roberta": 510}.get(name, 2048),
+    )
+    assert [p.name for p in bare.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_hook_points_see_the_activations_that_the_weights_give(name, tiny, loaded):
+    plain = PlainNeurons(name, tiny(name))
+    model = loaded(name)
+    inputs: dict[int, torch.Tensor] = {}
+    seen: dict[tuple[int, str], torch.Tensor] = {}
+    handles = []
+
+    def keep(into, key):
+        def hook(_module, args, output=None):
+            into[key] = args[0] if output is None else output
+
+        return hook
+
+    for k in range(LAYERS):
+        first = model.model.get_submodule(plain.first_path(k))
+        handles.append(first.register_forward_pre_hook(keep(inputs, k)))
+        for neuron in ("product", "gate"):
+            path, side = model.feed_forwards[k].module_for(neuron)
+            module = model.model.get_submodule(path)
+            register = module.register_forward_pre_hook if side == "input" else module.register_forward_hook
+            handles.append(register(keep(seen, (k, neuron))))
+    ids = model.tokenizer(SENTENCE)["input_ids"]
+    try:
+        with torch.inference_mode():
+            model.model(input_ids=torch.tensor([ids]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    for (k, neuron), activations in seen.items():
+        wanted = plain.activations(k, inputs[k].reshape(1, len(ids), HIDDEN), neuron)
+        activations = activations.reshape(wanted.shape).double()
+        assert wanted.shape == (1, len(ids), FAMILIES[name].neurons)
+        assert (wanted > 0).any()
+        assert wanted.abs().max() > 0.5
+        torch.testing.assert_close(activations, wanted, rtol=1e-5, atol=2e-5)
+    assert len(seen) == 2 * LAYERS
+    if FAMILIES[name].gated:
+        assert not torch.allclose(seen[0, "product"], seen[0, "gate"], atol=0.1)
+
+
+def test_a_hand_worked_gated_network(tmp_path):
+    """W_gate x = 2, W_up x = 3 for x = e_0: product silu(2) * 3, gate silu(2)."""
+
+    def plant(model):
+        mlp = model.layers[0].mlp
+        for projection, first in ((mlp.gate_proj, 2.0), (mlp.up_proj, 3.0)):
+            projection.weight.zero_()
+            projection.weight[5, 0] = first
+
+    folder = tiny_model("llama", tmp_path, edit=plant, num_hidden_layers=1)
+    model = models.load(models.parse_source(str(folder)), device="cpu")
+    mlp = model.model.layers[0].mlp
     seen = {}
-    for k in range(3):
-        for n in ("product", "gate"):
-            path, side = l.feed_forwards[k].module_for(n)
-            m = l.model.get_submodule(path)
-            if side == "input": m.register_forward_pre_hook(lambda _m, i, k=k, n=n: seen.__setitem__((k, n), i[0]))
-            else: m.register_forward_hook(lambda _m, i, o, k=k, n=n: seen.__setitem__((k, n), o))
-        l.model.get_submodule(plain.first_path(k)).register_forward_pre_hook(lambda _m, i, k=k: seen.__setitem__(k, i[0]))
-    with torch.no_grad(): l.model(input_ids=torch.tensor([ids]))
-    for k in range(3):
-        for n in ("product", "gate"):
-            want = plain.activations(k, seen[k], n)
-            print(k, n, want.abs().mean().item(), (want>0).double().mean().item(), (want-seen[k,n]).abs().max().item())
+    for neuron in ("product", "gate"):
+        path, side = model.feed_forwards[0].module_for(neuron)
+        module = model.model.get_submodule(path)
+        if side == "input":
+            module.register_forward_pre_hook(lambda _m, args: seen.update(product=args[0]))
+        else:
+            module.register_forward_hook(lambda _m, _args, output: seen.update(gate=output))
+    mlp(torch.eye(HIDDEN)[:1])
+    silu_of_2 = 2 / (1 + 2.718281828459045**-2)
+    assert seen["gate"][0, 5].item() == pytest.approx(silu_of_2, rel=1e-6)
+    assert seen["product"][0, 5].item() == pytest.approx(3 * silu_of_2, rel=1e-6)
+    assert seen["product"].count_nonzero() == 1
+
+
+@pytest.mark.parametrize("name", ["llama", "phi3", "modernbert", "gpt2", "bert", "opt", "distilbert"])
+def test_an_inner_width_that_equals_the_hidden_width(name, tmp_path):
+    width = {"gpt2": "n_inner", "opt": "ffn_dim", "distilbert": "hidden_dim"}.get(name, "intermediate_size")
+    folder = config_only(tmp_path / "square", name, **{width: HIDDEN})
+    family = FAMILIES[name]
+    with torch.device("meta"):
+        model = transformers.AutoModel.from_config(models.read_config(models.parse_source(str(folder))))
+    found = models.locate(model)
+    assert [f.last_projection for f in found] == [f"{family.layer.format(k)}.{family.last}" for k in range(LAYERS)]
+    assert {f.neurons for f in found} == {HIDDEN}
+    assert {f.gated for f in found} == {family.gated}
+
+
+def test_gate_needs_a_module_where_the_network_is_gated():
+    hidden = models.FeedForward("layers.0", "layers.0.mlp.down_proj", None, INNER, gated=True)
+    assert hidden.module_for("product") == ("layers.0.mlp.down_proj", "input")
+    assert "choose 'product'" in refused(lambda: hidden.module_for("gate"))
+    plain = models.FeedForward("h.0", "h.0.mlp.c_proj", None, INNER, gated=False)
+    assert plain.module_for("gate") == plain.module_for("product") == ("h.0.mlp.c_proj", "input")
+
+
+def test_the_language_model_inside_a_multimodal_one(tmp_path):
+    text = tiny_config("gemma3_text").to_dict()
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 64,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    config.save_pretrained(tmp_path)
+    info = models.describe(models.parse_source(str(tmp_path)))
+    assert (info.class_name, info.layers, info.neurons, info.hidden) == ("Gemma3TextModel", LAYERS, INNER, HIDDEN)
+    assert info.gated
+    assert info.causal
+    with torch.device("meta"):
+        alone = transformers.AutoModel.from_config(tiny_config("gemma3_text"))
+    assert info.parameters == sum(p.numel() for p in alone.parameters())
+
+
+def test_well_known_models_have_their_published_sizes(tmp_path):
+    """The default configurations of transformers are those of LLaMA-2 7B, GPT-2 small and BERT base."""
+
+    def described(config) -> models.ModelInfo:
+        folder = tmp_path / config.model_type
+        config.save_pretrained(folder)
+        return models.describe(models.parse_source(str(folder)))
+
+    llama = described(transformers.LlamaConfig())
+    a_layer = 4 * 4096 * 4096 + 3 * 4096 * 11008 + 2 * 4096
+    assert (llama.layers, llama.neurons, llama.hidden, llama.gated) == (32, 11008, 4096, True)
+    assert llama.parameters == 32000 * 4096 + 32 * a_layer + 4096
+    gpt2 = described(transformers.GPT2Config())
+    assert (gpt2.layers, gpt2.neurons, gpt2.hidden, gpt2.gated) == (12, 3072, 768, False)
+    assert gpt2.parameters == 124_439_808
+    bert = described(transformers.BertConfig())
+    assert (bert.layers, bert.neurons, bert.hidden, bert.causal) == (12, 3072, 768, False)
+    assert bert.parameters == 109_482_240
+
+
+def test_longest_sentence(tmp_path):
+    def longest(family: str, **changes: object) -> int:
+        folder = config_only(tmp_path / family, family, **changes)
+        return models.describe(models.parse_source(str(folder))).longest
+
+    assert longest("llama", max_position_embeddings=77) == 77
+    assert longest("llama", max_position_embeddings=131072) == models.LONGEST_SENTENCE
+    assert longest("gpt2", n_positions=64) == 64
+    assert longest("xlm-roberta", max_position_embeddings=514) == 512
+    assert longest("xlm-roberta", max_position_embeddings=514, pad_token_id=0) == 513
+    assert longest("bloom") == models.LONGEST_SENTENCE
+
+
+@pytest.mark.parametrize("name", ["xlm-roberta", "bert", "gpt2", "opt", "distilbert", "mpnet", "data2vec-text"])
+def test_the_longest_sentence_runs_and_one_token_more_does_not(name, tmp_path):
+    config = tiny_config(name, max_position_embeddings=20)
+    model = transformers.AutoModel.from_config(config).eval()
+    longest = models._longest(config)
+    assert 16 <= longest <= 20
+    with torch.inference_mode():
+        model(input_ids=torch.full((1, longest), 5), attention_mask=torch.ones(1, longest, dtype=torch.long))
+        with pytest.raises((IndexError, RuntimeError)):
+            model(input_ids=torch.full((1, longest + 1), 5), attention_mask=torch.ones(1, longest + 1, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "class_name", "found"),
+    [
+        ("mixtral", {"num_key_value_heads": 2}, "MixtralModel", "mixture of experts"),
+        ("qwen2_moe", {}, "Qwen2MoeModel", "mixture of experts"),
+        ("mamba", {}, "MambaModel", "state-space"),
+        ("albert", {}, "AlbertModel", "no list of 3 modules"),
+        ("t5", {}, "T5Config", "encoder-decoder"),
+        ("bart", {}, "BartConfig", "encoder-decoder"),
+        ("xlm", {}, "XLMModel", "several lists"),
+        ("mobilebert", {}, "MobileBertModel", "found none among"),
+    ],
+)
+def test_what_has_no_such_neurons_is_refused_by_class(family, changes, class_name, found, tmp_path):
+    folder = config_only(tmp_path / "other", family, **changes)
+    message = refused(lambda: models.describe(models.parse_source(str(folder))))
+    assert class_name in message
+    assert found in message
+
+
+def test_layers_of_different_widths_are_refused(tmp_path):
+    config = tiny_config("llama")
+    model = transformers.AutoModel.from_config(config)
+    model.layers[1].mlp.down_proj = torch.nn.Linear(64, HIDDEN)
+    model.layers[1].mlp.gate_proj = torch.nn.Linear(HIDDEN, 64)
+    model.layers[1].mlp.up_proj = torch.nn.Linear(HIDDEN, 64)
+    message = refused(lambda: models._describe(models.ModelSource("odd", str(tmp_path), "folder"), config, model))
+    assert "odd has layers of different widths [48, 64]" in message
+
+
+def test_a_network_that_fits_twice_is_refused():
+    model = transformers.AutoModel.from_config(tiny_config("llama"))
+    model.layers[2].mlp.second_down_proj = torch.nn.Linear(INNER, HIDDEN)
+    message = refused(lambda: models.locate(model))
+    assert "LlamaModel, layers.2" in message
+    assert "found several: ['mlp.down_proj', 'mlp.second_down_proj']" in message
+
+
+# sources
+
+
+def test_parse_source(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = str((tmp_path / "folder").resolve())
+    assert models.parse_source("demo") == models.ModelSource("demo", str(models.DEMO_FOLDER), "demo")
+    folder = models.ModelSource("folder", place, "folder")
+    for text in (place, "folder", "./folder", "folder/", " folder ", "~/folder", "../" + tmp_path.name + "/folder"):
+        assert models.parse_source(text) == folder
+    hub = models.parse_source("Qwen/Qwen3-8B")
+    assert hub == models.ModelSource("Qwen/Qwen3-8B", "Qwen/Qwen3-8B", "hub", None)
+    assert models.parse_source("gpt2").kind == "hub"
+    at = models.parse_source("owner/name@v1.0")
+    assert (at.name, at.location, at.revision) == ("owner/name", "owner/name", "v1.0")
+    assert models.parse_source("owner/name@refs/pr/1").revision == "refs/pr/1"
+
+
+@pytest.mark.parametrize("text", ["/no/such/folder", "./none", "~/none", "none/", "a/b/c", "a\\b"])
+def test_a_missing_folder_is_named(text):
+    message = refused(lambda: models.parse_source(text))
+    assert message.startswith(f"there is no folder {text}")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "two words", "-x/y", "a//b@", "a b/c", "@main", "näme/x y", "a/b?c",
+                                  "x" * 5000, "~no-such-user/x", "a\0b"])  # fmt: skip
+def test_what_can_be_no_hub_id_is_refused(text):
+    refused(lambda: models.parse_source(text))
+
+
+def test_a_file_is_no_folder(tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    assert f"{file} is a file; give the folder" in refused(lambda: models.parse_source(str(file)))
+
+
+def test_hub_options_never_run_remote_code():
+    assert models.ModelSource("a", "a", "hub", "v1").hub_options == {"trust_remote_code": False, "revision": "v1"}
+    for kind in ("demo", "folder"):
+        assert models.ModelSource("a", "/a", kind).hub_options == {"trust_remote_code": False, "local_files_only": True}
+
+
+# folders that are wrong
+
+
+def test_no_config(tmp_path):
+    assert "has no config.json" in refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+
+
+@pytest.mark.parametrize("content", [b"", b"{not json", b"\xff\xfe\x00", b'{"model_type": '])
+def test_config_that_is_no_json(content, tmp_path):
+    (tmp_path / "config.json").write_bytes(content)
+    message = refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+    assert "config.json is not readable JSON" in message
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '"text"', '{"model_type": 3}', '{"model_type": null}'])
+def test_config_that_is_json_but_no_config(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    assert tmp_path.name in refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+
+
+def test_unknown_kind_of_model(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "frobnicator"}')
+    message = refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+    assert "frobnicator" in message
+    assert f"transformers {transformers.__version__} does not know" in message
+
+
+def test_remote_code_is_never_run(tmp_path):
+    evidence = tmp_path / "ran"
+    (tmp_path / "code.py").write_text(f"from pathlib import Path\nPath({str(evidence)!r}).touch()\n")
+    content = {"model_type": "frobnicator", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    message = refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+    assert "asks for its own code to be run, which this app never does" in message
+    assert not evidence.exists()
+
+
+def test_remote_code_of_a_tokenizer_is_never_run(tiny, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny("llama"), folder)
+    evidence = tmp_path / "ran"
+    (folder / "code.py").write_text(f"from pathlib import Path\nPath({str(evidence)!r}).touch()\n")
+    file = folder / "tokenizer_config.json"
+    content = json.loads(file.read_text())
+    content.update(tokenizer_class="Odd", auto_map={"AutoTokenizer": ["code.Odd", None]})
+    file.write_text(json.dumps(content))
+    try:
+        models.load(models.parse_source(str(folder)), device="cpu")
+    except ModelError as error:
+        assert "its own code" in str(error)
+    assert not evidence.exists()
+
+
+@pytest.fixture
+def copy(tiny, tmp_path):
+    """A tiny LLaMA that a test may spoil."""
+    folder = tmp_path / "spoilt"
+    shutil.copytree(tiny("llama"), folder)
+    return folder
+
+
+def load(folder: Path) -> models.LoadedModel:
+    return models.load(models.parse_source(str(folder)), device="cpu")
+
+
+def test_pickled_weights_are_never_loaded(copy):
+    weights = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    torch.save(weights, copy / "pytorch_model.bin")
+    assert "has no .safetensors weights" in refused(lambda: load(copy))
+
+
+def test_no_weights_at_all(copy):
+    (copy / "model.safetensors").unlink()
+    assert "has no .safetensors weights" in refused(lambda: load(copy))
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 0.5, -1])
+def test_cut_off_weights(copy, keep):
+    file = copy / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+    assert "damaged or cut off" in refused(lambda: load(copy))
+
+
+def test_missing_tensors(copy):
+    file = copy / "model.safetensors"
+    weights = load_file(file)
+    del weights["layers.1.mlp.up_proj.weight"], weights["layers.2.mlp.up_proj.weight"]
+    save_file(weights, file, {"format": "pt"})
+    message = refused(lambda: load(copy))
+    assert "lack 2 of the tensors" in message
+    assert "layers.1.mlp.up_proj.weight" in message
+
+
+def test_tensors_of_another_size(copy):
+    file = copy / "model.safetensors"
+    weights = load_file(file)
+    weights["layers.1.mlp.up_proj.weight"] = torch.zeros(INNER + 1, HIDDEN)
+    save_file(weights, file, {"format": "pt"})
+    assert "spoilt could not be read" in refused(lambda: load(copy))
+
+
+def test_missing_shard(copy):
+    weights = load_file(copy / "model.safetensors")
+    names = sorted(weights)
+    index = {}
+    for number in (1, 2):
+        part = {name: weights[name] for name in names[number - 1 :: 2]}
+        save_file(part, copy / f"model-{number:05}-of-00002.safetensors", {"format": "pt"})
+        index.update(dict.fromkeys(part, f"model-{number:05}-of-00002.safetensors"))
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    assert load(copy).info.layers == LAYERS
+    (copy / "model-00002-of-00002.safetensors").unlink()
+    refused(lambda: load(copy))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "bert", "xlm-roberta", "gemma2", "gpt2", "mistral"])
+def test_missing_tokenizer(name, tiny, tmp_path):
+    """Some tokenizer classes would start empty and make one unknown token of every word."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny(name), folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    message = refused(lambda: load(folder))
+    assert "the tokenizer of model model" in message
+    assert "tokenizer.json" in message
+
+
+def test_damaged_tokenizer(copy):
+    (copy / "tokenizer.json").write_text("{")
+    assert "the tokenizer of model spoilt could not be read" in refused(lambda: load(copy))
+
+
+def test_weights_that_do_not_fit_into_memory(copy, monkeypatch):
+    def full(*_args, **_options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", full)
+    assert "does not fit into memory" in refused(lambda: load(copy))
+
+
+# loading
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_loaded_weights_and_tokens_are_those_of_the_folder(name, tiny, loaded):
+    model = loaded(name)
+    assert not model.model.training
+    assert not any(p.requires_grad for p in model.model.parameters())
+    assert (model.device, model.dtype) == (torch.device("cpu"), "float32")
+    state = model.model.state_dict()
+    for key, tensor in load_file(tiny(name) / "model.safetensors").items():
+        assert torch.equal(state[key], tensor)
+    for text in (SENTENCE, "a dog", "кошка спит"):
+        assert model.tokenizer(text)["input_ids"] == byte_tokenizer(True).encode(text).ids
+
+
+@pytest.mark.parametrize(("dtype", "wanted"), [("bfloat16", torch.bfloat16), ("float16", torch.float16)])
+def test_loading_in_half_precision(dtype, wanted, tiny):
+    model = models.load(models.parse_source(str(tiny("llama"))), dtype, "cpu")
+    assert {p.dtype for p in model.model.parameters()} == {wanted}
+    assert model.dtype == dtype
+
+
+def test_a_language_model_loads_without_its_head(tmp_path):
+    config = tiny_config("llama", tie_word_embeddings=False)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tiny_model("llama", tmp_path / "tokenizer")
+    for file in (tmp_path / "tokenizer").glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    model = load(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert "lm_head.weight" in stored
+    assert model.info.parameters == sum(t.numel() for name, t in stored.items() if name != "lm_head.weight")
+    assert torch.equal(model.model.layers[2].mlp.up_proj.weight, stored["model.layers.2.mlp.up_proj.weight"])
+
+
+# dtype, device, memory
+
+INFO = models.ModelInfo("m", "M", 2, 48, 32, 1000, True, True, "bfloat16", 2048)
+
+
+def test_resolve_dtype():
+    stored = {name: dataclasses.replace(INFO, stored_dtype=name) for name in ("float16", "float32", "float8_e4m3fn")}
+    assert models.resolve_dtype("auto", INFO, "cpu") == "float32"
+    assert models.resolve_dtype("auto", INFO, "cuda") == "bfloat16"
+    assert models.resolve_dtype("auto", stored["float16"], "cuda") == "float16"
+    assert models.resolve_dtype("auto", stored["float32"], "cuda") == "float32"
+    assert models.resolve_dtype("auto", stored["float8_e4m3fn"], "cuda") == "float32"
+    for dtype in models.DTYPES:
+        assert models.resolve_dtype(dtype, INFO, "cpu") == dtype
+        assert models.resolve_dtype(dtype, INFO, "cuda") == dtype
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_stored_dtype(dtype, tmp_path):
+    folder = tiny_model("llama", tmp_path, dtype=getattr(torch, dtype))
+    assert models.describe(models.parse_source(str(folder))).stored_dtype == dtype
+
+
+def test_resolve_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert models.resolve_device("auto") == models.resolve_device("cpu") == "cpu"
+    assert "no usable CUDA GPU" in refused(lambda: models.resolve_device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert models.resolve_device("auto") == models.resolve_device("cuda") == "cuda"
+    assert models.resolve_device("cpu") == "cpu"
+
+
+def test_estimate_memory(monkeypatch):
+    monkeypatch.setattr(models.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100_000})())
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [300, 500])
+    a_token = 4 * (10 * 32 + 6 * 48)
+    on_cpu = models.estimate_memory(INFO, "auto", "cpu", 7)
+    assert on_cpu == models.MemoryEstimate(weights=4 * 1000, working=7 * a_token, free=100_000)
+    assert on_cpu.needed == 4 * 1000 + 7 * a_token
+    assert on_cpu.fits
+    assert not models.estimate_memory(INFO, "auto", "cpu", 100).fits
+    assert models.estimate_memory(INFO, "float16", "cpu", 7).weights == 2 * 1000
+    assert models.estimate_memory(INFO, "auto", "cuda", 7) == models.MemoryEstimate(2000, 7 * a_token, 800)
+    edge = models.MemoryEstimate(1, 2, 3)
+    assert edge.fits
+    assert not dataclasses.replace(edge, free=2).fits
+
+
+def test_free_gpu_bytes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda k: (10 + k, 99))
+    assert models.free_gpu_bytes() == [10, 11]
+
+
+@pytest.mark.parametrize(("free", "wanted"), [([10**9], {"": 0}), ([10**9, 10**9], {"": 0}), ([10, 10], "auto"), ([10], {"": 0})])
+def test_layers_are_spread_only_where_one_gpu_is_too_small(free, wanted, tiny, monkeypatch):
+    seen = {}
+
+    def from_pretrained(*_args, **options):
+        seen.update(options)
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: free)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
+    refused(lambda: models.load(models.parse_source(str(tiny("llama"))), device="cuda"))
+    assert seen["device_map"] == wanted
+    assert seen["use_safetensors"] is True
+    assert seen["trust_remote_code"] is False
+
+
+# identity
+
+
+def identity(folder: Path) -> str:
+    return models.identity(models.parse_source(str(folder)))
+
+
+def test_identity_is_of_the_content_only(copy, tmp_path):
+    before = identity(copy)
+    assert before.startswith("files:")
+    for file in copy.iterdir():
+        os.utime(file, (1, 1))
+    (copy / "README.md").write_text("unrelated")
+    (copy / "pytorch_model.bin").write_bytes(b"never read")
+    (copy / "generation_config.json").write_text("{}")
+    assert identity(copy) == before
+    elsewhere = tmp_path / "another name"
+    shutil.copytree(copy, elsewhere)
+    assert identity(elsewhere) == before
+
+
+def test_identity_changes_with_a_byte_of_the_weights(copy):
+    before = identity(copy)
+    file = copy / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert identity(copy) != before
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_identity_changes_with_configuration_and_tokenizer(copy, name):
+    before = identity(copy)
+    file = copy / name
+    file.write_text(file.read_text() + " ")
+    assert identity(copy) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "sentencepiece.bpe.model", "special_tokens_map.json",
+     "added_tokens.json", "model-00002-of-00002.safetensors", "model.safetensors.index.json"],
+)  # fmt: skip
+def test_identity_changes_with_a_new_file_that_matters(copy, name):
+    before = identity(copy)
+    (copy / name).write_text("{}")
+    assert identity(copy) != before
+
+
+def test_identity_changes_when_two_files_swap_their_contents(copy):
+    (copy / "vocab.txt").write_text("a")
+    (copy / "merges.txt").write_text("b")
+    before = identity(copy)
+    (copy / "vocab.txt").write_text("b")
+    (copy / "merges.txt").write_text("a")
+    assert identity(copy) != before
+
+
+def test_hashes_are_remembered_by_path_size_and_time(copy):
+    kept: dict[str, str] = {}
+    computed = []
+
+    def remembered(key, compute):
+        if key not in kept:
+            computed.append(key)
+            kept[key] = compute()
+        return kept[key]
+
+    source = models.parse_source(str(copy))
+    first = models.identity(source, remembered)
+    assert first == models.identity(source)
+    files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {Path(key.split(":")[0]).name for key in computed} == files
+    computed.clear()
+    assert models.identity(source, remembered) == first
+    assert computed == []
+    (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
+    assert models.identity(source, remembered) != first
+    assert [Path(key.split(":")[0]).name for key in computed] == ["config.json"]
+
+
+# the hub
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def put_into_cache(cache: Path, folder: Path, repository: str, commit: str = COMMIT, ref: str = "main") -> Path:
+    """A folder's files in the layout of the hub's cache."""
+    root = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = root / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (root / "blobs").mkdir(exist_ok=True)
+    (root / "refs").mkdir(exist_ok=True)
+    (root / "refs" / ref).write_text(commit)
+    for number, file in enumerate(sorted(folder.iterdir())):
+        blob = root / "blobs" / f"{commit[:8]}{number}"
+        shutil.copy(file, blob)
+        (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+    return snapshot
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """An empty hub cache; the hub itself is offline (conftest)."""
+    cache = tmp_path / "hub"
+    cache.mkdir()
+    monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(cache))
+    assert hub_constants.is_offline_mode()
+    return cache
+
+
+def test_a_cached_hub_model_loads_offline(hub_cache, tiny):
+    put_into_cache(hub_cache, tiny("llama"), "owner/tiny")
+    source = models.parse_source("owner/tiny")
+    info = models.describe(source)
+    assert (info.name, info.class_name, info.neurons) == ("owner/tiny", "LlamaModel", INNER)
+    model = models.load(source, device="cpu")
+    assert model.info == info
+    weights = load_file(tiny("llama") / "model.safetensors")
+    assert torch.equal(model.model.layers[0].mlp.up_proj.weight, weights["layers.0.mlp.up_proj.weight"])
+    assert model.tokenizer(SENTENCE)["input_ids"] == byte_tokenizer(True).encode(SENTENCE).ids
+    assert models.identity(source) == f"hub:owner/tiny@{COMMIT}"
+
+
+def test_revisions_of_a_cached_hub_model(hub_cache, tiny):
+    other = COMMIT[::-1]
+    put_into_cache(hub_cache, tiny("llama"), "owner/tiny")
+    put_into_cache(hub_cache, tiny("llama", seed=1), "owner/tiny", other, "v2")
+    named, by_commit = models.parse_source("owner/tiny@v2"), models.parse_source(f"owner/tiny@{other}")
+    assert models.identity(named) == models.identity(by_commit) == f"hub:owner/tiny@{other}"
+    assert models.identity(models.parse_source("owner/tiny")) == f"hub:owner/tiny@{COMMIT}"
+    weights = load_file(tiny("llama", seed=1) / "model.safetensors")
+    for source in (named, by_commit):
+        assert torch.equal(models.load(source, device="cpu").model.embed_tokens.weight, weights["embed_tokens.weight"])
+
+
+def test_what_is_not_cached_is_not_reached_offline(hub_cache):
+    message = refused(lambda: models.describe(models.parse_source("owner/tiny")))
+    assert message.startswith("model owner/tiny is not in the local hub cache and the hub cannot be reached")
+    assert refused(lambda: models.identity(models.parse_source("owner/tiny"))) == message
+
+
+def test_a_revision_that_is_not_cached(hub_cache, tiny):
+    put_into_cache(hub_cache, tiny("llama"), "owner/tiny")
+    assert "not in the local hub cache" in refused(lambda: models.describe(models.parse_source("owner/tiny@v9")))
+
+
+def test_a_cached_model_without_its_weights(hub_cache, tiny):
+    snapshot = put_into_cache(hub_cache, tiny("llama"), "owner/tiny")
+    (snapshot / "model.safetensors").unlink()
+    source = models.parse_source("owner/tiny")
+    assert models.describe(source).layers == LAYERS
+    assert "owner/tiny" in refused(lambda: models.load(source, device="cpu"))
+
+
+def hub_error(kind: type[Exception], status: int) -> Exception:
+    return kind("the hub says no", response=SimpleNamespace(status_code=status, headers={}, request=None))
+
+
+# the errors of the HTTP library that huggingface_hub uses, whichever it is
+http = sys.modules[hub_errors.HTTPError.__module__.partition(".")[0]]
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (hub_error(hub_errors.GatedRepoError, 403), "is gated: accept its terms"),
+        (hub_error(hub_errors.RepositoryNotFoundError, 404), "is not on the hub, or is private"),
+        (hub_error(hub_errors.RevisionNotFoundError, 404), "has no revision 'v1' on the hub"),
+        (hub_error(hub_errors.HfHubHTTPError, 503), "the hub cannot be reached"),
+        (hub_errors.OfflineModeIsEnabled("no requests"), "the hub cannot be reached"),
+        (http.ConnectError("name resolution failed"), "the hub cannot be reached"),
+        (http.ReadTimeout("too slow"), "the hub cannot be reached"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_the_hub_answers(error, wanted, hub_cache, monkeypatch):
+    def get_hf_file_metadata(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.file_download, "get_hf_file_metadata", get_hf_file_metadata)
+    message = refused(lambda: models.describe(models.parse_source("owner/tiny@v1")))
+    assert "owner/tiny" in message
+    assert wanted in message
+
+
+def test_a_hub_repository_without_a_configuration(hub_cache, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "README.md").write_text("nothing")
+    put_into_cache(hub_cache, tmp_path / "files", "owner/empty")
+    source = models.parse_source("owner/empty")
+    assert "owner/empty" in refused(lambda: models.describe(source))
+    assert "owner/empty" in refused(lambda: models.identity(source))
+
+
+def test_cached_models(hub_cache, tiny, tmp_path):
+    assert models.cached_models() == []
+    put_into_cache(hub_cache, tiny("llama"), "owner/whole")
+    put_into_cache(hub_cache, tiny("gpt2"), "another")
+    (put_into_cache(hub_cache, tiny("llama"), "owner/without-weights") / "model.safetensors").unlink()
+    (put_into_cache(hub_cache, tiny("llama"), "owner/without-config") / "config.json").unlink()
+    half = put_into_cache(hub_cache, tiny("llama"), "owner/second-revision-is-whole")
+    (half / "model.safetensors").unlink()
+    put_into_cache(hub_cache, tiny("llama"), "owner/second-revision-is-whole", COMMIT[::-1], "v2")
+    put_into_cache(hub_cache, tiny("llama"), "owner/corpus").parents[1].rename(hub_cache / "datasets--owner--corpus")
+    assert models.cached_models() == ["another", "owner/second-revision-is-whole", "owner/whole"]
+
+
+def test_no_cache_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path / "none"))
+    assert models.cached_models() == []
+
+
+def test_the_cache_is_found_by_the_environment(tiny, tmp_path):
+    """In a process of its own, as a user has it."""
+    put_into_cache(tmp_path / "home" / "hub", tiny("llama"), "owner/tiny")
+    program = (
+        "from neuronxa_core import models; source = models.parse_source('owner/tiny');"
+        "print(models.cached_models(), models.identity(source), models.load(source, device='cpu').info.layers)"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=Path(models.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[-2] == f"['owner/tiny'] hub:owner/tiny@{COMMIT} {LAYERS}"
+
+
+def test_the_tests_reach_no_hub():
+    assert hub_constants.HF_HUB_OFFLINE
+    with pytest.raises(hub_errors.OfflineModeIsEnabled):
+        huggingface_hub.model_info("gpt2")
+    assert CAUSAL

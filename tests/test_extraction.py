@@ -1,0 +1,654 @@
+"""extraction.py against a plain computation: one sentence at a time, neurons from the weights, sums in python loops."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import FAMILIES, HIDDEN, INNER, LAYERS, PlainNeurons, byte_tokenizer
+
+from neuronxa_core import extraction, models
+from neuronxa_core.errors import Cancelled, ExtractionError
+from neuronxa_core.extraction import extract
+
+SENTENCES = [
+    "a dog runs in the rain",
+    "猫は昼に",
+    "a",
+    "кошка спит",
+    "the cat sat on the mat",
+    "die Katze am Tag",
+]
+NAMES = [f"{state}_{pooling}" for state in extraction.STATES for pooling in extraction.POOLINGS]
+# the other families compute the two definitions from one and the same value
+DEFINITIONS = [(name, n) for name in FAMILIES for n in (("product", "gate") if FAMILIES[name].gated else ("product",))]
+
+
+@dataclasses.dataclass
+class Tokens:
+    """What one sentence makes in a model: activations and hidden states, [layer][token][width] in float64."""
+
+    activations: list[list[list[float]]]
+    hidden: list[list[list[float]]]
+
+
+def alone(family: str, folder, loaded, ids: list[int], neuron: str) -> Tokens:
+    """One sentence through the model without padding or mask; neurons recomputed from the weights in float64."""
+    plain = PlainNeurons(family, folder)
+    inputs: dict[int, torch.Tensor] = {}
+    outputs: dict[int, torch.Tensor] = {}
+    handles = []
+    for k in range(LAYERS):
+        first = loaded.model.get_submodule(plain.first_path(k))
+        layer = loaded.model.get_submodule(FAMILIES[family].layer.format(k))
+        handles.append(first.register_forward_pre_hook(lambda _m, args, k=k: inputs.__setitem__(k, args[0])))
+        handles.append(layer.register_forward_hook(lambda _m, _args, out, k=k: outputs.__setitem__(k, out)))
+    with torch.inference_mode():
+        result = loaded.model(input_ids=torch.tensor([ids]), output_hidden_states=True)
+    for handle in handles:
+        handle.remove()
+    # the states between layers are also what transformers returns; the last one it returns has a norm behind it
+    hidden = list(result.hidden_states[1:LAYERS])
+    last = outputs[LAYERS - 1]
+    hidden.append(last[0] if isinstance(last, tuple) else last)
+    return Tokens(
+        [plain.activations(k, inputs[k].reshape(len(ids), HIDDEN), neuron).tolist() for k in range(LAYERS)],
+        [state[0].double().tolist() for state in hidden],
+    )
+
+
+def numerators(values: list[list[float]]) -> dict[str, list[float]]:
+    """The three poolings of [token][width], by their formulas times their denominators."""
+    width = range(len(values[0]))
+    return {
+        "weighted": [sum(t * row[j] for t, row in enumerate(values, start=1)) for j in width],
+        "last": list(values[-1]),
+        "mean": [sum(row[j] for row in values) for j in width],
+    }
+
+
+@dataclasses.dataclass
+class Plain:
+    """The arrays that extract should give, and where a float32 pass may see an activation on the other side of 0."""
+
+    arrays: dict[str, np.ndarray]
+    uncertain: np.ndarray
+
+
+@functools.cache
+def _plain(family: str, folder, loaded_get, neuron: str, sentences: tuple[str, ...]) -> Plain:
+    loaded = loaded_get(family)
+    arrays: dict[str, list] = {name: [[] for _ in range(LAYERS)] for name in NAMES}
+    uncertain: list[list] = [[] for _ in range(LAYERS)]
+    for sentence in sentences:
+        tokens = alone(family, folder, loaded, byte_tokenizer(True).encode(sentence).ids, neuron)
+        for k in range(LAYERS):
+            on = [[1 if a > 0 else 0 for a in row] for row in tokens.activations[k]]
+            value = [[abs(a) for a in row] for row in tokens.activations[k]]
+            for state, values in (("nas", on), ("nav", value), ("emb", tokens.hidden[k])):
+                for pooling, pooled in numerators(values).items():
+                    arrays[f"{state}_{pooling}"][k].append(pooled)
+            near_zero = [[0 < abs(a) < 2e-5 for a in row] for row in tokens.activations[k]]
+            uncertain[k].append([any(column) for column in zip(*near_zero, strict=True)])
+    return Plain({name: np.array(values) for name, values in arrays.items()}, np.array(uncertain))
+
+
+@pytest.fixture
+def plain(tiny, loaded):
+    """plain(family, neuron, sentences): the slow computation, once a session."""
+
+    def get(family: str, neuron: str = "product", sentences=SENTENCES) -> Plain:
+        return _plain(family, tiny(family), loaded, neuron, tuple(sentences))
+
+    return get
+
+
+def assert_same(got: extraction.LanguageStates, wanted: dict[str, np.ndarray], uncertain: np.ndarray) -> None:
+    """NAS equal wherever no activation is within rounding of 0, NAV and EMB close."""
+    assert set(got.arrays) == set(NAMES)
+    assert uncertain.mean() < 0.05
+    for name in NAMES:
+        array = got.arrays[name]
+        assert array.shape == wanted[name].shape, name
+        if name.startswith("nas"):
+            assert array.dtype.kind == "u"
+            assert np.array_equal(array[~uncertain], wanted[name][~uncertain]), name
+        else:
+            assert array.dtype == np.float32
+            scale = np.abs(wanted[name]).max(axis=-1, keepdims=True)
+            assert (np.abs(array - wanted[name]) <= 2e-5 * scale).all(), name
+
+
+# every state, pooling and definition, every family
+
+
+@pytest.mark.parametrize(("family", "neuron"), DEFINITIONS)
+def test_states_are_those_of_the_plain_computation(family, neuron, loaded, plain):
+    wanted = plain(family, neuron)
+    got = extract(loaded(family), "eng", SENTENCES, neuron)
+    assert_same(got, wanted.arrays, wanted.uncertain)
+    assert got.tokens.tolist() == [len(byte_tokenizer(True).encode(s).ids) for s in SENTENCES]
+    assert got.truncated == 0
+    assert len(set(got.tokens.tolist())) > 3
+    assert 0 < (wanted.arrays["nas_last"] > 0).mean() < 1
+    assert wanted.arrays["nav_mean"].mean() > 0.3
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if not FAMILIES[name].gated])
+def test_the_two_definitions_are_one_in_a_plain_network(family, loaded):
+    product, gate = (extract(loaded(family), "eng", SENTENCES, neuron) for neuron in ("product", "gate"))
+    for name in NAMES:
+        assert np.array_equal(product.arrays[name], gate.arrays[name])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batches_and_their_order_change_nothing_beyond_rounding(family, loaded, plain):
+    """All in one batch, one by one, small batches and another order: absolute, rotary and ALiBi positions alike."""
+    wanted = plain(family)
+    for budget in (1, 30, 10_000):
+        assert_same(extract(loaded(family), "eng", SENTENCES, token_budget=budget), wanted.arrays, wanted.uncertain)
+    order = list(range(len(SENTENCES)))
+    random.Random(1).shuffle(order)
+    got = extract(loaded(family), "eng", [SENTENCES[k] for k in order], token_budget=40)
+    permuted = {name: array[:, order] for name, array in wanted.arrays.items()}
+    assert_same(got, permuted, wanted.uncertain[:, order])
+
+
+@pytest.mark.parametrize(("family", "neuron"), [("llama", "product"), ("llama", "gate"), ("opt", "product"), ("bert", "product")])
+def test_nas_numerators_are_whole_numbers_and_exact(family, neuron, loaded):
+    """Against the very activations that the pass saw, with no allowance."""
+    model = loaded(family)
+    shape = FAMILIES[family]
+    seen: list[list[torch.Tensor]] = [[] for _ in range(LAYERS)]
+    handles = []
+    for k in range(LAYERS):
+        layer = model.model.get_submodule(shape.layer.format(k))
+        if neuron == "product":
+            module = layer.get_submodule(shape.last)
+            handles.append(module.register_forward_pre_hook(lambda _m, args, k=k: seen[k].append(args[0].clone())))
+        else:
+            module = layer.get_submodule(shape.activation_module)
+            handles.append(module.register_forward_hook(lambda _m, _a, out, k=k: seen[k].append(out.clone())))
+    got = extract(model, "eng", SENTENCES, neuron, token_budget=1)
+    for handle in handles:
+        handle.remove()
+    longest_first = sorted(range(len(SENTENCES)), key=lambda k: (-got.tokens[k], k))
+    for k in range(LAYERS):
+        for call, sentence in enumerate(longest_first):
+            rows = seen[k][call].reshape(-1, shape.neurons).tolist()
+            assert len(rows) == got.tokens[sentence]
+            for state, values in (
+                ("nas", [[int(a > 0) for a in row] for row in rows]),
+                ("nav", [[abs(a) for a in row] for row in rows]),
+            ):
+                for pooling, pooled in numerators(values).items():
+                    array = got.arrays[f"{state}_{pooling}"][k, sentence]
+                    if state == "nas" or pooling == "last":
+                        assert array.tolist() == pooled
+                    else:
+                        np.testing.assert_allclose(array, pooled, rtol=1e-5)
+
+
+def test_a_hand_worked_sentence(tiny):
+    """One layer, activations planted by token: ids 5, 6, 7 make neuron 0 of an OPT 2, 0 and 3, and neuron 1 4, 4, 4."""
+
+    def plant(model):
+        layer = model.decoder.layers[0]
+        model.decoder.embed_tokens.weight.zero_()
+        model.decoder.embed_positions.weight.zero_()
+        for parameter in layer.parameters():
+            parameter.zero_()
+        # the norm before the network passes a +1, -1 on any two axes through
+        layer.final_layer_norm.weight.fill_(1)
+        for token, axis in ((5, 0), (6, 2), (7, 4)):
+            model.decoder.embed_tokens.weight[token, axis] = 1
+            model.decoder.embed_tokens.weight[token, axis + 1] = -1
+        # the norm of a vector of +1 and -1 among 32 entries has length 4: it scales by 4
+        layer.fc1.weight[0, 0] = 2 / 4
+        layer.fc1.weight[0, 4] = 3 / 4
+        layer.fc1.weight[0, 2] = -5 / 4
+        layer.fc1.bias[1] = 4
+
+    folder = tiny("opt", edit=plant, num_hidden_layers=1)
+    model = models.load(models.parse_source(str(folder)), device="cpu")
+    model.tokenizer = FixedTokenizer({"three": [5, 6, 7], "two": [7, 5]})
+    got = extract(model, "eng", ["three", "two"]).arrays
+    # weights 1, 2, 3 and 1, 2; the sums are over 6 and 3 for `weighted`, 3 and 2 for `mean`
+    assert got["nas_weighted"][0, :, :2].tolist() == [[1 + 3, 6], [3, 3]]
+    assert got["nas_last"][0, :, :2].tolist() == [[1, 1], [1, 1]]
+    assert got["nas_mean"][0, :, :2].tolist() == [[2, 3], [2, 2]]
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4)
+    close(got["nav_weighted"][0, :, :2], [[2 * 1 + 3 * 3, 4 * 6], [3 * 1 + 2 * 2, 4 * 3]])
+    close(got["nav_last"][0, :, :2], [[3, 4], [2, 4]])
+    close(got["nav_mean"][0, :, :2], [[5, 12], [5, 8]])
+    assert got["nas_weighted"][0, :, 2:].max() == 0
+    assert got["nav_mean"][0, :, 2:].max() == 0
+    close(got["emb_weighted"][0, :, :6], [[1, -1, 2, -2, 3, -3], [2, -2, 0, 0, 1, -1]])
+    close(got["emb_last"][0, :, :6], [[0, 0, 0, 0, 1, -1], [1, -1, 0, 0, 0, 0]])
+    close(got["emb_mean"][0, :, :6], [[1, -1, 1, -1, 1, -1], [1, -1, 0, 0, 1, -1]])
+
+
+class FixedTokenizer:
+    """Token ids by sentence."""
+
+    def __init__(self, ids: dict[str, list[int]]) -> None:
+        self.ids = ids
+        self.deprecation_warnings: dict[str, bool] = {}
+
+    def __call__(self, texts, truncation=False, max_length=None, **_options):
+        return {"input_ids": [self.ids[text][: max_length if truncation else None] for text in texts]}
+
+
+def with_tokens(loaded: models.LoadedModel, ids: dict[str, list[int]]) -> models.LoadedModel:
+    return dataclasses.replace(loaded, tokenizer=FixedTokenizer(ids))
+
+
+def test_relu_zeros_are_no_activations(tiny):
+    """A neuron that is always 0 has state and value 0; one that is always on has every token."""
+
+    def plant(model):
+        for layer in model.decoder.layers:
+            layer.fc1.weight[:3].zero_()
+            layer.fc1.bias[:3] = torch.tensor([0.0, 0.25, -1.0])
+
+    model = models.load(models.parse_source(str(tiny("opt", edit=plant))), device="cpu")
+    got = extract(model, "eng", SENTENCES)
+    tokens = got.tokens
+    for neuron in (0, 2):
+        for name in NAMES[:6]:
+            assert (got.arrays[name][:, :, neuron] == 0).all()
+    assert np.array_equal(got.arrays["nas_weighted"][:, :, 1], np.tile(tokens * (tokens + 1) // 2, (LAYERS, 1)))
+    assert np.array_equal(got.arrays["nas_mean"][:, :, 1], np.tile(tokens, (LAYERS, 1)))
+    assert (got.arrays["nas_last"][:, :, 1] == 1).all()
+    assert np.array_equal(got.arrays["nav_mean"][:, :, 1], np.tile(tokens / 4, (LAYERS, 1)))
+
+
+def test_weighted_nas_is_a_frequency(loaded):
+    got = extract(loaded("llama"), "eng", SENTENCES)
+    tokens = got.tokens[None, :, None]
+    frequency = got.arrays["nas_weighted"] / (tokens * (tokens + 1) / 2)
+    assert 0 <= frequency.min() < 0.1
+    assert 0.9 < frequency.max() <= 1
+    assert ((frequency > 0) & (frequency < 1)).mean() > 0.5
+
+
+# tokens
+
+
+def test_special_tokens_that_the_tokenizer_adds_count(tiny, loaded):
+    sentence = ["the cat"]
+    bare, special = (
+        models.load(models.parse_source(str(tiny("llama", with_special_tokens=choice))), device="cpu")
+        for choice in (False, True)
+    )
+    inner = byte_tokenizer(False).encode(sentence[0]).ids
+    assert extraction.tokenize(bare, sentence, 99).ids == [inner]
+    assert extraction.tokenize(special, sentence, 99).ids == [[0, *inner, 2]]
+    with_them = extract(special, "eng", sentence)
+    assert with_them.tokens.tolist() == [len(inner) + 2]
+    # the last real token is </s>: the same as a text that was given with it
+    given_with_them = extract(with_tokens(bare, {"x": [0, *inner, 2]}), "eng", ["x"])
+    for name in NAMES:
+        assert np.array_equal(with_them.arrays[name], given_with_them.arrays[name])
+
+
+def test_long_sentences_are_cut_and_counted(loaded):
+    model = loaded("llama")
+    lengths = [len(byte_tokenizer(True).encode(s).ids) for s in SENTENCES]
+    got = extract(model, "eng", SENTENCES, longest=5)
+    assert got.longest == 5
+    assert got.truncated == sum(length > 5 for length in lengths) > 0
+    assert got.truncated < len(SENTENCES)
+    assert got.tokens.tolist() == [min(length, 5) for length in lengths]
+    inner = byte_tokenizer(False).encode(SENTENCES[0]).ids
+    by_hand = extract(with_tokens(model, {"x": [0, *inner[:3], 2]}), "eng", ["x"])
+    assert np.array_equal(got.arrays["nas_weighted"][:, 0], by_hand.arrays["nas_weighted"][:, 0])
+    np.testing.assert_allclose(got.arrays["emb_last"][:, 0], by_hand.arrays["emb_last"][:, 0], atol=1e-4)
+
+
+def test_the_model_bounds_the_longest_sentence(loaded):
+    model = loaded("llama")
+    short = dataclasses.replace(model, info=dataclasses.replace(model.info, longest=6))
+    for longest in (None, 6, 100):
+        got = extract(short, "eng", SENTENCES, longest=longest)
+        assert (got.longest, got.tokens.max()) == (6, 6)
+
+
+def test_no_warning_for_long_texts_and_the_tokenizer_stays_as_it_was(loaded):
+    tokenizer = loaded("llama").tokenizer
+    before = copy.deepcopy(tokenizer.deprecation_warnings)
+    extraction.tokenize(loaded("llama"), SENTENCES, 5)
+    assert tokenizer.deprecation_warnings == before
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = False
+    extraction.tokenize(loaded("llama"), SENTENCES, 5)
+    assert tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] is False
+    tokenizer.deprecation_warnings.clear()
+    tokenizer.deprecation_warnings.update(before)
+
+
+def test_a_tokenizer_that_belongs_to_another_model(tiny):
+    model = models.load(models.parse_source(str(tiny("llama", vocab_size=100))), device="cpu")
+    with pytest.raises(ExtractionError, match=r"gives token \d+, but the model knows only 100.*another model"):
+        extract(model, "rus", ["кошка"])
+
+
+def test_a_sentence_without_tokens(tiny):
+    model = models.load(models.parse_source(str(tiny("llama", with_special_tokens=False))), device="cpu")
+    with pytest.raises(ExtractionError, match="makes no token of the sentence ''"):
+        extract(model, "eng", ["a", ""])
+
+
+@pytest.mark.parametrize("family", ["llama", "bert", "gpt2", "opt"])
+@pytest.mark.parametrize("padding", [None, -1, 0, 7, 300, 10**9])
+def test_any_padding_id(family, padding, loaded, plain, monkeypatch):
+    """Padding never counts, and an id that has no vector is not used."""
+    model = loaded(family)
+    monkeypatch.setattr(model.model.config, "pad_token_id", padding)
+    assert extraction._padding_id(model) == (padding if padding in (0, 7) else 0)
+    wanted = plain(family)
+    assert_same(extract(model, "eng", SENTENCES, token_budget=10_000), wanted.arrays, wanted.uncertain)
+
+
+@pytest.mark.parametrize(("longest", "dtype"), [(1, np.uint16), (361, np.uint16), (362, np.uint32), (2048, np.uint32)])
+def test_counts_fit_their_dtype(longest, dtype):
+    assert extraction._counting_dtype(longest) is dtype
+    assert longest * (longest + 1) // 2 <= np.iinfo(dtype).max
+
+
+@pytest.mark.parametrize("length", [361, 362, 700])
+def test_long_sentences_are_counted_exactly(length, tiny):
+    def plant(model):
+        for layer in model.decoder.layers:
+            layer.fc1.weight[0].zero_()
+            layer.fc1.bias[0] = 1
+
+    loaded = models.load(models.parse_source(str(tiny("opt", edit=plant, num_hidden_layers=1))), device="cpu")
+    ids = np.random.default_rng(0).integers(4, 300, size=length).tolist()
+    got = extract(with_tokens(loaded, {"long": ids, "short": [5, 6]}), "eng", ["short", "long"])
+    assert got.tokens.tolist() == [2, length]
+    assert got.arrays["nas_weighted"].dtype == (np.uint16 if length == 361 else np.uint32)
+    assert got.arrays["nas_weighted"][0, :, 0].tolist() == [3, length * (length + 1) // 2]
+    assert got.arrays["nas_mean"][0, :, 0].tolist() == [2, length]
+
+
+# batches
+
+
+@given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 200))
+def test_batches_hold_every_sentence_once_within_the_budget(lengths, budget):
+    batches = extraction.batches_by_length(lengths, budget)
+    assert sorted(k for batch in batches for k in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[k] for k in batch) <= budget
+    flat = [lengths[k] for batch in batches for k in batch]
+    assert flat == sorted(lengths, reverse=True)
+    # no batch could have taken the first sentence of the next
+    for batch, following in zip(batches, batches[1:], strict=False):
+        assert lengths[batch[0]] * (len(batch) + 1) > budget or not following
+
+
+def test_batches_by_hand():
+    assert extraction.batches_by_length([3, 9, 5, 3, 12], 20) == [[4], [1, 2], [0, 3]]
+    assert extraction.batches_by_length([3, 9, 5, 3, 12], 1) == [[4], [1], [2], [0], [3]]
+    assert extraction.batches_by_length([2, 2, 2], 6) == [[0, 1, 2]]
+    assert extraction.batches_by_length([], 6) == []
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_when_memory_runs_out_batches_shrink(error, loaded, plain, monkeypatch):
+    model, run, sizes, progress = loaded("llama"), extraction._run_batch, [], []
+
+    def small_batches_only(loaded, hooks, rows):
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise error
+        run(loaded, hooks, rows)
+
+    monkeypatch.setattr(extraction, "_run_batch", small_batches_only)
+    wanted = plain("llama")
+    got = extract(model, "eng", SENTENCES, token_budget=200, on_progress=lambda *done: progress.append(done))
+    assert_same(got, wanted.arrays, wanted.uncertain)
+    assert sizes[0] == len(SENTENCES)
+    assert sum(size for size in sizes if size <= 2) == len(SENTENCES)
+    assert progress[-1] == (len(SENTENCES), len(SENTENCES))
+
+
+def test_memory_that_runs_out_in_the_middle_of_a_pass(loaded, plain):
+    """What the hooks kept of the failed pass is forgotten."""
+    model = loaded("llama")
+    failed = []
+
+    def fail_on_many(_module, args):
+        if args[0].shape[0] > 3:
+            failed.append(args[0].shape[0])
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    handle = model.model.layers[LAYERS - 1].register_forward_pre_hook(fail_on_many)
+    try:
+        got = extract(model, "eng", SENTENCES, token_budget=200)
+    finally:
+        handle.remove()
+    assert failed
+    assert_same(got, plain("llama").arrays, plain("llama").uncertain)
+
+
+def test_a_single_sentence_that_does_not_fit(loaded, monkeypatch):
+    def full(*_args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(extraction, "_run_batch", full)
+    longest = max(len(byte_tokenizer(True).encode(s).ids) for s in SENTENCES)
+    with pytest.raises(ExtractionError, match=f"single sentence of {longest} tokens in Swahili"):
+        extract(loaded("llama"), "Swahili", SENTENCES)
+
+
+# progress, cancelling, hooks
+
+
+def hooks_of(loaded: models.LoadedModel) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded.model.modules())
+
+
+def test_progress_grows_to_the_total(loaded):
+    progress = []
+    extract(loaded("llama"), "eng", SENTENCES, token_budget=30, on_progress=lambda *done: progress.append(done))
+    counts = [done for done, _all in progress]
+    assert {total for _done, total in progress} == {len(SENTENCES)}
+    assert counts == sorted(set(counts))
+    assert counts[-1] == len(SENTENCES)
+    assert len(counts) > 1
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_cancelling_between_batches(after, loaded):
+    model, progress = loaded("llama"), []
+    with pytest.raises(Cancelled, match=f"stopped in eng after {after} of {len(SENTENCES)} sentences"):
+        extract(
+            model,
+            "eng",
+            SENTENCES,
+            token_budget=1,
+            on_progress=lambda *done: progress.append(done),
+            cancelled=lambda: len(progress) == after,
+        )
+    assert [done for done, _all in progress] == list(range(1, after + 1))
+    assert hooks_of(model) == 0
+
+
+def test_no_hook_stays_on_the_model(loaded, monkeypatch):
+    model = loaded("phi3")
+    assert hooks_of(model) == 0
+    for neuron in ("product", "gate"):
+        extract(model, "eng", SENTENCES, neuron)
+        assert hooks_of(model) == 0
+    monkeypatch.setattr(model.model, "forward", None)
+    with pytest.raises(ExtractionError):
+        extract(model, "eng", SENTENCES)
+    assert hooks_of(model) == 0
+
+
+# what is no number
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+@pytest.mark.parametrize("layer", range(LAYERS))
+def test_inf_and_nan_in_the_activations(bad, layer, tiny):
+    def plant(model):
+        model.layers[layer].mlp.up_proj.weight[3, 4] = bad
+
+    folder = tiny("llama", edit=plant)
+    model = models.load(models.parse_source(str(folder)), device="cpu")
+    with pytest.raises(ExtractionError, match=f"^Swahili: inf or NaN in the NAV of layer {layer} of {folder.name}"):
+        extract(model, "Swahili", SENTENCES)
+
+
+def test_inf_in_the_hidden_state_only(tiny):
+    def plant(model):
+        model.layers[LAYERS - 1].mlp.down_proj.weight[3, 4] = float("inf")
+
+    model = models.load(models.parse_source(str(tiny("llama", edit=plant))), device="cpu")
+    with pytest.raises(ExtractionError, match=f"^eng: inf or NaN in the EMB of layer {LAYERS - 1} .*dtype float32"):
+        extract(model, "eng", SENTENCES)
+
+
+def test_nan_of_one_token_of_one_sentence(tiny):
+    token = byte_tokenizer(True).encode("ш").ids[-2]
+
+    def plant(model):
+        model.embed_tokens.weight[token] = float("nan")
+
+    model = models.load(models.parse_source(str(tiny("llama", edit=plant))), device="cpu")
+    assert extract(model, "eng", ["a", "the cat"]).tokens.size == 2
+    with pytest.raises(ExtractionError, match="^rus: inf or NaN in the NAV of layer 0"):
+        extract(model, "rus", ["a", "the cat", "ш"], token_budget=1)
+
+
+def test_half_precision_that_overflows(tiny):
+    """Beyond 65504 a float16 is inf; bfloat16 holds the same value."""
+
+    def plant(model):
+        model.layers[1].mlp.gate_proj.weight.mul_(300)
+        model.layers[1].mlp.up_proj.weight.mul_(300)
+
+    source = models.parse_source(str(tiny("llama", edit=plant)))
+    with pytest.raises(ExtractionError, match="inf or NaN in the NAV of layer 1 .* dtype float16; choose bfloat16"):
+        extract(models.load(source, "float16", "cpu"), "eng", SENTENCES)
+    got = extract(models.load(source, "bfloat16", "cpu"), "eng", SENTENCES)
+    assert got.arrays["nav_last"][1].max() > 65504
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_pooled_in_float32(dtype, tiny):
+    """Against the very half-precision activations that the pass saw."""
+    model = models.load(models.parse_source(str(tiny("llama"))), dtype, "cpu")
+    seen: list[list[torch.Tensor]] = [[] for _ in range(LAYERS)]
+    for k in range(LAYERS):
+        module = model.model.layers[k].mlp.down_proj
+        module.register_forward_pre_hook(lambda _m, args, k=k: seen[k].append(args[0][0].clone()))
+    got = extract(model, "eng", SENTENCES, token_budget=1)
+    longest_first = sorted(range(len(SENTENCES)), key=lambda k: (-got.tokens[k], k))
+    for k in range(LAYERS):
+        for call, sentence in enumerate(longest_first):
+            assert seen[k][call].dtype == models.DTYPES[dtype]
+            rows = seen[k][call].tolist()
+            on = numerators([[int(a > 0) for a in row] for row in rows])
+            value = numerators([[abs(a) for a in row] for row in rows])
+            for pooling in extraction.POOLINGS:
+                assert got.arrays[f"nas_{pooling}"][k, sentence].tolist() == on[pooling]
+                np.testing.assert_allclose(got.arrays[f"nav_{pooling}"][k, sentence], value[pooling], rtol=1e-6)
+
+
+# passes that fail
+
+
+def test_a_pass_that_fails_names_model_language_and_cause(loaded):
+    model = loaded("llama")
+    for error in (ValueError("odd\n  shape"), IndexError("index 7 is out of range"), KeyError("x"), RuntimeError("no")):
+
+        def fail(_module, _args, error=error):
+            raise error
+
+        handle = model.model.layers[1].register_forward_pre_hook(fail)
+        try:
+            with pytest.raises(ExtractionError) as caught:
+                extract(model, "Swahili", SENTENCES)
+        finally:
+            handle.remove()
+        message = str(caught.value)
+        cause = " ".join(str(error).split())
+        assert message == f"Swahili: the forward pass of {model.info.name} failed: {type(error).__name__}: {cause}"
+        assert caught.value.__cause__ is error
+
+
+def test_more_tokens_than_positions(tiny):
+    loaded = models.load(models.parse_source(str(tiny("gpt2", n_positions=8))), device="cpu")
+    assert extract(loaded, "eng", SENTENCES).tokens.max() == 8
+    wrong = dataclasses.replace(loaded, info=dataclasses.replace(loaded.info, longest=99))
+    with pytest.raises(ExtractionError, match=f"^eng: the forward pass of {loaded.info.name} failed: IndexError: "):
+        extract(wrong, "eng", SENTENCES)
+
+
+def test_an_interruption_goes_through(loaded):
+    def interrupt(_module, _args):
+        raise KeyboardInterrupt
+
+    model = loaded("llama")
+    handle = model.model.layers[1].register_forward_pre_hook(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            extract(model, "eng", SENTENCES)
+    finally:
+        handle.remove()
+    assert hooks_of(model) == 0
+
+
+# models that work in another way
+
+
+def test_a_network_that_runs_more_than_once(tiny):
+    model = models.load(models.parse_source(str(tiny("llama"))), device="cpu")
+    model.model.layers[1].mlp = model.model.layers[0].mlp
+    with pytest.raises(ExtractionError, match="LlamaModel runs layer 0's feed-forward network more than once a pass"):
+        extract(model, "eng", SENTENCES)
+
+
+def test_a_network_that_is_not_run_as_a_module(tiny):
+    model = models.load(models.parse_source(str(tiny("llama"))), device="cpu")
+    model.model.layers[1].mlp.forward = torch.nn.functional.relu
+    with pytest.raises(ExtractionError, match=r"LlamaModel did not run the feed-forward network of layers \[1\]"):
+        extract(model, "eng", SENTENCES)
+
+
+def test_states_whose_tokens_cannot_be_told(tiny):
+    """XLNet works on [position, row]: to take that for [row, position] would mix sentences up silently."""
+    folder = tiny("xlnet", d_head=HIDDEN // 4, d_inner=INNER)
+    model = models.load(models.parse_source(str(folder)), device="cpu")
+    with pytest.raises(ExtractionError, match=r"XLNetModel works in layer 0 on states of shape \[\d+, 6, 48\].*batch of 6"):
+        extract(model, "eng", SENTENCES)
+
+
+def test_a_layer_that_returns_a_list(tiny):
+    """The first GPT does; its last layer has no norm behind it."""
+    model = models.load(models.parse_source(str(tiny("openai-gpt"))), device="cpu")
+    got = extract(model, "eng", SENTENCES)
+    for k, sentence in enumerate(SENTENCES):
+        ids = torch.tensor([byte_tokenizer(True).encode(sentence).ids])
+        with torch.inference_mode():
+            hidden = model.model(input_ids=ids, output_hidden_states=True).hidden_states
+        for layer in range(LAYERS):
+            np.testing.assert_allclose(got.arrays["emb_last"][layer, k], hidden[layer + 1][0, -1], atol=1e-4)
