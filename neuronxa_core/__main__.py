@@ -82,8 +82,8 @@ def score(options: argparse.Namespace) -> None:
     store, shelf = Store(options.cache_dir), ModelShelf()
     plan = pipeline.make_plan(experiment, store)
     for finding in plan.corpus.findings:
-        if finding.severity == "warning":
-            print(f"warning: {finding.message}", file=sys.stderr)
+        if finding.severity != "info":
+            print(f"{finding.severity}: {finding.message}", file=sys.stderr)
     with _progress(plan, store) as on_progress:
         pipeline.compute_missing(plan, store, shelf, on_progress=on_progress)
         tables = {

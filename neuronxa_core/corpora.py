@@ -188,6 +188,8 @@ def read(source: str | Path) -> RawCorpus:
             raise CorpusError(f"{text} has too many parts; write hub:owner/name:config:split")
         config, split = (*rest, "", "")[:2]
         return read_hub(dataset, config=config or None, split=split or None)
+    if not text:
+        raise CorpusError("No corpus was named; give a path, demo, or hub:owner/name")
     path = DEMO if text == "demo" else Path(text).expanduser()
     try:
         if path.is_dir():

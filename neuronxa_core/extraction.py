@@ -89,13 +89,14 @@ def _vocabulary(loaded: LoadedModel) -> int:
 @contextmanager
 def _quiet(tokenizer) -> Iterator[None]:
     """Without the warning for long texts: they are cut and counted here."""
-    before = tokenizer.deprecation_warnings.get("sequence-length-is-longer-than-the-specified-maximum")
-    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+    given = tokenizer.deprecation_warnings
+    before = dict(given)
+    given["sequence-length-is-longer-than-the-specified-maximum"] = True
     try:
         yield
     finally:
-        if before is None:
-            tokenizer.deprecation_warnings.pop("sequence-length-is-longer-than-the-specified-maximum", None)
+        given.clear()
+        given.update(before)
 
 
 def batches_by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:

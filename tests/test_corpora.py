@@ -2,10 +2,10 @@
 
 import codecs
 import io
-import os
 import sys
 import types
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -126,20 +126,29 @@ def test_several_tables_are_refused(tmp_path):
         read(tmp_path)
 
 
-@pytest.mark.parametrize("source", ["/no/such/place", "nothing.csv", "", "x" * 5000, "a\0b"])
-def test_a_missing_source(source, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(CorpusError):
-        read(source or "no-such-folder")
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("/no/such/place", "no file or folder /no/such/place"),
+        ("nothing.csv", r"no file or folder nothing\.csv"),
+        ("", "No corpus was named"),
+        ("x" * 5000, "cannot be read"),
+        ("a\0b", "no file or folder"),
+    ],
+)
+def test_a_missing_source(source, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(write(tmp_path, eng=ENGLISH, deu=GERMAN))
+    with pytest.raises(CorpusError, match=message):
+        read(source)
 
 
-def test_an_unreadable_folder_is_said(tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("root reads everything")
-    folder = write(tmp_path / "mine", eng=ENGLISH)
-    folder.chmod(0)
-    with pytest.raises(CorpusError, match="cannot be read"):
-        read(folder)
+def test_an_unreadable_folder_is_said(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(f"Permission denied: {folder}")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(CorpusError, match="cannot be read: Permission denied"):
+        read(write(tmp_path / "mine", eng=ENGLISH))
 
 
 def test_a_file_of_an_unknown_kind(tmp_path):
@@ -1019,11 +1028,7 @@ def test_a_csv_gives_what_was_written(rows):
     tidy = [[corpora._normalise(cell.replace("\0", "").replace("\r\n", "\n")) for cell in row] for row in rows]
     file = io.StringIO()
     pd.DataFrame([*tidy, ["end", "Ende"]], columns=["eng", "deu"]).to_csv(file, index=False, lineterminator="\n")
-    try:
-        data = file.getvalue().encode()
-    except UnicodeEncodeError:
-        return
-    raw = read_uploads([("t.csv", data)])
+    raw = read_uploads([("t.csv", file.getvalue().encode())])
     assert raw.texts["eng"] == (*(row[0] for row in tidy), "end")
     assert raw.texts["deu"] == (*(row[1] for row in tidy), "Ende")
 

@@ -1,0 +1,150 @@
+"""A real browser walks from Run to Alignment; any console error or exception box fails the walk."""
+
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run", "--disable-quic"]  # fmt: skip
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
+]
+PATIENCE_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """The app on a free port with an empty cache."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    environment = {**os.environ, "NEURONXA_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+    with log.open("wb") as handle:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)],
+            cwd=ROOT, env=environment, stdout=handle, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 120
+            while not healthy(port):
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+            yield f"http://localhost:{port}"
+            assert "Traceback" not in log.read_text(), log.read_text()
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def healthy(port):
+    try:
+        with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=[1440, 800])
+def page(browser, request):
+    """A page that reaches nothing but this machine, and its console errors in `page.errors`."""
+    page = browser.new_page(viewport={"width": request.param, "height": 1000})
+    page.set_default_timeout(PATIENCE_MS)
+    page.errors, page.strangers = [], []
+
+    def local_only(route):
+        if re.match(r"https?://(localhost|127\.0\.0\.1)[:/]", route.request.url):
+            return route.continue_()
+        page.strangers.append(route.request.url)
+        return route.fulfill(status=204, body="")
+
+    page.route("**/*", local_only)
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    yield page
+    page.close()
+
+
+def settled(page):
+    """Wait until no script runs, and look for exception boxes."""
+    page.wait_for_function("!document.querySelector('[data-test-script-state=running]')")
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.locator("[data-testid=stAlertContentError]").count() == 0
+
+
+def visit(page, name):
+    """Follow the navigation to a page; on a narrow screen its bar is opened first."""
+    link = page.get_by_test_id("stSidebarNavLink").filter(has_text=name)
+    if not link.is_visible():
+        page.get_by_test_id("stExpandSidebarButton").click()
+    link.click()
+    page.get_by_role("heading", name=name, exact=True).wait_for()
+
+
+def test_from_run_to_alignment(address, page):
+    page.goto(f"{address}/?languages=spa_Latn,arb_Arab,jpn_Jpan&sentences=15")
+    page.get_by_role("heading", name="Alignment", exact=True).wait_for()
+    visit(page, "Run")
+    page.get_by_text("4 of 4 languages cached").wait_for()
+    page.get_by_text("Everything that this choice needs is there").wait_for()
+    settled(page)
+    page.get_by_role("button", name="Show alignment").click()
+    page.get_by_role("heading", name="Alignment", exact=True).wait_for()
+    page.locator("[data-testid=stVegaLiteChart] canvas").first.wait_for()
+    settled(page)
+    assert "languages=spa_Latn" in page.url
+
+    for view in ("Layers", "Sentences", "All pairs", "States", "Table", "Sentences"):
+        page.get_by_role("radio", name=view, exact=True).or_(
+            page.get_by_test_id("stMain").get_by_role("button", name=view, exact=True)
+        ).first.click()
+        shown = "stDataFrame" if view == "Table" else "stVegaLiteChart"
+        page.locator(f"[data-testid={shown}]").first.wait_for()
+        settled(page)
+
+    before = page.locator("[data-testid=stMetric]").inner_text()
+    page.get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    page.get_by_text("NASCA at layer 0").wait_for()
+    assert page.locator("[data-testid=stMetric]").inner_text() != before
+    canvas = page.locator("[data-testid=stVegaLiteChart] canvas").first
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.45})
+    page.get_by_text("The cell that was clicked").wait_for()
+    settled(page)
+    assert page.errors == []
+    assert page.strangers == []
+
+
+def test_a_link_opens_the_same_view(address, page):
+    page.goto(f"{address}/?languages=spa_Latn,arb_Arab,jpn_Jpan&sentences=15&state=emb&view=Table")
+    page.locator("[data-testid=stDataFrame]").first.wait_for()
+    settled(page)
+    assert page.get_by_text("15 parallel sentences, 3 languages against English").is_visible()
+    assert page.errors == []
