@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages import shared
 
-st.set_page_config(page_title="NeuronXA Explorer", page_icon=":material/hub:", layout="wide")
+st.set_page_config(page_title="NeuronXA Explorer", page_icon=shared.icon(), layout="wide")
 shared.open_experiment()
 st.navigation(
     [

@@ -45,6 +45,20 @@ VIRIDIS = np.array(
 )
 
 
+def svg(chart: alt.TopLevelMixin) -> bytes:
+    """A chart as an SVG file, drawn here without a browser or a network."""
+    text = io.StringIO()
+    chart.save(text, format="svg")
+    return text.getvalue().encode()
+
+
+def png(chart: alt.TopLevelMixin) -> bytes:
+    """A chart as a PNG file of twice its size in pixels."""
+    buffer = io.BytesIO()
+    chart.save(buffer, format="png", scale_factor=2)
+    return buffer.getvalue()
+
+
 def _chance_rule(chance: float, vertical: bool) -> alt.LayerChart:
     data = pd.DataFrame({"chance": [chance], "text": [f"chance {chance:.3f}"]})
     axis = alt.X("chance:Q") if vertical else alt.Y("chance:Q")
@@ -288,7 +302,13 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
     return (
         alt.layer(*([ground, clickable, marked] if n * n <= MOST_MARKS else [ground, marked]))
         .resolve_scale(color="independent", shape="independent")
-        .properties(title="Similarity of every sentence with every other", width=MATRIX_SIZE, height=MATRIX_SIZE + 130)
+        .properties(
+            title="Similarity of every sentence with every other",
+            width=MATRIX_SIZE,
+            height=MATRIX_SIZE + 130,
+            # ten thousand cells are too many for the page's tree
+            usermeta={"embedOptions": {"renderer": "canvas"}},
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -160,14 +161,20 @@ def spread_of_languages(result: Alignment) -> list[str]:
     return [result.languages[order[k]] for k in picks]
 
 
-def downloads(table: pd.DataFrame, name: str) -> None:
-    """The table behind a chart, to look at and as CSV."""
-    with st.expander("The table behind this chart", icon=":material/table:"):
+def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
+    """The table behind a chart, and both as files, which are made when they are asked for."""
+    with st.expander("Table and files", icon=":material/table:"):
         st.dataframe(table, hide_index=True)
-        st.download_button(
-            "CSV", table.to_csv(index=False), f"{name}.csv", "text/csv", icon=":material/download:", key=f"csv-{name}"
-        )
-    st.caption("The menu at the chart's upper right corner saves it as SVG or PNG.")
+        row = st.container(horizontal=True)
+        files = {
+            "CSV": (lambda: table.to_csv(index=False), "text/csv"),
+            "SVG": (lambda: charts.svg(chart), "image/svg+xml"),
+            "PNG": (lambda: charts.png(chart), "image/png"),
+        }
+        for kind, (make, mime) in files.items():
+            row.download_button(
+                kind, make, f"{name}.{kind.lower()}", mime, icon=":material/download:", key=f"{kind}-{name}"
+            )
 
 
 def layer_slider(key: str) -> int:
@@ -245,13 +252,9 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
     hits = sum(match.status == "aligned" for match in matched)
     marks = mark_table(matched, cosines)
     picture, detail = st.columns([3, 2], gap="medium")
+    chart = charts.similarity_matrix(cosines, marks, shared.label(y), shared.label(x))
     with picture:
-        event = st.altair_chart(
-            charts.similarity_matrix(cosines, marks, shared.label(y), shared.label(x)),
-            on_select="rerun",
-            selection_mode="cell",
-            key=f"{key}-matrix",
-        )
+        event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key=f"{key}-matrix")
     with detail:
         st.metric(f"{method} at layer {layer}", f"{hits / len(matched):.3f}")
         st.caption(f"{hits} of {len(matched)} sentences aligned")
@@ -282,6 +285,7 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
                 y: [plan.corpus.texts[y][plan.corpus.usable[m.row]] for m in matched],
             }
         ),
+        chart,
         f"sentences-{x}-{y}-layer{layer}",
     )
 
@@ -289,9 +293,8 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
 @st.fragment
 def show_ranking() -> None:
     table = ranking_table(found, layers)
-    event = st.altair_chart(
-        charts.ranking(table, chance, method, layers), on_select="rerun", selection_mode="language", key="ranking"
-    )
+    chart = charts.ranking(table, chance, method, layers)
+    event = st.altair_chart(chart, on_select="rerun", selection_mode="language", key="ranking")
     chosen = event.selection.get("language") or []
     if chosen and chosen[0].get("language") in found.languages:
         code = chosen[0]["language"]
@@ -303,7 +306,7 @@ def show_ranking() -> None:
         st.caption("Click a language to see its layers and its sentences.")
     if plan.source.kind == "demo":
         table = table.assign(training_share=[demo_facts.shares().get(code, np.nan) for code in table["language"]])
-    downloads(table, "ranking")
+    downloads(table, chart, "ranking")
 
 
 @st.fragment
@@ -315,8 +318,9 @@ def show_layers() -> None:
         st.info("Choose at least one language.")
         return
     table = curve_table(found, codes)
-    st.altair_chart(charts.layer_curves(table, chance, method))
-    downloads(table, "layers")
+    chart = charts.layer_curves(table, chance, method)
+    st.altair_chart(chart)
+    downloads(table, chart, "layers")
 
 
 @st.fragment
@@ -358,7 +362,9 @@ def show_all_pairs() -> None:
         pair_view(*picked, layer, "pairs")
     else:
         st.caption("Choose a cell to see the two languages' sentences.")
-    downloads(pd.DataFrame(ordered, index=codes, columns=codes).rename_axis("language").reset_index(), "all-pairs")
+    downloads(
+        pd.DataFrame(ordered, index=codes, columns=codes).rename_axis("language").reset_index(), chart, "all-pairs"
+    )
 
 
 @st.cache_resource(max_entries=256, show_spinner="Comparing all languages …")
@@ -379,8 +385,9 @@ def show_states() -> None:
         table = curve_table(shared.alignment_of(plan, name, pooling), codes)
         tables.append(table.assign(state=name, method=f"{shared.METHOD_NAMES[name]} ({name.upper()})"))
     table = pd.concat(tables)
-    st.altair_chart(charts.states_side_by_side(table))
-    downloads(table, "states")
+    chart = charts.states_side_by_side(table)
+    st.altair_chart(chart)
+    downloads(table, chart, "states")
 
 
 @st.fragment

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
+from PIL import Image, ImageDraw
 
 from neuronxa_core import corpora, languages, pipeline
 from neuronxa_core.alignment import Alignment
@@ -27,6 +28,18 @@ STATE_NAMES = {
 }
 POOLING_NAMES = {"weighted": "weighted by position", "last": "last token", "mean": "mean of tokens"}
 NEURON_NAMES = {"product": "product · input of the last projection", "gate": "gate · output of the activation function"}
+
+
+@st.cache_resource(show_spinner=False)
+def icon() -> Image.Image:
+    """The tab's picture, two languages that meet in a neuron. Streamlit's own icons need a network."""
+    picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(picture)
+    for start, colour in (((12, 14), "#0072B2"), ((12, 50), "#D55E00")):
+        draw.line([start, (48, 32)], fill=colour, width=5)
+        draw.ellipse([start[0] - 9, start[1] - 9, start[0] + 9, start[1] + 9], fill=colour)
+    draw.ellipse([37, 21, 59, 43], fill="#009E73")
+    return picture
 
 
 class Services(NamedTuple):

@@ -108,15 +108,19 @@ def visit(page, name):
 
 
 def test_from_run_to_alignment(address, page):
-    page.goto(f"{address}/?languages=spa_Latn,arb_Arab,jpn_Jpan&sentences=15")
-    page.get_by_role("heading", name="Alignment", exact=True).wait_for()
+    sentences = page.viewport_size["width"] // 80
+    corpus = ROOT / "neuronxa_core" / "demo" / "corpus"
+    page.goto(f"{address}/?corpus={corpus}&languages=spa_Latn,arb_Arab,jpn_Jpan&sentences={sentences}")
+    page.get_by_text("4 of 4 languages of this choice are not computed yet").wait_for()
     visit(page, "Run")
+    page.get_by_text("0 of 4 languages cached").wait_for()
+    page.get_by_role("button", name="Compute").click()
     page.get_by_text("4 of 4 languages cached").wait_for()
     page.get_by_text("Everything that this choice needs is there").wait_for()
     settled(page)
     page.get_by_role("button", name="Show alignment").click()
     page.get_by_role("heading", name="Alignment", exact=True).wait_for()
-    page.locator("[data-testid=stVegaLiteChart] canvas").first.wait_for()
+    page.locator("[data-testid=stVegaLiteChart] .marks").first.wait_for()
     settled(page)
     assert "languages=spa_Latn" in page.url
 
@@ -133,7 +137,7 @@ def test_from_run_to_alignment(address, page):
     page.keyboard.press("Home")
     page.get_by_text("NASCA at layer 0").wait_for()
     assert page.locator("[data-testid=stMetric]").inner_text() != before
-    canvas = page.locator("[data-testid=stVegaLiteChart] canvas").first
+    canvas = page.locator("[data-testid=stVegaLiteChart] .marks").first
     box = canvas.bounding_box()
     canvas.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.45})
     page.get_by_text("The cell that was clicked").wait_for()

@@ -148,3 +148,11 @@ def test_a_language_matrix_is_small_and_its_colours_stay(n):
 def test_charts_are_charts():
     assert isinstance(charts.ranking(ranking_table(200), 0.1, "MEXA", "max"), alt.LayerChart)
     assert len(json.dumps(charts.ranking(ranking_table(200), 0.1, "MEXA", "max").to_dict())) < PAYLOAD
+
+
+@pytest.mark.parametrize("n", [10, 130])
+def test_charts_are_saved_as_svg_and_png(n):
+    drawn = charts.similarity_matrix(np.random.default_rng(5).random((n, n)), marks(n), "العربية", "日本語")
+    assert b"<svg" in charts.svg(drawn)[:200]
+    assert Image.open(io.BytesIO(charts.png(drawn))).width > charts.MATRIX_SIZE
+    assert "日本語".encode() in charts.svg(drawn)

@@ -161,7 +161,9 @@ def test_batches_and_their_order_change_nothing_beyond_rounding(family, loaded, 
     assert_same(got, permuted, wanted.uncertain[:, order])
 
 
-@pytest.mark.parametrize(("family", "neuron"), [("llama", "product"), ("llama", "gate"), ("opt", "product"), ("bert", "product")])
+@pytest.mark.parametrize(
+    ("family", "neuron"), [("llama", "product"), ("llama", "gate"), ("opt", "product"), ("bert", "product")]
+)
 def test_nas_numerators_are_whole_numbers_and_exact(family, neuron, loaded):
     """Against the very activations that the pass saw, with no allowance."""
     model = loaded(family)
@@ -640,7 +642,9 @@ def test_states_whose_tokens_cannot_be_told(tiny):
     """XLNet works on [position, row]: to take that for [row, position] would mix sentences up silently."""
     folder = tiny("xlnet", d_head=HIDDEN // 4, d_inner=INNER)
     model = models.load(models.parse_source(str(folder)), device="cpu")
-    with pytest.raises(ExtractionError, match=r"XLNetModel works in layer 0 on states of shape \[\d+, 6, 48\].*batch of 6"):
+    with pytest.raises(
+        ExtractionError, match=r"XLNetModel works in layer 0 on states of shape \[\d+, 6, 48\].*batch of 6"
+    ):
         extract(model, "eng", SENTENCES)
 
 

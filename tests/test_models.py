@@ -240,7 +240,9 @@ def test_the_longest_sentence_runs_and_one_token_more_does_not(name, tmp_path):
     with torch.inference_mode():
         model(input_ids=torch.full((1, longest), 5), attention_mask=torch.ones(1, longest, dtype=torch.long))
         with pytest.raises((IndexError, RuntimeError)):
-            model(input_ids=torch.full((1, longest + 1), 5), attention_mask=torch.ones(1, longest + 1, dtype=torch.long))
+            model(
+                input_ids=torch.full((1, longest + 1), 5), attention_mask=torch.ones(1, longest + 1, dtype=torch.long)
+            )
 
 
 @pytest.mark.parametrize(
@@ -558,7 +560,9 @@ def test_free_gpu_bytes(monkeypatch):
     assert models.free_gpu_bytes() == [10, 11]
 
 
-@pytest.mark.parametrize(("free", "wanted"), [([10**9], {"": 0}), ([10**9, 10**9], {"": 0}), ([10, 10], "auto"), ([10], {"": 0})])
+@pytest.mark.parametrize(
+    ("free", "wanted"), [([10**9], {"": 0}), ([10**9, 10**9], {"": 0}), ([10, 10], "auto"), ([10], {"": 0})]
+)
 def test_layers_are_spread_only_where_one_gpu_is_too_small(free, wanted, tiny, monkeypatch):
     seen = {}
 
