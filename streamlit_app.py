@@ -10,5 +10,6 @@ st.navigation(
     [
         st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
         st.Page("pages/alignment.py", title="Alignment", icon=":material/insights:", default=True),
-    ]
+    ],
+    position="top",
 ).run()

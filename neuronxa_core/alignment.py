@@ -129,6 +129,8 @@ def all_pairs(vectors: np.ndarray) -> np.ndarray:
     sentences have the same vector.
     """
     languages, n, width = vectors.shape
+    if n < 2:
+        raise ExperimentError("alignment needs at least 2 parallel sentences")
     scores = np.empty((languages, languages))
     unit = unit_rows(vectors)
     for a in range(languages):

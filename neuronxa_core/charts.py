@@ -111,7 +111,7 @@ def layer_curves(table: pd.DataFrame, chance: float, method: str, title: str | N
             sort=labels,
             title="Language",
             scale=alt.Scale(domain=labels, range=[COLOURS[k % len(COLOURS)] for k in range(len(labels))]),
-            legend=alt.Legend(orient="bottom", columns=3, labelLimit=240),
+            legend=alt.Legend(orient="bottom", columns=3, labelLimit=240, symbolOpacity=1),
         ),
         "strokeDash": alt.StrokeDash(
             "label:N",
@@ -143,7 +143,7 @@ def layer_curves(table: pd.DataFrame, chance: float, method: str, title: str | N
     )
     layers = [band, lines, points, peak] if len(labels) <= 8 else [lines, points, peak]
     return alt.layer(*layers, _chance_rule(chance, vertical=False)).properties(
-        title=title or f"{method} by layer; a diamond marks each language's peak", height=380
+        title=title or f"{method} by layer; a diamond marks each language's peak", height=460
     )
 
 
@@ -156,7 +156,7 @@ def states_side_by_side(table: pd.DataFrame) -> alt.FacetChart:
         sort=labels,
         title="Language",
         scale=alt.Scale(domain=labels, range=[COLOURS[k % len(COLOURS)] for k in range(len(labels))]),
-        legend=alt.Legend(orient="bottom", columns=3, labelLimit=240),
+        legend=alt.Legend(orient="bottom", columns=3, labelLimit=240, symbolOpacity=1),
     )
     line = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
         alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
@@ -303,7 +303,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
         alt.layer(*([ground, clickable, marked] if n * n <= MOST_MARKS else [ground, marked]))
         .resolve_scale(color="independent", shape="independent")
         .properties(
-            title="Similarity of every sentence with every other",
+            title="Similarity of all sentences",
             width=MATRIX_SIZE,
             height=MATRIX_SIZE + 130,
             # ten thousand cells are too many for the page's tree
@@ -315,7 +315,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
 def language_matrix(scores: np.ndarray, codes: list[str], labels: list[str], method: str, layer: int) -> alt.Chart:
     """Languages x languages, in the order given; a click selects `pair` with `row_code` and `column_code`."""
     n = len(codes)
-    side = min(720, max(240, 26 * n))
+    side = 280 + 26 * min(n, MOST_LABELLED)
     title = f"{method} of every pair of languages at layer {layer}"
     colour = alt.Color(
         "value:Q",
@@ -341,8 +341,10 @@ def language_matrix(scores: np.ndarray, codes: list[str], labels: list[str], met
         alt.Chart(table)
         .mark_rect(cursor="pointer")
         .encode(
-            alt.X("column:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-60, labelLimit=160)),
-            alt.Y("row:N", sort=labels, title=None, axis=alt.Axis(labelLimit=200)),
+            alt.X(
+                "column:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-60, labelLimit=160, labelOverlap=False)
+            ),
+            alt.Y("row:N", sort=labels, title=None, axis=alt.Axis(labelLimit=200, labelOverlap=False)),
             color=colour,
             stroke=alt.condition(pick, alt.value("#D55E00"), alt.value(None)),
             strokeWidth=alt.value(2),

@@ -83,8 +83,7 @@ st.caption(
     )
 )
 
-controls = st.columns([2, 2, 1.3], vertical_alignment="bottom")
-with controls[0]:
+with st.container(horizontal=True, gap="large"):
     state = st.segmented_control(
         "State",
         CHOICES["state"],
@@ -94,7 +93,6 @@ with controls[0]:
         format_func=lambda s: f"{s.upper()} ({shared.METHOD_NAMES[s]})",
         help="NAS: which neurons are on. NAV: how strongly. EMB: the hidden state, MEXA's baseline.",
     )
-with controls[1]:
     pooling = st.segmented_control(
         "Sentence vector",
         CHOICES["pooling"],
@@ -103,7 +101,6 @@ with controls[1]:
         key="alignment_pooling",
         help="Weighted by token position, the last token alone, or the plain mean of tokens.",
     )
-with controls[2]:
     layers = st.segmented_control(
         "Layers pooled by", CHOICES["layers"], default=now.layers, required=True, key="alignment_layers"
     )
@@ -251,7 +248,8 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
         cosines = alignment.similarity(vectors_x, vectors_y)
     hits = sum(match.status == "aligned" for match in matched)
     marks = mark_table(matched, cosines)
-    picture, detail = st.columns([3, 2], gap="medium")
+    side_by_side = st.container(horizontal=True, gap="large")
+    picture, detail = side_by_side.container(width=680), side_by_side.container(width=420)
     chart = charts.similarity_matrix(cosines, marks, shared.label(y), shared.label(x))
     with picture:
         event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key=f"{key}-matrix")

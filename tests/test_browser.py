@@ -99,11 +99,8 @@ def settled(page):
 
 
 def visit(page, name):
-    """Follow the navigation to a page; on a narrow screen its bar is opened first."""
-    link = page.get_by_test_id("stSidebarNavLink").filter(has_text=name)
-    if not link.is_visible():
-        page.get_by_test_id("stExpandSidebarButton").click()
-    link.click()
+    """Follow the navigation to a page."""
+    page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
     page.get_by_role("heading", name=name, exact=True).wait_for()
 
 
