@@ -6,10 +6,12 @@ from pages import shared
 
 st.set_page_config(page_title="NeuronXA Explorer", page_icon=shared.icon(), layout="wide")
 shared.open_experiment()
-st.navigation(
+page = st.navigation(
     [
         st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
         st.Page("pages/alignment.py", title="Alignment", icon=":material/insights:", default=True),
     ],
     position="top",
-).run()
+)
+shared.enter(page.title)
+page.run()

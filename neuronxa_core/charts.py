@@ -193,15 +193,20 @@ def _picture(values: np.ndarray, low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _cells(values: np.ndarray, decimals: int) -> alt.Chart:
-    """A matrix as compact inline data: one list, unfolded by the browser into row, column and value."""
+def _cells(values: np.ndarray) -> alt.Chart:
+    """A matrix, to two decimals, as compact inline data: one text, which the browser takes apart into its cells."""
     columns = values.shape[1]
-    flat = np.round(values, decimals).ravel().tolist()
+    text = " ".join(map(str, np.round(values * 100).astype(int).ravel().tolist()))
     return (
-        alt.Chart(alt.Data(values=[{"value": flat}]))
-        .transform_flatten(["value"])
+        alt.Chart(alt.Data(values=[{"text": text}]))
+        .transform_calculate(hundredths="split(datum.text, ' ')")
+        .transform_flatten(["hundredths"])
         .transform_window(number="row_number()", sort=[])
-        .transform_calculate(row=f"floor((datum.number - 1) / {columns})", column=f"(datum.number - 1) % {columns}")
+        .transform_calculate(
+            value="toNumber(datum.hundredths) / 100",
+            row=f"floor((datum.number - 1) / {columns})",
+            column=f"(datum.number - 1) % {columns}",
+        )
     )
 
 
@@ -249,7 +254,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
         _picture(standard, *STANDARD_RANGE), n, x_title=x_title, y_title=y_title, smooth=n > MATRIX_SIZE
     )
     clickable = (
-        _cells(standard, 2)
+        _cells(standard)
         .transform_calculate(
             right="datum.column + 1",
             below="datum.row + 1",

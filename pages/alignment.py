@@ -87,7 +87,7 @@ with st.container(horizontal=True, gap="large"):
     state = st.segmented_control(
         "State",
         CHOICES["state"],
-        default=now.state,
+        default=shared.entered_with().state,
         required=True,
         key="alignment_state",
         format_func=lambda s: f"{s.upper()} ({shared.METHOD_NAMES[s]})",
@@ -96,13 +96,17 @@ with st.container(horizontal=True, gap="large"):
     pooling = st.segmented_control(
         "Sentence vector",
         CHOICES["pooling"],
-        default=now.pooling,
+        default=shared.entered_with().pooling,
         required=True,
         key="alignment_pooling",
         help="Weighted by token position, the last token alone, or the plain mean of tokens.",
     )
     layers = st.segmented_control(
-        "Layers pooled by", CHOICES["layers"], default=now.layers, required=True, key="alignment_layers"
+        "Layers pooled by",
+        CHOICES["layers"],
+        default=shared.entered_with().layers,
+        required=True,
+        key="alignment_layers",
     )
 if (state, pooling, layers) != (now.state, now.pooling, now.layers):
     shared.choose(replace(now, state=state, pooling=pooling, layers=layers))

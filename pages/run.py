@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -14,15 +13,7 @@ from neuronxa_core.experiment import CHOICES, Experiment
 from pages import shared
 
 services = shared.services()
-now = shared.experiment()
-
-
-def start(key: str, value: object, allowed: Sequence | None = None) -> str:
-    """A widget's key, at first with the experiment's value, and never with one that is not `allowed`."""
-    name = f"run_{key}"
-    if name not in st.session_state or (allowed is not None and st.session_state[name] not in allowed):
-        st.session_state[name] = value
-    return name
+now = shared.entered_with()
 
 
 st.title("Run")
@@ -37,15 +28,16 @@ def model_choice() -> str:
     cached = models.cached_models()
     kinds = ["Bundled", "Local folder or hub id"] + (["Hub cache"] if cached else [])
     at = 0 if now.model == "demo" else (2 if now.model in cached else 1)
-    kind = st.segmented_control("Model", kinds, required=True, key=start("model_kind", kinds[at], kinds))
+    kind = st.segmented_control("Model", kinds, default=kinds[at], required=True, key="run_model_kind")
     if kind == "Bundled":
         return "demo"
     if kind == "Hub cache":
-        first = now.model if now.model in cached else cached[0]
-        return st.selectbox("Model in the local hub cache", cached, key=start("cached_model", first, cached))
+        at = cached.index(now.model) if now.model in cached else 0
+        return st.selectbox("Model in the local hub cache", cached, index=at, key="run_cached_model")
     return st.text_input(
         "Folder or hub id",
-        key=start("model", "" if now.model == "demo" else now.model),
+        value="" if now.model == "demo" else now.model,
+        key="run_model",
         placeholder="/models/my-model or Qwen/Qwen3-8B@main",
         help="A folder in transformers' format with .safetensors weights, or a hub id, optionally with @revision.",
     ).strip()
@@ -55,13 +47,14 @@ def corpus_choice() -> str:
     """The corpus's name: bundled, a path or a hub data set, or an upload kept beside the cache."""
     kinds = ["Bundled", "File or folder", "Upload"]
     at = 0 if now.corpus == "demo" else 1
-    kind = st.segmented_control("Corpus", kinds, required=True, key=start("corpus_kind", kinds[at], kinds))
+    kind = st.segmented_control("Corpus", kinds, default=kinds[at], required=True, key="run_corpus_kind")
     if kind == "Bundled":
         return "demo"
     if kind == "File or folder":
         return st.text_input(
             "Folder, file or hub data set",
-            key=start("corpus", "" if now.corpus == "demo" else now.corpus),
+            value="" if now.corpus == "demo" else now.corpus,
+            key="run_corpus",
             placeholder="/data/flores200_dataset/devtest or sentences.csv or hub:openlanguagedata/flores_plus",
             help="One file a language (<code>.txt, FLORES' <code>.dev or .devtest), a CSV, TSV or Parquet file with "
             "one column a language, or a tab-separated pair file such as eng-deu.tsv.",
@@ -88,7 +81,8 @@ def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:
     preset = st.selectbox(
         "Languages",
         presets,
-        key=start("preset", presets[-1] if chosen_before else "All", presets),
+        index=len(presets) - 1 if chosen_before else 0,
+        key="run_preset",
         help="All, those of one script or family, or any by name.",
     )
     if preset == "All":
@@ -97,10 +91,15 @@ def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:
         return tuple(c for c in offered if (languages.script(c) or "unknown") == preset.removeprefix("Script: "))
     if preset.startswith("Family: "):
         return tuple(c for c in offered if languages.family(c) == preset.removeprefix("Family: "))
-    key = start("languages", chosen_before)
-    st.session_state[key] = [code for code in st.session_state[key] if code in offered]
     return tuple(
-        st.multiselect("Languages by name", offered, key=key, format_func=shared.label, placeholder="Type to search")
+        st.multiselect(
+            "Languages by name",
+            offered,
+            default=chosen_before,
+            key="run_languages",
+            format_func=shared.label,
+            placeholder="Type to search",
+        )
     )
 
 
@@ -148,16 +147,18 @@ with left, st.container(border=True):
         neuron = st.radio(
             "Neuron definition",
             CHOICES["neuron"],
-            key=start("neuron", now.neuron),
+            index=CHOICES["neuron"].index(now.neuron),
+            key="run_neuron",
             format_func=shared.NEURON_NAMES.get,
         )
         dtype = st.selectbox(
             "dtype",
             CHOICES["dtype"],
-            key=start("dtype", now.dtype),
+            index=CHOICES["dtype"].index(now.dtype),
+            key="run_dtype",
             help="auto: as the weights are stored on a GPU, float32 on a CPU.",
         )
-        device = st.selectbox("Device", CHOICES["device"], key=start("device", now.device))
+        device = st.selectbox("Device", CHOICES["device"], index=CHOICES["device"].index(now.device), key="run_device")
         if model:
             try:
                 where = models.resolve_device(device)
@@ -180,30 +181,43 @@ with right, st.container(border=True):
     if raw is not None:
         codes = list(raw.languages)
         first = next((c for c in (now.pivot, "eng_Latn", "eng", "en") if c in codes), codes[0])
-        pivot = st.selectbox("Pivot", codes, key=start("pivot", first, codes), format_func=shared.label)
+        pivot = st.selectbox("Pivot", codes, index=codes.index(first), key="run_pivot", format_func=shared.label)
         chosen_languages = language_choice(raw, pivot)
         longest = len(raw.texts[pivot])
         whole = now.sentences is None or now.sentences >= longest
-        every = st.toggle(f"All {longest:,} sentences", key=start("every", whole))
+        every = st.toggle(f"All {longest:,} sentences", value=whole, key="run_every")
         sentences, seed = None, None
         if not every:
-            key = start("sentences", min(now.sentences or 100, longest), range(2, longest + 1))
-            sentences = st.number_input("Sentences", 2, longest, key=key, help="About 100 are enough for the score.")
-            if st.toggle("A random sample instead of the first lines", key=start("sampled", now.seed is not None)):
-                seed = st.number_input("Seed", 0, 2**31 - 1, key=start("seed", now.seed or 0))
+            sentences = st.number_input(
+                "Sentences",
+                2,
+                longest,
+                value=min(now.sentences or 100, longest),
+                key="run_sentences",
+                help="About 100 are enough for the score.",
+            )
+            if st.toggle("A random sample instead of the first lines", value=now.seed is not None, key="run_sampled"):
+                seed = st.number_input("Seed", 0, 2**31 - 1, value=now.seed or 0, key="run_seed")
 
 with st.container(border=True):
     first, second, third = st.columns(3)
     state = first.selectbox(
-        "State", CHOICES["state"], key=start("state", now.state), format_func=shared.STATE_NAMES.get
+        "State",
+        CHOICES["state"],
+        index=CHOICES["state"].index(now.state),
+        key="run_state",
+        format_func=shared.STATE_NAMES.get,
     )
     pooling = second.selectbox(
         "Sentence vector",
         CHOICES["pooling"],
-        key=start("pooling", now.pooling),
+        index=CHOICES["pooling"].index(now.pooling),
+        key="run_pooling",
         format_func=shared.POOLING_NAMES.get,
     )
-    layers = third.selectbox("Layers pooled by", CHOICES["layers"], key=start("layers", now.layers))
+    layers = third.selectbox(
+        "Layers pooled by", CHOICES["layers"], index=CHOICES["layers"].index(now.layers), key="run_layers"
+    )
     st.caption("These three are read off the same states: changing them never runs the model.")
 
 if not model or raw is None:
@@ -265,5 +279,5 @@ def state_of_the_run() -> None:
 
 
 state_of_the_run()
-if chosen != now:
+if chosen != shared.experiment():
     shared.choose(chosen)

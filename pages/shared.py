@@ -100,6 +100,18 @@ def experiment() -> Experiment:
     return st.session_state.experiment
 
 
+def enter(page: str) -> None:
+    """Remember the experiment with which a page is entered: its widgets start there, wherever they then move it."""
+    if st.session_state.get("page") != page:
+        st.session_state.page = page
+        st.session_state.entered_with = experiment()
+
+
+def entered_with() -> Experiment:
+    """The experiment when the page was entered."""
+    return st.session_state.setdefault("entered_with", experiment())
+
+
 def choose(chosen: Experiment) -> None:
     """Make another experiment the session's."""
     st.session_state.experiment = chosen

@@ -10,12 +10,13 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
     os.environ.pop(name, None)
 
-import pytest
-import torch
-from hypothesis import settings
-from tiny_models import tiny_model
+# the hub's library reads the environment when it is imported
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+from tiny_models import tiny_model  # noqa: E402
 
-from neuronxa_core import models
+from neuronxa_core import models  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("neuronxa", deadline=None, max_examples=60)

@@ -1,4 +1,4 @@
-"""alignment.py against the strict definition: in exact fractions where ties matter, in plain float64 loops elsewhere."""
+"""alignment.py against the strict definition: exact fractions where ties matter, plain float64 loops elsewhere."""
 
 from __future__ import annotations
 
@@ -174,7 +174,8 @@ def test_equal_and_proportional_vectors_never_align(width, cells, kind, monkeypa
     y[1] = y[0]
     y[2] = 3 * y[3]
     y[4] = 0
-    x = y + rng.integers(0, 3, size=y.shape).astype(y.dtype)
+    noise = rng.integers(0, 3, size=y.shape) if kind == "counts" else 0.01 * rng.normal(size=y.shape)
+    x = y + noise.astype(y.dtype)
     found = retrieve(x, np.stack([y, y]))
     for k in range(2):
         assert not found.forward[k, :5].any()
@@ -222,7 +223,9 @@ def test_near_ties_are_decided_right(width, gap):
     found = retrieve(x, y[None])
     assert found.forward.tolist() == [[gap > 0, True]]
     assert retrieve(y, x[None]).backward.tolist() == found.forward.tolist()
-    assert all_pairs(np.stack([x, y]))[0, 1] == (1.0 if gap > 0 else 0.5)
+    # x_0 is nearer to y_1 than x_1 is: the second column is lost either way
+    assert found.backward.tolist() == [[True, False]]
+    assert all_pairs(np.stack([x, y]))[0, 1] == (0.5 if gap > 0 else 0)
 
 
 @pytest.mark.parametrize("step", range(8))
@@ -271,9 +274,7 @@ def test_a_common_permutation_changes_nothing(pair, random):
 def test_a_vectors_length_changes_nothing(pair, data):
     x, y = (v.astype(np.float64) for v in pair)
     power = st.integers(-60, 60).map(lambda k: 2.0**k)
-    factors = [
-        data.draw(hnp.arrays(np.float64, (len(x), 1), elements=power | st.floats(1e-3, 1e3))) for _ in range(2)
-    ]
+    factors = [data.draw(hnp.arrays(np.float64, (len(x), 1), elements=power | st.floats(1e-3, 1e3))) for _ in range(2)]
     before, after = retrieve(x, y[None]), retrieve(x * factors[0], (y * factors[1])[None])
     assert np.array_equal(before.forward, after.forward)
     assert np.array_equal(before.backward, after.backward)
@@ -493,20 +494,14 @@ def leaf_orders(tree) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_is_the_best_of_average_linkage(seed):
+def test_the_order_keeps_the_clusters_of_average_linkage_together(seed):
     rng = np.random.default_rng(seed)
     scores = rng.random((6, 6))
     scores = (scores + scores.T) / 2
     np.fill_diagonal(scores, 1)
-    distances = 1 - scores
-    order = alignment.hierarchical_order(scores)
-    allowed = leaf_orders(plain_dendrogram(distances))
-
-    def cost(leaves: list[int]) -> float:
-        return sum(distances[a, b] for a, b in itertools.pairwise(leaves))
-
-    assert order in allowed
-    assert cost(order) == pytest.approx(min(map(cost, allowed)))
+    allowed = leaf_orders(plain_dendrogram(1 - scores))
+    assert len(allowed) == 2**5
+    assert alignment.hierarchical_order(scores) in allowed
 
 
 def test_like_languages_lie_side_by_side():

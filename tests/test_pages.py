@@ -1,6 +1,7 @@
 """Every page, run without a browser: what it shows, its empty states and its errors."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,16 +154,32 @@ def test_presets_choose_by_script_and_family(computed, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("key", "kind", "text", "said"),
+    ("choice", "said"),
     [
-        ("run_model", "Local folder or hub id", "/no/such/folder", "there is no folder"),
-        ("run_corpus", "File or folder", "/no/such/corpus", "no file or folder"),
+        ({"model": "/no/such/folder"}, "there is no folder /no/such/folder"),
+        ({"model": "not a model!"}, "neither a folder nor a hub id"),
+        ({"corpus": "/no/such/corpus"}, "no file or folder /no/such/corpus"),
     ],
 )
-def test_a_wrong_path_is_one_clear_sentence(computed, monkeypatch, key, kind, text, said):
-    test = page("run", SMALL, computed, monkeypatch, **{f"{key}_kind": kind, key: text})
+def test_a_wrong_path_is_one_clear_sentence(computed, monkeypatch, choice, said):
+    test = page("run", replace(SMALL, **choice), computed, monkeypatch)
     assert not test.exception
     assert said.lower() in test.error[0].value.lower()
+
+
+def test_choices_stay_while_a_run_goes_on_and_after_it(tmp_path, monkeypatch):
+    corpus = str(ROOT / "neuronxa_core" / "demo" / "corpus")
+    chosen = Experiment(corpus=corpus, languages=("deu_Latn", "fra_Latn"), sentences=3)
+    test = page("run", chosen, tmp_path, monkeypatch)
+    assert "0 of 3 languages cached" in everything_said(test)
+    next(button for button in test.button if button.label == "Compute").click().run()
+    (job,) = shared.services().queue.jobs()
+    assert shared.services().queue.wait(job, 60)
+    test.run()
+    assert not test.exception
+    assert "3 of 3 languages cached" in everything_said(test)
+    assert test.text_input(key="run_corpus").value == corpus
+    assert test.session_state["experiment"] == chosen
 
 
 def test_a_corpus_with_trouble_shows_it(tmp_path, computed, monkeypatch):
