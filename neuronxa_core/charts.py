@@ -305,7 +305,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
     if n * n > MOST_MARKS:
         marked = marked.add_params(pick)
     return (
-        alt.layer(*([ground, clickable, marked] if n * n <= MOST_MARKS else [ground, marked]))
+        alt.layer(*([ground, marked, clickable] if n * n <= MOST_MARKS else [ground, marked]))
         .resolve_scale(color="independent", shape="independent")
         .properties(
             title="Similarity of all sentences",

@@ -359,7 +359,7 @@ def show_all_pairs() -> None:
         x = columns[0].selectbox("Sentences of", codes, None, format_func=shared.label, key="pairs_from")
         y = columns[1].selectbox("and", codes, None, format_func=shared.label, key="pairs_to")
         picked = (x, y) if x and y else None
-    st.caption("Languages that align alike stand together (average linkage on 1 − score, optimal leaf order).")
+    st.caption("Languages that align alike stand together (average linkage on 1 − score).")
     if picked:
         pair_view(*picked, layer, "pairs")
     else:

@@ -1,6 +1,7 @@
 """Fixtures that several test files share. No test reaches the network: the hub is offline and its cache is empty."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from neuronxa_core import models  # noqa: E402
 torch.set_num_threads(1)
 settings.register_profile("neuronxa", deadline=None, max_examples=60)
 settings.load_profile("neuronxa")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -627,14 +627,14 @@ def test_an_interruption_goes_through(loaded):
 def test_a_network_that_runs_more_than_once(tiny):
     model = models.load(models.parse_source(str(tiny("llama"))), device="cpu")
     model.model.layers[1].mlp = model.model.layers[0].mlp
-    with pytest.raises(ExtractionError, match="LlamaModel runs layer 0's feed-forward network more than once a pass"):
+    with pytest.raises(ExtractionError, match=r"^LlamaModel runs layer 0's feed-forward network more than once a pass"):
         extract(model, "eng", SENTENCES)
 
 
 def test_a_network_that_is_not_run_as_a_module(tiny):
     model = models.load(models.parse_source(str(tiny("llama"))), device="cpu")
     model.model.layers[1].mlp.forward = torch.nn.functional.relu
-    with pytest.raises(ExtractionError, match=r"LlamaModel did not run the feed-forward network of layers \[1\]"):
+    with pytest.raises(ExtractionError, match=r"^LlamaModel did not run the feed-forward network of layers \[1\]"):
         extract(model, "eng", SENTENCES)
 
 
@@ -643,7 +643,7 @@ def test_states_whose_tokens_cannot_be_told(tiny):
     folder = tiny("xlnet", d_head=HIDDEN // 4, d_inner=INNER)
     model = models.load(models.parse_source(str(folder)), device="cpu")
     with pytest.raises(
-        ExtractionError, match=r"XLNetModel works in layer 0 on states of shape \[\d+, 6, 48\].*batch of 6"
+        ExtractionError, match=r"^XLNetModel works in layer 0 on states of shape \[\d+, 6, 48\].*batch of 6"
     ):
         extract(model, "eng", SENTENCES)
 

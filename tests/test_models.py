@@ -282,6 +282,15 @@ def test_a_network_that_fits_twice_is_refused():
     assert "found several: ['mlp.down_proj', 'mlp.second_down_proj']" in message
 
 
+def test_the_layers_are_the_largest_list_of_their_length():
+    model = transformers.AutoModel.from_config(tiny_config("llama"))
+    wanted = models.locate(model)
+    model.layers[0].small = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(LAYERS))
+    model.first = torch.nn.Module()
+    model.first.also_small = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(LAYERS))
+    assert models.locate(model) == wanted
+
+
 # sources
 
 
@@ -560,19 +569,23 @@ def test_free_gpu_bytes(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("free", "wanted"), [([10**9], {"": 0}), ([10**9, 10**9], {"": 0}), ([10, 10], "auto"), ([10], {"": 0})]
+    ("spare", "wanted"),
+    [([0], {"": 0}), ([-1], {"": 0}), ([0, -1], {"": 0}), ([-1, 10**9], "auto"), ([-1, -1], "auto")],
 )
-def test_layers_are_spread_only_where_one_gpu_is_too_small(free, wanted, tiny, monkeypatch):
+def test_layers_are_spread_only_where_one_gpu_is_too_small(spare, wanted, tiny, monkeypatch):
+    """`spare`: what every GPU has beyond the float32 weights and a batch of 10 tokens."""
     seen = {}
+    source = models.parse_source(str(tiny("llama")))
+    needed = 4 * models.describe(source).parameters + 10 * 4 * (10 * HIDDEN + 6 * INNER)
 
     def from_pretrained(*_args, **options):
         seen.update(options)
         raise ValueError("enough seen")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: free)
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [needed + more for more in spare])
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
-    refused(lambda: models.load(models.parse_source(str(tiny("llama"))), device="cuda"))
+    refused(lambda: models.load(source, device="cuda", token_budget=10))
     assert seen["device_map"] == wanted
     assert seen["use_safetensors"] is True
     assert seen["trust_remote_code"] is False
@@ -636,6 +649,13 @@ def test_identity_changes_when_two_files_swap_their_contents(copy):
     assert identity(copy) != before
 
 
+def test_identity_changes_with_the_name_of_a_file(copy):
+    (copy / "vocab.txt").write_text("{}")
+    before = identity(copy)
+    (copy / "vocab.txt").rename(copy / "vocab.json")
+    assert identity(copy) != before
+
+
 def test_hashes_are_remembered_by_path_size_and_time(copy):
     kept: dict[str, str] = {}
     computed = []
@@ -654,8 +674,16 @@ def test_hashes_are_remembered_by_path_size_and_time(copy):
     computed.clear()
     assert models.identity(source, remembered) == first
     assert computed == []
-    (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
+    # a change of the same size is seen by its time
+    text = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(text.replace("\n", " ", 1))
+    os.utime(copy / "config.json", ns=(1, 1))
     assert models.identity(source, remembered) != first
+    assert [Path(key.split(":")[0]).name for key in computed] == ["config.json"]
+    computed.clear()
+    (copy / "config.json").write_text(text + " ")
+    os.utime(copy / "config.json", ns=(1, 1))
+    models.identity(source, remembered)
     assert [Path(key.split(":")[0]).name for key in computed] == ["config.json"]
 
 
