@@ -136,7 +136,7 @@ def test_from_run_to_alignment(address, page):
     assert page.locator("[data-testid=stMetric]").inner_text() != before
     canvas = page.locator("[data-testid=stVegaLiteChart] .marks").first
     box = canvas.bounding_box()
-    canvas.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.45})
+    canvas.click(position={"x": box["width"] * 0.8, "y": box["height"] * 0.45})
     page.get_by_text("The cell that was clicked").wait_for()
     settled(page)
     assert page.errors == []

@@ -97,7 +97,7 @@ def test_every_cell_of_a_similarity_matrix_can_be_clicked_up_to_a_size(n):
     (cells,) = [v for layer in spec["layer"] for v in [layer.get("data", {}).get("values")] if v]
     values = np.array(cells[0]["text"].split(" "), dtype=float).reshape(n, n) / 100
     assert np.abs(values - (cosines - cosines.mean()) / cosines.std()).max() <= 0.005 + 1e-9
-    assert domains(spec, "color")[0] == [-2, 4]
+    assert [-2, 4] in domains(spec, "color")
 
 
 @pytest.mark.parametrize("n", [123, 1000])
