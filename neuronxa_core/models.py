@@ -13,10 +13,12 @@ to the hidden width that has a projection from the hidden to the inner width bef
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,12 +39,18 @@ from neuronxa_core.errors import ModelError
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
+log = logging.getLogger(__name__)
+
 DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # a sentence longer than this is cut even where the model could read more, so that memory stays bounded
 LONGEST_SENTENCE = 2048
 
 Neuron = Literal["product", "gate"]
+
+# while transformers builds a model it changes torch's default dtype for the whole process, and two builds at once can
+# leave it changed for good
+_BUILDING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -360,7 +368,7 @@ def describe(source: ModelSource) -> ModelInfo:
     """Layers, neurons and size of a model from its configuration alone, without its weights."""
     config = read_config(source)
     try:
-        with torch.device("meta"):
+        with _BUILDING, torch.device("meta"):
             model = AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:
         raise _explained(source, error) from error
@@ -433,15 +441,16 @@ def load(source: ModelSource, dtype: str = "auto", device: str = "auto", token_b
         needed = estimate_memory(info, dtype, device, token_budget).needed
         device_map = "auto" if len(free) > 1 and needed > free[0] else {"": 0}
     try:
-        model, report = AutoModel.from_pretrained(
-            source.location,
-            config=config,
-            dtype=DTYPES[dtype],
-            use_safetensors=True,
-            device_map=device_map,
-            output_loading_info=True,
-            **source.hub_options,
-        )
+        with _BUILDING:
+            model, report = AutoModel.from_pretrained(
+                source.location,
+                config=config,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                device_map=device_map,
+                output_loading_info=True,
+                **source.hub_options,
+            )
     except Exception as error:
         raise _explained(source, error) from error
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
@@ -451,7 +460,39 @@ def load(source: ModelSource, dtype: str = "auto", device: str = "auto", token_b
             f"(the first is {missing[0]}); the files are incomplete or belong to another model"
         )
     text = text_model(model).eval().requires_grad_(False)
-    return LoadedModel(info, text, tokenizer, locate(text), next(text.parameters()).device, dtype)
+    loaded = LoadedModel(info, text, tokenizer, locate(text), next(text.parameters()).device, dtype)
+    _refuse_what_sees_padding(loaded)
+    return loaded
+
+
+@torch.inference_mode()
+def _refuse_what_sees_padding(loaded: LoadedModel) -> None:
+    """Raise ModelError where a sentence's hidden states depend on the padding behind it.
+
+    Some models mix positions without regard to the attention mask; their numbers would change with the batch.
+    """
+    vocabulary = loaded.model.get_input_embeddings().weight.shape[0]
+    if vocabulary < 8 or loaded.info.longest < 12:
+        return
+    tokens = torch.arange(12, device=loaded.device) % (vocabulary - 4) + 4
+    batch = torch.stack([tokens, tokens])
+    padding = loaded.model.config.get_text_config().pad_token_id
+    batch[0, 5:] = padding if padding is not None and 0 <= padding < vocabulary else 0
+    mask = torch.ones_like(batch)
+    mask[0, 5:] = 0
+    try:
+        alone = loaded.model(input_ids=batch[:1, :5], attention_mask=mask[:1, :5]).last_hidden_state[0].float()
+        padded = loaded.model(input_ids=batch, attention_mask=mask).last_hidden_state[0, :5].float()
+    except Exception:
+        log.warning("%s could not be probed for padding; its first batch will tell", loaded.info.name, exc_info=True)
+        return
+    if not torch.isfinite(alone).all() or not torch.isfinite(padded).all():
+        return  # extraction names the layer and the language
+    if (alone - padded).abs().max() > 0.1 * alone.abs().max():
+        raise ModelError(
+            f"{loaded.info.class_name} gives a sentence other states when padding stands behind it, so its numbers "
+            "would depend on the batch; it is not supported"
+        )
 
 
 def _load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
@@ -486,6 +527,13 @@ def identity(source: ModelSource, remembered: Callable[[str, Callable[[], str]],
         digest.update(file.name.encode())
         digest.update(remembered(_file_state(file), lambda file=file: _hash_file(file)).encode())
     return f"files:{digest.hexdigest()}"
+
+
+def pinned(source: ModelSource, identity_text: str) -> ModelSource:
+    """A hub model at the commit that its identity names, so that its weights are those that the identity speaks of."""
+    if source.kind != "hub":
+        return source
+    return replace(source, revision=identity_text.rpartition("@")[2])
 
 
 def _commit(source: ModelSource) -> str:

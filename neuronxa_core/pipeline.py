@@ -80,6 +80,7 @@ def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None
     device = models.resolve_device(experiment.device)
     dtype = models.resolve_dtype(experiment.dtype, info, device)
     identity = models.identity(source, lambda key, compute: _remembered(store, key, compute))
+    source = models.pinned(source, identity)
     keys = {}
     for language in (corpus.pivot, *corpus.languages):
         texts = [text for text in corpus.texts[language] if text]

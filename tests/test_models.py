@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,20 @@ import transformers
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import errors as hub_errors
 from safetensors.torch import load_file, save_file
-from tiny_models import FAMILIES, HIDDEN, INNER, LAYERS, PlainNeurons, byte_tokenizer, tiny_config, tiny_model
+from tiny_models import (
+    FAMILIES,
+    HIDDEN,
+    INNER,
+    LAYERS,
+    VOCABULARY,
+    PlainNeurons,
+    byte_tokenizer,
+    randomize,
+    save_tokenizer,
+    tiny_config,
+    tiny_model,
+)
+from transformers import CONFIG_MAPPING, AutoModel
 
 from neuronxa_core import models
 from neuronxa_core.errors import ModelError
@@ -843,3 +857,39 @@ def test_the_tests_reach_no_hub():
     assert hub_constants.HF_HUB_OFFLINE
     with pytest.raises(hub_errors.OfflineModeIsEnabled):
         huggingface_hub.model_info("gpt2")
+
+
+def test_building_models_at_the_same_time_leaves_torchs_default_dtype_alone():
+    source = models.parse_source("demo")
+    assert models.describe(source).stored_dtype == "bfloat16"
+
+    def work():
+        for _ in range(8):
+            models.describe(source)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    models.load(source, "bfloat16", "cpu")
+    for thread in threads:
+        thread.join()
+    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("family", ["fnet", "convbert"])
+def test_a_model_whose_states_depend_on_padding_is_refused(family, tmp_path):
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "embedding_size": HIDDEN, "intermediate_size": INNER}
+    config = CONFIG_MAPPING[family](**sizes, num_hidden_layers=LAYERS, num_attention_heads=4)
+    model = AutoModel.from_config(config)
+    randomize(model, 0)
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    with pytest.raises(ModelError):
+        models.load(models.parse_source(str(tmp_path)), device="cpu")
+
+
+def test_a_hub_model_is_loaded_at_the_commit_of_its_identity():
+    source = models.parse_source("owner/name@main")
+    assert models.pinned(source, "hub:owner/name@abc123").revision == "abc123"
+    folder = models.parse_source("demo")
+    assert models.pinned(folder, "files:abc") == folder

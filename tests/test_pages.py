@@ -1,6 +1,7 @@
 """Every page, run without a browser: what it shows, its empty states and its errors."""
 
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def computed(tmp_path_factory):
     pipeline.compute_missing(pipeline.make_plan(SMALL, store), store, ModelShelf())
     store.close()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_main_module(monkeypatch):
+    """Running the app makes its script `__main__`, which processes that other tests start would run again."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def page(name, experiment, folder, monkeypatch, **state):
