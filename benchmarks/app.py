@@ -47,17 +47,15 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def step_slider(page: Page, number: int) -> float:
-    """Move the layer slider by one; until the chart of the new layer is drawn."""
+    """Move the layer slider by one; until the pixels of the chart are others."""
     page.get_by_role("slider").focus()
     key = "ArrowLeft" if number % 2 else "ArrowRight"
-    page.evaluate(f"document.querySelector('{CHART}').dataset.old = 'yes'")
-    before = page.locator("[data-testid=stMetric]").inner_text()
+    before = page.locator(CHART).first.evaluate("canvas => canvas.toDataURL()")
 
     def move() -> None:
         page.keyboard.press(key)
         page.wait_for_function(
-            "([chart, before]) => { const c = document.querySelector(chart); return c && !c.dataset.old && "
-            "document.querySelector('[data-testid=stMetric]').innerText !== before }",
+            "([chart, before]) => { const c = document.querySelector(chart); return c && c.toDataURL() !== before }",
             arg=[CHART, before],
             polling="raf",
         )

@@ -193,20 +193,13 @@ def _picture(values: np.ndarray, low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _cells(values: np.ndarray) -> alt.Chart:
-    """A matrix, to two decimals, as compact inline data: one text, which the browser takes apart into its cells."""
-    columns = values.shape[1]
-    text = " ".join(map(str, np.round(values * 100).astype(int).ravel().tolist()))
-    return (
-        alt.Chart(alt.Data(values=[{"text": text}]))
-        .transform_calculate(hundredths="split(datum.text, ' ')")
-        .transform_flatten(["hundredths"])
-        .transform_window(number="row_number()", sort=[])
-        .transform_calculate(
-            value="toNumber(datum.hundredths) / 100",
-            row=f"floor((datum.number - 1) / {columns})",
-            column=f"(datum.number - 1) % {columns}",
-        )
+def _cells(n: int) -> alt.Chart:
+    """The n x n cells of a matrix by row and column, counted by the browser: nothing of them is sent."""
+    return alt.Chart(alt.sequence(n * n, as_="number")).transform_calculate(
+        row=f"floor(datum.number / {n})",
+        column=f"datum.number % {n}",
+        below=f"floor(datum.number / {n}) + 1",
+        right=f"datum.number % {n} + 1",
     )
 
 
@@ -241,6 +234,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
     n = len(cosines)
     spread = float(cosines.std()) or 1.0
     standard = (cosines - cosines.mean()) / spread
+    # a selection of one layer hears clicks on all of them: cells and the marks that lie on them have the same fields
     pick = alt.selection_point(name="cell", fields=["row", "column"], empty=False, on="click")
     position_x = _matrix_axis(alt.X, "column:Q", x_title, n)
     position_y = _matrix_axis(alt.Y, "row:Q", y_title, n, descending=True)
@@ -254,27 +248,12 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
         _picture(standard, *STANDARD_RANGE), n, x_title=x_title, y_title=y_title, smooth=n > MATRIX_SIZE
     )
     clickable = (
-        _cells(standard)
-        .transform_calculate(
-            right="datum.column + 1",
-            below="datum.row + 1",
-            cosine=f"datum.value * {spread} + {float(cosines.mean())}",
-        )
+        _cells(n)
         .mark_rect(cursor="crosshair", opacity=0)
-        .encode(
-            position_x,
-            position_y,
-            alt.X2("right:Q"),
-            alt.Y2("below:Q"),
-            color=colour,
-            tooltip=[
-                alt.Tooltip("row:Q", title="Sentence of " + y_title, format="d"),
-                alt.Tooltip("column:Q", title="Sentence of " + x_title, format="d"),
-                alt.Tooltip("cosine:Q", title="Cosine", format=".3f"),
-            ],
-        )
+        .encode(position_x, position_y, alt.X2("right:Q"), alt.Y2("below:Q"))
         .add_params(pick)
     )
+    scale_of_colours = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_point(opacity=0).encode(color=colour)
     marks_legend = alt.Legend(orient="top", labelLimit=220, symbolSize=110, symbolStrokeWidth=0.6)
     kinds = ["mutual nearest neighbours", "missed translation", "what won instead"]
     shapes = alt.Chart(marks.assign(x=marks["column"] + 0.5, y=marks["row"] + 0.5)).mark_point(
@@ -302,10 +281,12 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
             alt.Tooltip("cosine:Q", title="Cosine", format=".4f"),
         ],
     )
-    if n * n > MOST_MARKS:
-        marked = marked.add_params(pick)
+    if n * n <= MOST_MARKS:
+        layers = [ground, scale_of_colours, clickable, marked]
+    else:
+        layers = [ground, scale_of_colours, marked.add_params(pick)]
     return (
-        alt.layer(*([ground, marked, clickable] if n * n <= MOST_MARKS else [ground, marked]))
+        alt.layer(*layers)
         .resolve_scale(color="independent", shape="independent")
         .properties(
             title="Similarity of all sentences",

@@ -30,7 +30,7 @@ from neuronxa_core.models import LoadedModel, Neuron
 VERSION = 1
 STATES = ("nas", "nav", "emb")
 POOLINGS = ("weighted", "last", "mean")
-TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def progress(shown: int) -> None:
         st.rerun()
     shared.job_progress(job, services.queue, by_language=False)
     part = computed_part()
-    if part is not None and len(part.languages) >= max(shown + 4, 2 * shown):
+    if part is not None and len(part.languages) >= (2 * shown or 1):
         st.rerun()
 
 

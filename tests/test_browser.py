@@ -136,8 +136,12 @@ def test_from_run_to_alignment(address, page):
     assert page.locator("[data-testid=stMetric]").inner_text() != before
     canvas = page.locator("[data-testid=stVegaLiteChart] .marks").first
     box = canvas.bounding_box()
+    # beside the diagonal, then a mark on it: the first and the last translation have one
     canvas.click(position={"x": box["width"] * 0.8, "y": box["height"] * 0.45})
     page.get_by_text("The cell that was clicked").wait_for()
+    top_left = {"x": box["width"] * 0.085 + 280 / sentences, "y": box["height"] * 0.135 + 210 / sentences}
+    canvas.click(position=top_left)
+    page.get_by_text("Sentence 0", exact=True).wait_for()
     settled(page)
     assert page.errors == []
     assert page.strangers == []
