@@ -48,6 +48,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 def step_slider(page: Page, number: int) -> float:
     """Move the layer slider by one; until the pixels of the chart are others."""
+    page.wait_for_timeout(700)  # the step before is over
     page.get_by_role("slider").focus()
     key = "ArrowLeft" if number % 2 else "ArrowRight"
     before = page.locator(CHART).first.evaluate("canvas => canvas.toDataURL()")

@@ -211,7 +211,8 @@ def bootstrap(
     """Percentile bootstrap interval of the score over sentences; no state is computed again.
 
     aligned: [..., layer, sentence] bool. Returns (low, high) of [..., layer], or of [...] where layers are pooled by
-    `mean` or `max`: all layers share a resample, and `max` picks its layer anew in each. What is resampled is which
+    `mean` or `max`: all layers share a resample, and `max` picks its layer anew in each. That biases `max`
+    upwards: its interval can lie above the score itself. What is resampled is which
     sentences count; each still has to be found among all n, so that duplicates in a resample cause no ties.
     """
     n = aligned.shape[-1]

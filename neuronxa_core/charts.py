@@ -93,6 +93,7 @@ def ranking(table: pd.DataFrame, chance: float, method: str, layers: str) -> alt
             tooltip=tooltip,
             color=alt.condition(pick, alt.value(COLOURS[1]), alt.value(COLOURS[0])),
         )
+        .properties(name="bars_of_languages")
         .add_params(pick)
     )
     intervals = base.mark_rule(color="#888888", strokeWidth=1.5).encode(alt.X("low:Q"), alt.X2("high:Q"), y)
@@ -251,6 +252,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
         _cells(n)
         .mark_rect(cursor="crosshair", opacity=0)
         .encode(position_x, position_y, alt.X2("right:Q"), alt.Y2("below:Q"))
+        .properties(name="cells_of_matrix")  # a name of our own: a counted one would differ from draw to draw
         .add_params(pick)
     )
     scale_of_colours = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_point(opacity=0).encode(color=colour)
@@ -284,7 +286,7 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
     if n * n <= MOST_MARKS:
         layers = [ground, scale_of_colours, clickable, marked]
     else:
-        layers = [ground, scale_of_colours, marked.add_params(pick)]
+        layers = [ground, scale_of_colours, marked.properties(name="marks_of_matrix").add_params(pick)]
     return (
         alt.layer(*layers)
         .resolve_scale(color="independent", shape="independent")
@@ -341,5 +343,5 @@ def language_matrix(scores: np.ndarray, codes: list[str], labels: list[str], met
             ],
         )
         .add_params(pick)
-        .properties(title=title, width=side, height=side)
+        .properties(name="pairs_of_languages", title=title, width=side, height=side)
     )

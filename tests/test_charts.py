@@ -163,3 +163,15 @@ def test_charts_are_saved_as_svg_and_png(n):
     assert b"<svg" in charts.svg(drawn)[:200]
     assert Image.open(io.BytesIO(charts.png(drawn))).width > charts.MATRIX_SIZE
     assert "日本語".encode() in charts.svg(drawn)
+
+
+def test_drawing_again_gives_the_same_specification():
+    cosines = np.random.default_rng(6).random((9, 9))
+    codes = [f"l{k}" for k in range(9)]
+    for draw in (
+        lambda: charts.similarity_matrix(cosines, marks(9), "x", "y"),
+        lambda: charts.language_matrix(cosines, codes, codes, "NASCA", 1),
+        lambda: charts.ranking(ranking_table(9), 0.1, "NASCA", "mean"),
+        lambda: charts.layer_curves(curves(), 0.1, "NASCA"),
+    ):
+        assert draw().to_dict() == draw().to_dict()
