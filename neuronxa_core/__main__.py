@@ -100,6 +100,7 @@ def score(options: argparse.Namespace) -> None:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(COLUMNS)
         for state, found in tables.items():
+            columns = found.score, found.retrieval_forward, found.retrieval_backward
             for k, language in enumerate(found.languages):
                 for layer in range(plan.info.layers):
                     writer.writerow(
@@ -113,9 +114,7 @@ def score(options: argparse.Namespace) -> None:
                             language,
                             layer,
                             found.n_sentences,
-                            float(found.score[k, layer]),
-                            float(found.retrieval_forward[k, layer]),
-                            float(found.retrieval_backward[k, layer]),
+                            *(float(column[k, layer]) for column in columns),
                         ]
                     )
 

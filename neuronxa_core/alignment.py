@@ -83,21 +83,27 @@ def retrieve(x: np.ndarray, others: Sequence[np.ndarray] | np.ndarray) -> Retrie
     forward = np.empty((len(others), n), dtype=bool)
     backward = np.empty((len(others), n), dtype=bool)
     unit_x = unit_rows(x)
-    step = max(1, BLOCK_CELLS // (n * n))
+    step = _languages_a_block(n)
     for start in range(0, len(others), step):
-        block = others[start : start + step]
-        product = unit_x @ unit_rows(block).reshape(-1, x.shape[1]).T
-        cosines = product.reshape(n, len(block), n).swapaxes(0, 1)
-        forward[start : start + step], backward[start : start + step] = _decide(cosines, x, block)
+        block = slice(start, start + step)
+        forward[block], backward[block] = _decide(unit_x, unit_rows(others[block]), x, others[block])
     return Retrieved(forward, backward)
 
 
-def _decide(cosines: np.ndarray, x: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Strict winners of cosines [language, n, n], by row and by column; close calls are decided in float64.
+def _languages_a_block(n: int) -> int:
+    """How many languages' n x n similarities are held at a time."""
+    return max(1, BLOCK_CELLS // (n * n))
 
-    x: [n, width] or, one a language, [language, n, width]. The diagonal of `cosines` is overwritten.
+
+def _decide(
+    unit_x: np.ndarray, unit_others: np.ndarray, x: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Strict winners among x [n, width] and others [language, n, width], by row and by column: [language, n] bool.
+
+    unit_x and unit_others are their float32 unit rows; close calls are decided in float64 from x and others.
     """
-    n = cosines.shape[1]
+    n, width = x.shape
+    cosines = (unit_x @ unit_others.reshape(-1, width).T).reshape(n, -1, n).swapaxes(0, 1)
     index = np.arange(n)
     own = cosines[:, index, index]
     cosines[:, index, index] = -np.inf
@@ -106,7 +112,7 @@ def _decide(cosines: np.ndarray, x: np.ndarray, others: np.ndarray) -> tuple[np.
     forward, backward = row_lead > 0, column_lead > 0
     close_rows, close_columns = np.abs(row_lead) <= FLOAT32_MARGIN, np.abs(column_lead) <= FLOAT32_MARGIN
     for language in np.flatnonzero((close_rows | close_columns).any(axis=1)):
-        exact_x = _exact_unit_rows(x if x.ndim == 2 else x[language])
+        exact_x = _exact_unit_rows(x)
         exact_y = _exact_unit_rows(others[language])
         rows, columns = np.flatnonzero(close_rows[language]), np.flatnonzero(close_columns[language])
         forward[language, rows] = _leads(exact_x[rows] @ exact_y.T, rows)
@@ -128,18 +134,16 @@ def all_pairs(vectors: np.ndarray) -> np.ndarray:
     vectors: [language, n, width]. The diagonal is the score of a language with itself: below 1 where two of its
     sentences have the same vector.
     """
-    languages, n, width = vectors.shape
+    languages, n, _ = vectors.shape
     if n < 2:
         raise ExperimentError("alignment needs at least 2 parallel sentences")
     scores = np.empty((languages, languages))
     unit = unit_rows(vectors)
+    step = _languages_a_block(n)
     for a in range(languages):
-        step = max(1, BLOCK_CELLS // (n * n))
         for start in range(a, languages, step):
-            block = slice(start, min(start + step, languages))
-            product = unit[a] @ unit[block].reshape(-1, width).T
-            cosines = product.reshape(n, -1, n).swapaxes(0, 1)
-            forward, backward = _decide(cosines, vectors[a], vectors[block])
+            block = slice(start, start + step)
+            forward, backward = _decide(unit[a], unit[block], vectors[a], vectors[block])
             scores[a, block] = scores[block, a] = (forward & backward).mean(axis=1)
     return scores
 
@@ -211,9 +215,9 @@ def bootstrap(
     """Percentile bootstrap interval of the score over sentences; no state is computed again.
 
     aligned: [..., layer, sentence] bool. Returns (low, high) of [..., layer], or of [...] where layers are pooled by
-    `mean` or `max`: all layers share a resample, and `max` picks its layer anew in each. That biases `max`
-    upwards: its interval can lie above the score itself. What is resampled is which
-    sentences count; each still has to be found among all n, so that duplicates in a resample cause no ties.
+    `mean` or `max`: all layers share a resample, and `max` picks its layer anew in each. That biases `max` upwards: its
+    interval can lie above the score itself. What is resampled is which sentences count; each still has to be found
+    among all n, so that duplicates in a resample cause no ties.
     """
     n = aligned.shape[-1]
     weights = resampling_weights(n, resamples, seed)

@@ -67,7 +67,7 @@ def tokenize(loaded: LoadedModel, sentences: Sequence[str], longest: int) -> Tok
             )["input_ids"]
             for k, row in zip(cut, again, strict=True):
                 ids[k] = row
-    vocabulary = _vocabulary(loaded)
+    vocabulary = loaded.vocabulary
     for k, row in enumerate(ids):
         if not row:
             raise ExtractionError(
@@ -79,11 +79,6 @@ def tokenize(loaded: LoadedModel, sentences: Sequence[str], longest: int) -> Tok
                 "the tokenizer belongs to another model"
             )
     return Tokenized(ids, len(cut))
-
-
-def _vocabulary(loaded: LoadedModel) -> int:
-    """How many token ids the model has a vector for."""
-    return loaded.model.get_input_embeddings().weight.shape[0]
 
 
 @contextmanager
@@ -125,8 +120,6 @@ class StateHooks:
         self.loaded = loaded
         self.pooled: dict[str, list[torch.Tensor | None]] = {}
         self._handles = []
-        layers = len(loaded.feed_forwards)
-        self._empty = lambda: {state: [None] * layers for state in STATES}
         for number, feed_forward in enumerate(loaded.feed_forwards):
             path, side = feed_forward.module_for(neuron)
             module = loaded.model.get_submodule(path)
@@ -163,7 +156,7 @@ class StateHooks:
         self._weights = torch.stack([position * real, real.long()], dim=1).to(torch.float32)
         self._last = lengths - 1
         self._shape = (len(lengths), width)
-        self.pooled = self._empty()
+        self.pooled = {state: [None] * len(self.loaded.feed_forwards) for state in STATES}
 
     def _pool(self, states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """[row, position, width] -> numerators [row, 2, width] of `weighted` and `mean`."""
@@ -301,8 +294,7 @@ def _empty_arrays(loaded: LoadedModel, lengths: Sequence[int]) -> dict[str, np.n
 def _run_batch(loaded: LoadedModel, hooks: StateHooks, rows: list[list[int]]) -> None:
     """One forward pass over right-padded rows; the hooks pool what they see."""
     width = max(map(len, rows))
-    padding = _padding_id(loaded)
-    ids = torch.full((len(rows), width), padding, dtype=torch.long)
+    ids = torch.full((len(rows), width), loaded.padding_id, dtype=torch.long)
     for k, row in enumerate(rows):
         ids[k, : len(row)] = torch.tensor(row)
     lengths = torch.tensor([len(row) for row in rows])
@@ -312,12 +304,6 @@ def _run_batch(loaded: LoadedModel, hooks: StateHooks, rows: list[list[int]]) ->
     loaded.model(input_ids=ids.to(loaded.device), attention_mask=mask.long().to(loaded.device), **options)
 
 
-def _padding_id(loaded: LoadedModel) -> int:
-    """What fills rows up: the model's padding token, or 0 where it has none that has a vector."""
-    padding = loaded.model.config.get_text_config().pad_token_id
-    return padding if padding is not None and 0 <= padding < _vocabulary(loaded) else 0
-
-
 def _keep_batch(
     hooks: StateHooks, arrays: dict[str, np.ndarray], batch: list[int], language: str, loaded: LoadedModel
 ) -> None:
@@ -325,7 +311,7 @@ def _keep_batch(
     for state in STATES:
         pooled = hooks.collect(state)
         if state != "nas":
-            finite = torch.isfinite(pooled).all(dim=(1, 2, 3)) if pooled.dim() == 4 else torch.isfinite(pooled)
+            finite = torch.isfinite(pooled).all(dim=(1, 2, 3))
             if not finite.all():
                 layer = int((~finite).nonzero()[0])
                 raise ExtractionError(

@@ -123,6 +123,17 @@ class LoadedModel:
     device: torch.device
     dtype: str
 
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model has a vector for."""
+        return self.model.get_input_embeddings().weight.shape[0]
+
+    @property
+    def padding_id(self) -> int:
+        """What fills rows up: the model's padding token, or 0 where it has none that has a vector."""
+        padding = self.model.config.get_text_config().pad_token_id
+        return padding if padding is not None and 0 <= padding < self.vocabulary else 0
+
 
 def parse_source(text: str) -> ModelSource:
     """`demo`, a folder, or a hub id with an optional `@revision`.
@@ -329,7 +340,7 @@ def _longest(config: PretrainedConfig) -> int:
     return min(positions, LONGEST_SENTENCE)
 
 
-def _stored_dtype(source: ModelSource, config: PretrainedConfig) -> str:
+def _stored_dtype(config: PretrainedConfig) -> str:
     """The dtype that the weights are stored in, by name."""
     stored = getattr(config, "dtype", None)
     if stored is None:
@@ -352,7 +363,7 @@ def _describe(source: ModelSource, config: PretrainedConfig, model: PreTrainedMo
         parameters=sum(p.numel() for p in text.parameters()),
         gated=found[0].gated,
         causal=_is_causal(config),
-        stored_dtype=_stored_dtype(source, config),
+        stored_dtype=_stored_dtype(config),
         longest=_longest(config),
     )
 
@@ -366,7 +377,10 @@ def _is_causal(config: PretrainedConfig) -> bool:
 
 def describe(source: ModelSource) -> ModelInfo:
     """Layers, neurons and size of a model from its configuration alone, without its weights."""
-    config = read_config(source)
+    return _describe_unloaded(source, read_config(source))
+
+
+def _describe_unloaded(source: ModelSource, config: PretrainedConfig) -> ModelInfo:
     try:
         with _BUILDING, torch.device("meta"):
             model = AutoModel.from_config(config, trust_remote_code=False)
@@ -432,7 +446,7 @@ def load(source: ModelSource, dtype: str = "auto", device: str = "auto", token_b
     """
     device = resolve_device(device)
     config = read_config(source)
-    info = describe(source)
+    info = _describe_unloaded(source, config)
     dtype = resolve_dtype(dtype, info, device)
     tokenizer = _load_tokenizer(source)
     device_map: str | dict | None = None
@@ -471,13 +485,11 @@ def _refuse_what_sees_padding(loaded: LoadedModel) -> None:
 
     Some models mix positions without regard to the attention mask; their numbers would change with the batch.
     """
-    vocabulary = loaded.model.get_input_embeddings().weight.shape[0]
-    if vocabulary < 8 or loaded.info.longest < 12:
+    if loaded.vocabulary < 8 or loaded.info.longest < 12:
         return
-    tokens = torch.arange(12, device=loaded.device) % (vocabulary - 4) + 4
+    tokens = torch.arange(12, device=loaded.device) % (loaded.vocabulary - 4) + 4
     batch = torch.stack([tokens, tokens])
-    padding = loaded.model.config.get_text_config().pad_token_id
-    batch[0, 5:] = padding if padding is not None and 0 <= padding < vocabulary else 0
+    batch[0, 5:] = loaded.padding_id
     mask = torch.ones_like(batch)
     mask[0, 5:] = 0
     try:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch
 from neuronxa_core import alignment, corpora, extraction, models
 from neuronxa_core.alignment import Alignment
 from neuronxa_core.corpora import Corpus, RawCorpus
-from neuronxa_core.errors import CorruptEntry, ExperimentError
+from neuronxa_core.errors import Cancelled, CorruptEntry, ExperimentError
 from neuronxa_core.experiment import Experiment, digest, states_key
 from neuronxa_core.models import LoadedModel, ModelInfo, ModelSource
 from neuronxa_core.store import Entry, Store
@@ -62,10 +63,21 @@ class Plan:
         """The texts of those rows."""
         return [self.corpus.texts[language][row] for row in self.rows(language)]
 
-    def usable_positions(self, language: str) -> np.ndarray:
-        """Where the rows that every language has lie among the language's own, [sentence]."""
-        place = {row: k for k, row in enumerate(self.rows(language))}
-        return np.array([place[row] for row in self.corpus.usable])
+    @cached_property
+    def positions(self) -> dict[str, np.ndarray]:
+        """Where the rows that every language has lie among each language's own, [sentence]."""
+        places = {code: {row: k for k, row in enumerate(self.rows(code))} for code in self.everyone}
+        return {code: np.array([place[row] for row in self.corpus.usable]) for code, place in places.items()}
+
+    def scores_key(self, state: str, pooling: str) -> str:
+        """What decides the plan's alignment with a state and a pooling, and names it in the store."""
+        return "scores-" + digest([alignment.VERSION, state, pooling, self._compared])
+
+    @cached_property
+    def _compared(self) -> str:
+        """Which states of which languages are compared, in order, and which of their rows."""
+        everyone = (self.pivot, *self.languages)
+        return digest([[(self.keys[code], self.positions[code].tolist()) for code in everyone]])
 
 
 def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None) -> Plan:
@@ -102,6 +114,8 @@ def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:
 def restrict(plan: Plan, languages: Sequence[str]) -> Plan:
     """The same plan for fewer languages; the rows stay those that all of the plan's languages have."""
     kept = tuple(code for code in plan.languages if code in set(languages))
+    if kept == plan.languages:
+        return plan
     corpus = replace(plan.corpus, languages=kept)
     return replace(plan, corpus=corpus, keys={code: plan.keys[code] for code in (plan.pivot, *kept)})
 
@@ -111,9 +125,9 @@ def missing(plan: Plan, store: Store) -> list[str]:
     return [language for language, key in plan.keys.items() if key not in store]
 
 
-def bytes_a_language(plan: Plan, sentences: int | None = None) -> int:
+def bytes_a_language(plan: Plan) -> int:
     """Size on disk of one language's states, in bytes, for sentences of at most 361 tokens."""
-    n = len(plan.corpus.lines) if sentences is None else sentences
+    n = len(plan.corpus.lines)
     per_neuron = (2 + 1 + 2) + 3 * 4
     return plan.info.layers * n * (per_neuron * plan.info.neurons + 3 * 4 * plan.info.hidden)
 
@@ -160,6 +174,8 @@ def compute_missing(
     todo = missing(plan, store)
     if not todo:
         return []
+    if cancelled():
+        raise Cancelled("stopped before it began")
     with shelf.borrow(plan) as loaded:
         for language in todo:
             sentences = plan.sentences(language)
@@ -193,7 +209,6 @@ class StatesReader:
 
     def __init__(self, plan: Plan, store: Store, languages: Sequence[str] | None = None) -> None:
         self._stack = ExitStack()
-        self._plan = plan
         self._entries: dict[str, Entry] = {}
         self._positions: dict[str, np.ndarray] = {}
         try:
@@ -202,7 +217,7 @@ class StatesReader:
                 if entry is None:
                     raise ExperimentError(f"the states of {language} are not in the cache; run the extraction first")
                 self._entries[language] = self._stack.enter_context(entry)
-                self._positions[language] = plan.usable_positions(language)
+                self._positions[language] = plan.positions[language]
         except BaseException:
             self._stack.close()
             raise
@@ -233,15 +248,7 @@ def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
 
     States stream by layer and by chunk of languages. Raises CorruptEntry where a stored block turns out damaged.
     """
-    key = "scores-" + digest(
-        [
-            alignment.VERSION,
-            state,
-            pooling,
-            [plan.keys[language] for language in (plan.pivot, *plan.languages)],
-            [plan.usable_positions(language).tolist() for language in (plan.pivot, *plan.languages)],
-        ]
-    )
+    key = plan.scores_key(state, pooling)
     kept = _kept_alignment(store, key, plan.languages)
     if kept is not None:
         return kept
@@ -294,11 +301,8 @@ def pair_matrix(plan: Plan, store: Store, state: str, pooling: str, layer: int) 
 
 
 def pair_vectors(
-    plan: Plan, store: Store, language: str, state: str, pooling: str, layer: int
+    plan: Plan, store: Store, x: str, y: str, state: str, pooling: str, layer: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pivot's and a language's numerators at a layer, each [sentence, neuron or hidden]."""
-    with StatesReader(plan, store, [plan.pivot, language]) as reader:
-        return (
-            np.array(reader.vectors(plan.pivot, state, pooling, layer)),
-            np.array(reader.vectors(language, state, pooling, layer)),
-        )
+    """Two languages' numerators at a layer, each [sentence, neuron or hidden]."""
+    with StatesReader(plan, store, [x, y]) as reader:
+        return tuple(np.array(reader.vectors(code, state, pooling, layer)) for code in (x, y))

@@ -1,6 +1,6 @@
 """The table of the model card: alignment and likelihood of the bundled model by language.
 
-    python scripts/evaluate_demo_model.py [--model FOLDER] [--held-out held_out.json]
+    python -m scripts.evaluate_demo_model [--model FOLDER] [--held-out held_out.json]
 
 Likelihood is the mean negative log-likelihood of the bundled corpus in nats a byte of UTF-8. `held_out.json` is what
 train_demo_model.py wrote beside the model: catalog messages that were not trained on.

@@ -353,7 +353,7 @@ def test_any_padding_id(family, padding, loaded, plain, monkeypatch):
     """Padding never counts, and an id that has no vector is not used."""
     model = loaded(family)
     monkeypatch.setattr(model.model.config, "pad_token_id", padding)
-    assert extraction._padding_id(model) == (padding if padding in (0, 7) else 0)
+    assert model.padding_id == (padding if padding in (0, 7) else 0)
     wanted = plain(family)
     assert_same(extract(model, "eng", SENTENCES, token_budget=10_000), wanted.arrays, wanted.uncertain)
 
