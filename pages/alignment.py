@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 
 import altair as alt
@@ -10,13 +11,10 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core import alignment, charts, demo_facts, languages, pipeline
-from neuronxa_core.alignment import Alignment
-from neuronxa_core.errors import CorruptEntry
+from neuronxa_core.alignment import METHODS, Alignment
 from neuronxa_core.experiment import CHOICES
 from neuronxa_core.pipeline import Plan
 from pages import shared
-
-VIEWS = ["Ranking", "Layers", "Sentences", "All pairs", "States", "Table"]
 
 services = shared.services()
 now = shared.experiment()
@@ -83,39 +81,33 @@ st.caption(
     )
 )
 
+
+def choice(label: str, name: str, **options: object) -> str:
+    """One of an experiment's choices that need no run, at first what it was when the page was entered."""
+    default = getattr(shared.entered_with(), name)
+    key = f"alignment_{name}"
+    return st.segmented_control(label, CHOICES[name], default=default, required=True, key=key, **options)
+
+
 with st.container(horizontal=True, gap="large"):
-    state = st.segmented_control(
+    state = choice(
         "State",
-        CHOICES["state"],
-        default=shared.entered_with().state,
-        required=True,
-        key="alignment_state",
-        format_func=lambda s: f"{s.upper()} ({shared.METHOD_NAMES[s]})",
+        "state",
+        format_func=lambda s: f"{s.upper()} ({METHODS[s]})",
         help="NAS: which neurons are on. NAV: how strongly. EMB: the hidden state, MEXA's baseline.",
     )
-    pooling = st.segmented_control(
+    pooling = choice(
         "Sentence vector",
-        CHOICES["pooling"],
-        default=shared.entered_with().pooling,
-        required=True,
-        key="alignment_pooling",
+        "pooling",
         help="Weighted by token position, the last token alone, or the plain mean of tokens.",
     )
-    layers = st.segmented_control(
-        "Layers pooled by",
-        CHOICES["layers"],
-        default=shared.entered_with().layers,
-        required=True,
-        key="alignment_layers",
-    )
+    layers = choice("Layers pooled by", "layers")
 if (state, pooling, layers) != (now.state, now.pooling, now.layers):
     shared.choose(replace(now, state=state, pooling=pooling, layers=layers))
-method = shared.METHOD_NAMES[state]
-found = shared.alignment_of(plan, state, pooling)
+method = METHODS[state]
+with shared.healing(whole_plan):
+    found = shared.alignment_of(plan, state, pooling)
 chance = alignment.chance_level(found.n_sentences)
-view = st.segmented_control(
-    "View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params", label_visibility="collapsed"
-)
 
 
 def ranking_table(result: Alignment, layer_pooling: str) -> pd.DataFrame:
@@ -186,11 +178,6 @@ def layer_slider(key: str) -> int:
     return st.slider("Layer", 0, plan.info.layers - 1, best, key=key, bind="query-params")
 
 
-def vectors_of(code: str, layer: int) -> np.ndarray:
-    with pipeline.StatesReader(plan, services.store, [code]) as reader:
-        return np.array(reader.vectors(code, state, pooling, layer))
-
-
 def mark_table(matched: list[alignment.Match], cosines: np.ndarray) -> pd.DataFrame:
     """The cells to mark: mutual nearest neighbours, missed translations and what won instead."""
     rows = []
@@ -236,7 +223,7 @@ def sentence_detail(row: int, x: str, y: str, matched: list[alignment.Match], co
         st.caption("Two sentences tie for the nearest; a tie is not an alignment.")
     st.html(
         "".join(
-            f"<p style='margin:0 0 .2rem;opacity:.65;font-size:.85rem'>{shared.escape(title)}"
+            f"<p style='margin:0 0 .2rem;opacity:.65;font-size:.85rem'>{html.escape(title)}"
             f"{'' if cosine is None else f' · cosine {cosine:.4f}'}</p>"
             f"<p style='margin:0 0 .9rem'>{shared.sentence(text, code)}</p>"
             for title, text, code, cosine in rows
@@ -247,7 +234,7 @@ def sentence_detail(row: int, x: str, y: str, matched: list[alignment.Match], co
 def pair_view(x: str, y: str, layer: int, key: str) -> None:
     """The similarity matrix of two languages at a layer, and the sentence that was clicked."""
     with st.spinner("Comparing …", show_time=False):
-        vectors_x, vectors_y = vectors_of(x, layer), vectors_of(y, layer)
+        vectors_x, vectors_y = pipeline.pair_vectors(plan, services.store, x, y, state, pooling, layer)
         matched = list(alignment.matches(vectors_x, vectors_y))
         cosines = alignment.similarity(vectors_x, vectors_y)
     hits = sum(match.status == "aligned" for match in matched)
@@ -292,7 +279,6 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
     )
 
 
-@st.fragment
 def show_ranking() -> None:
     table = ranking_table(found, layers)
     chart = charts.ranking(table, chance, method, layers)
@@ -311,7 +297,6 @@ def show_ranking() -> None:
     downloads(table, chart, "ranking")
 
 
-@st.fragment
 def show_layers() -> None:
     codes = st.multiselect(
         "Languages", list(found.languages), default=spread_of_languages(found), format_func=shared.label, key="curves"
@@ -325,7 +310,6 @@ def show_layers() -> None:
     downloads(table, chart, "layers")
 
 
-@st.fragment
 def show_sentences() -> None:
     everyone = list(plan.everyone)
     columns = st.columns(3)
@@ -339,10 +323,9 @@ def show_sentences() -> None:
     pair_view(x, y, layer, "sentences")
 
 
-@st.fragment
 def show_all_pairs() -> None:
     layer = layer_slider("layer")
-    scores = pair_scores(shared.scores_key(plan), state, pooling, layer, plan)
+    scores = pair_scores(plan.scores_key(state, pooling), state, pooling, layer, plan)
     order = alignment.hierarchical_order(scores)
     codes = [plan.everyone[k] for k in order]
     labels = [shared.label(code) for code in codes]
@@ -374,7 +357,6 @@ def pair_scores(key: str, state: str, pooling: str, layer: int, _plan: Plan) -> 
     return pipeline.pair_matrix(_plan, services.store, state, pooling, layer)
 
 
-@st.fragment
 def show_states() -> None:
     codes = st.multiselect(
         "Languages", list(found.languages), default=spread_of_languages(found), format_func=shared.label, key="states"
@@ -385,20 +367,19 @@ def show_states() -> None:
     tables = []
     for name in CHOICES["state"]:
         table = curve_table(shared.alignment_of(plan, name, pooling), codes)
-        tables.append(table.assign(state=name, method=f"{shared.METHOD_NAMES[name]} ({name.upper()})"))
+        tables.append(table.assign(state=name, method=f"{METHODS[name]} ({name.upper()})"))
     table = pd.concat(tables)
     chart = charts.states_side_by_side(table)
     st.altair_chart(chart)
     downloads(table, chart, "states")
 
 
-@st.fragment
 def show_table() -> None:
     rows = []
     for name in CHOICES["state"]:
         result = shared.alignment_of(plan, name, pooling)
         table = ranking_table(result, layers)
-        rows.append(table.assign(method=shared.METHOD_NAMES[name]))
+        rows.append(table.assign(method=METHODS[name]))
     long = pd.concat(rows)
     wide = long.pivot(index=["language", "label", "script", "family"], columns="method", values="score").reset_index()
     peaks = long[long["method"] == method].set_index("language")["peak_layer"]
@@ -435,15 +416,24 @@ def show_table() -> None:
     )
 
 
-try:
-    {
-        "Ranking": show_ranking,
-        "Layers": show_layers,
-        "Sentences": show_sentences,
-        "All pairs": show_all_pairs,
-        "States": show_states,
-        "Table": show_table,
-    }[view]()
-except CorruptEntry as damage:
-    services.queue.submit(whole_plan)
-    st.warning(f"{damage} It is being computed again.")
+VIEWS = {
+    "Ranking": show_ranking,
+    "Layers": show_layers,
+    "Sentences": show_sentences,
+    "All pairs": show_all_pairs,
+    "States": show_states,
+    "Table": show_table,
+}
+view = st.segmented_control(
+    "View", list(VIEWS), default="Ranking", required=True, key="view", bind="query-params", label_visibility="collapsed"
+)
+
+
+@st.fragment
+def show_view() -> None:
+    """The chosen view; what happens in it runs it alone again, errors included."""
+    with shared.healing(whole_plan):
+        VIEWS[view]()
+
+
+show_view()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
@@ -21,6 +21,12 @@ st.caption(
     "Choose a language model and parallel sentences. Each sentence is read once; the states of every layer's "
     "feed-forward neurons are kept on disk, so whatever was computed is never computed again."
 )
+
+
+def choice(widget: Callable, label: str, name: str, **options: object) -> str:
+    """One of an experiment's fixed choices, at first what it was when the page was entered."""
+    allowed = CHOICES[name]
+    return widget(label, allowed, index=allowed.index(getattr(now, name)), key=f"run_{name}", **options)
 
 
 def model_choice() -> str:
@@ -129,8 +135,7 @@ with left, st.container(border=True):
     model = model_choice()
     if model:
         try:
-            source = models.parse_source(model)
-            info = models.describe(source)
+            info = shared.model_info(model)
             st.caption(
                 shared.safe(
                     f"{info.class_name}: {info.layers} layers of {info.neurons:,} neurons"
@@ -144,21 +149,10 @@ with left, st.container(border=True):
     else:
         st.caption("Give a folder or a hub id to go on.")
     with st.expander("Neuron, numbers and device"):
-        neuron = st.radio(
-            "Neuron definition",
-            CHOICES["neuron"],
-            index=CHOICES["neuron"].index(now.neuron),
-            key="run_neuron",
-            format_func=shared.NEURON_NAMES.get,
-        )
-        dtype = st.selectbox(
-            "dtype",
-            CHOICES["dtype"],
-            index=CHOICES["dtype"].index(now.dtype),
-            key="run_dtype",
-            help="auto: as the weights are stored on a GPU, float32 on a CPU.",
-        )
-        device = st.selectbox("Device", CHOICES["device"], index=CHOICES["device"].index(now.device), key="run_device")
+        neuron = choice(st.radio, "Neuron definition", "neuron", format_func=shared.NEURON_NAMES.get)
+        auto = "auto: as the weights are stored on a GPU, float32 on a CPU."
+        dtype = choice(st.selectbox, "dtype", "dtype", help=auto)
+        device = choice(st.selectbox, "Device", "device")
         if model:
             try:
                 where = models.resolve_device(device)
@@ -201,31 +195,16 @@ with right, st.container(border=True):
 
 with st.container(border=True):
     first, second, third = st.columns(3)
-    state = first.selectbox(
-        "State",
-        CHOICES["state"],
-        index=CHOICES["state"].index(now.state),
-        key="run_state",
-        format_func=shared.STATE_NAMES.get,
-    )
-    pooling = second.selectbox(
-        "Sentence vector",
-        CHOICES["pooling"],
-        index=CHOICES["pooling"].index(now.pooling),
-        key="run_pooling",
-        format_func=shared.POOLING_NAMES.get,
-    )
-    layers = third.selectbox(
-        "Layers pooled by", CHOICES["layers"], index=CHOICES["layers"].index(now.layers), key="run_layers"
-    )
+    state = choice(first.selectbox, "State", "state", format_func=shared.STATE_NAMES.get)
+    pooling = choice(second.selectbox, "Sentence vector", "pooling", format_func=shared.POOLING_NAMES.get)
+    layers = choice(third.selectbox, "Layers pooled by", "layers")
     st.caption("These three are read off the same states: changing them never runs the model.")
 
 if not model or raw is None:
     st.stop()
 
 with shared.errors_shown():
-    chosen = replace(
-        Experiment(),
+    chosen = Experiment(
         model=model,
         corpus=source_text,
         pivot=pivot,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from neuronxa_core import corpora, languages, pipeline
+from neuronxa_core import corpora, languages, models, pipeline
 from neuronxa_core.alignment import Alignment
 from neuronxa_core.errors import CorruptEntry, NeuronXAError
 from neuronxa_core.experiment import Experiment, digest
@@ -20,7 +20,6 @@ from neuronxa_core.jobs import Job, JobQueue
 from neuronxa_core.pipeline import ModelShelf, Plan
 from neuronxa_core.store import Store, default_folder
 
-METHOD_NAMES = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
 STATE_NAMES = {
     "nas": "NAS · activation state (NASCA)",
     "nav": "NAV · activation value (NAVCA)",
@@ -136,6 +135,16 @@ def raw_corpus(source: str) -> corpora.RawCorpus:
     return _raw(source, _fingerprint(source))
 
 
+@st.cache_resource(max_entries=64, show_spinner="Looking at the model …")
+def _model_info(model: str, fingerprint: str) -> models.ModelInfo:
+    return models.describe(models.parse_source(model))
+
+
+def model_info(model: str) -> models.ModelInfo:
+    """What can be said of a model without its weights, found out once as long as its files do not change."""
+    return _model_info(model, _fingerprint(model))
+
+
 @st.cache_resource(max_entries=64, show_spinner="Looking at model and corpus …")
 def _plan(key: str, fingerprints: tuple[str, str], folder: str, _chosen: Experiment) -> Plan:
     return pipeline.make_plan(_chosen, services().store, raw_corpus(_chosen.corpus))
@@ -152,19 +161,21 @@ def _alignment(key: str, state: str, pooling: str, _plan: Plan) -> Alignment:
     return pipeline.align(_plan, services().store, state, pooling)
 
 
-def scores_key(plan: Plan) -> str:
-    """What decides a plan's scores, for every state and pooling."""
-    return digest([plan.keys, plan.languages, plan.corpus.usable])
-
-
 def alignment_of(plan: Plan, state: str, pooling: str) -> Alignment:
-    """Scores of a plan whose states are all stored; a damaged entry is computed again in the background."""
-    try:
-        return _alignment(scores_key(plan), state, pooling, plan)
-    except CorruptEntry as damage:
-        services().queue.submit(plan)
-        st.warning(f"{damage} It is being computed again.")
-        st.rerun()
+    """Scores of a plan whose states are all stored."""
+    return _alignment(plan.scores_key(state, pooling), state, pooling, plan)
+
+
+@contextmanager
+def healing(plan: Plan) -> Iterator[None]:
+    """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile."""
+    with errors_shown():
+        try:
+            yield
+        except CorruptEntry as damage:
+            services().queue.submit(plan)
+            st.toast(f"{damage}. It is being computed again.", icon=":material/build:")
+            st.rerun()
 
 
 def label(code: str) -> str:
@@ -186,11 +197,6 @@ def size(amount: float) -> str:
             return f"{amount:.0f} {unit}" if amount >= 100 or unit == "bytes" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
-
-
-def escape(text: str) -> str:
-    """Text as it is where HTML is read."""
-    return html.escape(text)
 
 
 def command_line(chosen: Experiment) -> str:

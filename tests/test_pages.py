@@ -1,6 +1,7 @@
 """Every page, run without a browser: what it shows, its empty states and its errors."""
 
 import shlex
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,33 @@ def test_a_layer_slider_moves_the_similarity_matrix(computed, monkeypatch):
         assert not test.exception
         assert test.metric[0].label == f"NASCA at layer {layer}"
         assert 0 <= float(test.metric[0].value) <= 1
+
+
+def damage_states(folder):
+    """Flip bytes in the blocks of every stored language, behind its header."""
+    for file in folder.rglob("*.val"):
+        content = bytearray(file.read_bytes())
+        if len(content) > 100_000:
+            for at in range(1 << 16, len(content), 101):
+                content[at] ^= 0xFF
+            file.write_bytes(content)
+
+
+def test_damage_met_by_a_slider_is_computed_again_and_is_no_traceback(computed, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    shutil.copytree(computed, folder)
+    test = page("alignment", SMALL, folder, monkeypatch, view="Sentences")
+    assert not test.exception
+    damage_states(folder)
+    test.slider(key="layer").set_value(7).run()
+    assert not test.exception
+    jobs = shared.services().queue.jobs()
+    assert jobs
+    assert all(shared.services().queue.wait(job, 60) for job in jobs)
+    for _ in SMALL.languages:
+        test.run()
+        assert not test.exception
+        assert all(shared.services().queue.wait(job, 60) for job in shared.services().queue.jobs())
 
 
 def test_a_right_to_left_language_is_written_right_to_left(computed, monkeypatch):
