@@ -10,6 +10,8 @@ page = st.navigation(
     [
         st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
         st.Page("pages/alignment.py", title="Alignment", icon=":material/insights:", default=True),
+        st.Page("pages/overlap.py", title="Overlap", icon=":material/join_inner:"),
+        st.Page("pages/microscope.py", title="Microscope", icon=":material/biotech:"),
     ],
     position="top",
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 
 import altair as alt
@@ -300,21 +301,35 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
     )
 
 
-def language_matrix(scores: np.ndarray, codes: list[str], labels: list[str], method: str, layer: int) -> alt.Chart:
-    """Languages x languages, in the order given; a click selects `pair` with `row_code` and `column_code`."""
+def language_matrix(
+    values: np.ndarray,
+    codes: list[str],
+    labels: list[str],
+    *,
+    measure: str,
+    title: str,
+    domain: tuple[float, float] = (0, 1),
+    row_title: str | None = None,
+    column_title: str | None = None,
+) -> alt.Chart:
+    """Languages x languages, in the order given; a click selects `pair` with `row_code` and `column_code`.
+
+    values: [language, language]. measure: what a value is. domain: the values that the colours span; larger and
+    smaller ones have the colours of its ends.
+    """
     n = len(codes)
     side = 280 + 26 * min(n, MOST_LABELLED)
-    title = f"{method} of every pair of languages at layer {layer}"
     colour = alt.Color(
         "value:Q",
-        title=method,
-        scale=alt.Scale(scheme="viridis", domain=[0, 1]),
-        legend=alt.Legend(orient="bottom", gradientLength=260, format=".1f"),
+        title=measure,
+        scale=alt.Scale(scheme="viridis", domain=list(domain), clamp=True),
+        legend=alt.Legend(orient="bottom", gradientLength=260, format=".2~f", titleLimit=400),
     )
     if n > MOST_LABELLED:
         number = "Language, by number in the table"
-        ground = _picture_chart(_picture(scores, 0, 1), n, x_title=number, y_title=number)
-        return ground.properties(title=title, width=side, height=side)
+        ground = _picture_chart(_picture(values, *domain), n, x_title=number, y_title=number)
+        legend = alt.Chart(pd.DataFrame({"value": [domain[0]]})).mark_point(opacity=0).encode(color=colour)
+        return (ground + legend).properties(title=title, width=side, height=side)
     pick = alt.selection_point(name="pair", fields=["row_code", "column_code"], empty=False)
     table = pd.DataFrame(
         {
@@ -322,7 +337,7 @@ def language_matrix(scores: np.ndarray, codes: list[str], labels: list[str], met
             "column_code": np.tile(codes, n),
             "row": np.repeat(labels, n),
             "column": np.tile(labels, n),
-            "value": np.round(scores, 4).ravel(),
+            "value": np.round(values, 4).ravel(),
         }
     )
     return (
@@ -330,18 +345,354 @@ def language_matrix(scores: np.ndarray, codes: list[str], labels: list[str], met
         .mark_rect(cursor="pointer")
         .encode(
             alt.X(
-                "column:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-60, labelLimit=160, labelOverlap=False)
+                "column:N",
+                sort=labels,
+                title=column_title,
+                axis=alt.Axis(labelAngle=-60, labelLimit=160, labelOverlap=False),
             ),
-            alt.Y("row:N", sort=labels, title=None, axis=alt.Axis(labelLimit=200, labelOverlap=False)),
+            alt.Y("row:N", sort=labels, title=row_title, axis=alt.Axis(labelLimit=200, labelOverlap=False)),
             color=colour,
             stroke=alt.condition(pick, alt.value("#D55E00"), alt.value(None)),
             strokeWidth=alt.value(2),
             tooltip=[
-                alt.Tooltip("row:N", title="Language"),
-                alt.Tooltip("column:N", title="Language"),
-                alt.Tooltip("value:Q", title=method, format=".4f"),
+                alt.Tooltip("row:N", title=row_title or "Language"),
+                alt.Tooltip("column:N", title=column_title or "Language"),
+                alt.Tooltip("value:Q", title=measure, format=".4f"),
             ],
         )
         .add_params(pick)
         .properties(name="pairs_of_languages", title=title, width=side, height=side)
+    )
+
+
+def _layer_axis() -> alt.X:
+    return alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
+
+
+def _colours_of(labels: list[str], field: str, title: str, columns: int = 3) -> alt.Color:
+    return alt.Color(
+        f"{field}:N",
+        sort=labels,
+        title=title,
+        scale=alt.Scale(domain=labels, range=[COLOURS[k % len(COLOURS)] for k in range(len(labels))]),
+        legend=alt.Legend(orient="bottom", columns=columns, labelLimit=360, symbolOpacity=1),
+    )
+
+
+def overlap_curves(table: pd.DataFrame, measure: str, title: str) -> alt.LayerChart:
+    """Overlap by layer, one line a pair, dashed what independent sets of the same sizes would have.
+
+    table: label, layer, value, chance.
+    """
+    labels = list(dict.fromkeys(table["label"]))
+    colour = _colours_of(labels, "label", "Pair", columns=2)
+    y_scale = alt.Scale(domain=[0, 1])
+    tooltip = [
+        alt.Tooltip("label:N", title="Pair"),
+        alt.Tooltip("layer:Q", title="Layer"),
+        alt.Tooltip("value:Q", title=measure, format=".4f"),
+        alt.Tooltip("chance:Q", title="Independent sets", format=".4f"),
+    ]
+    base = alt.Chart(table)
+    lines = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
+        _layer_axis(), alt.Y("value:Q", title=measure, scale=y_scale, axis=SCORE_AXIS), color=colour, tooltip=tooltip
+    )
+    chance = base.mark_line(strokeDash=[3, 3], opacity=0.7).encode(
+        _layer_axis(), alt.Y("chance:Q", title=measure, scale=y_scale), color=colour
+    )
+    return (chance + lines).properties(title=title, height=460)
+
+
+MEANING_KINDS = ("translations", "mismatched sentences", "translations − mismatched")
+
+
+def meaning(table: pd.DataFrame, method: str, title: str) -> alt.LayerChart:
+    """Overlap of translations and of mismatched sentences by layer, with intervals, beside the alignment score.
+
+    table: kind (one of MEANING_KINDS or the method), layer, value, low, high.
+    """
+    kinds = [*MEANING_KINDS, method]
+    colour = _colours_of(kinds, "kind", "Mean Jaccard of", columns=4)
+    y_scale = alt.Scale(domain=[-0.1, 1])
+    y = alt.Y("value:Q", title=f"Mean Jaccard overlap; {method}", scale=y_scale, axis=SCORE_AXIS)
+    base = alt.Chart(table)
+    band = base.mark_area(opacity=0.18).encode(
+        _layer_axis(), alt.Y("low:Q", title=y.title, scale=y_scale), alt.Y2("high:Q"), color=colour
+    )
+    lines = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
+        _layer_axis(),
+        y,
+        color=colour,
+        strokeDash=alt.StrokeDash(
+            "kind:N", sort=kinds, legend=None, scale=alt.Scale(domain=kinds, range=[[1, 0], [1, 0], [1, 0], [6, 3]])
+        ),
+        tooltip=[
+            alt.Tooltip("kind:N", title="What"),
+            alt.Tooltip("layer:Q", title="Layer"),
+            alt.Tooltip("value:Q", title="Value", format=".4f"),
+            alt.Tooltip("low:Q", title="95 % from", format=".4f"),
+            alt.Tooltip("high:Q", title="95 % to", format=".4f"),
+        ],
+    )
+    return (band + lines).properties(title=title, height=460)
+
+
+def upset(table: pd.DataFrame, labels: list[str], sizes: list[int], title: str) -> alt.LayerChart:
+    """How many neurons are shared by exactly which sets: bars over a matrix of dots; a click selects `members`.
+
+    table: one row a bar, the largest first: members (text that names it), size, and one bool column a set, named by its
+    place in labels, "0", "1", ... sizes: of the whole sets. One plot, not two: Streamlit tells no clicks in several.
+    """
+    count = len(labels)
+    table = table.assign(place=range(len(table)))
+    # bars take the upper 60 %, the matrix the rest
+    most = max(int(table["size"].max()), 1)
+    height = 300 + 34 * count
+    below = 34 * count / 300
+    bars_scale = alt.Scale(domain=[-below * most * 1.12, most * 1.12], nice=False)
+    rows_scale = alt.Scale(domain=[count - 0.5 + 0.001, -0.5 - count / below], nice=False, zero=False)
+    pick = alt.selection_point(name="members", fields=["members"], empty=False)
+    x = alt.X("place:O", axis=None)
+    tooltip = [alt.Tooltip("members:N", title="Exactly"), alt.Tooltip("size:Q", title="Neurons", format=",d")]
+    colour = alt.condition(pick, alt.value(COLOURS[1]), alt.value(COLOURS[0]))
+    bars = (
+        alt.Chart(table)
+        .mark_bar(cursor="pointer", width={"band": 0.7})
+        .encode(x, alt.Y("size:Q", scale=bars_scale, axis=None), color=colour, tooltip=tooltip)
+        .properties(name="bars_of_intersections")
+        .add_params(pick)
+    )
+    numbers = (
+        alt.Chart(table)
+        .mark_text(dy=-7, fontSize=10, color="#808080")
+        .encode(x, alt.Y("size:Q", scale=bars_scale, axis=None), text=alt.Text("size:Q", format=",d"))
+    )
+    names = "[" + ",".join(_quoted(f"{label} · {size:,}") for label, size in zip(labels, sizes, strict=True)) + "]"
+    axis = alt.Axis(
+        values=list(range(count)),
+        labelExpr=f"{names}[datum.value]",
+        labelLimit=280,
+        grid=False,
+        ticks=False,
+        domain=False,
+    )
+    dots = table.melt(["members", "place", "size"], [str(k) for k in range(count)], "row", "inside")
+    dots["row"] = dots["row"].astype(int)
+    y = alt.Y("row:Q", scale=rows_scale, axis=axis, title=None)
+    ground = (
+        alt.Chart(dots[~dots["inside"].astype(bool)])
+        .mark_circle(size=90, color="#999999", opacity=0.25)
+        .encode(x, y, tooltip=tooltip)
+    )
+    inside = dots[dots["inside"].astype(bool)]
+    joined = inside.groupby(["members", "place", "size"], as_index=False, sort=False)["row"].agg(["min", "max"])
+    links = (
+        alt.Chart(joined)
+        .mark_rule(strokeWidth=2)
+        .encode(x, alt.Y("min:Q", scale=rows_scale, axis=axis, title=None), alt.Y2("max:Q"), color=colour)
+    )
+    marks = alt.Chart(inside).mark_circle(size=110, opacity=1).encode(x, y, color=colour, tooltip=tooltip)
+    matrix = alt.layer(ground, links, marks)
+    return (
+        alt.layer(alt.layer(bars, numbers), matrix)
+        .resolve_scale(y="independent")
+        .properties(title=title, height=height, width=max(260, 34 * len(table)))
+    )
+
+
+def _quoted(text: str) -> str:
+    """Text as a literal of Vega's expressions."""
+    return json.dumps(text)
+
+
+def shared_core(table: pd.DataFrame, neurons: int, title: str) -> alt.LayerChart:
+    """Neurons active in all languages by layer, beside what independent sets would share.
+
+    table: layer, observed, expected, low, high (of the expected), z. neurons: of a layer, the most that there can be.
+    """
+    top = max(float(table[["observed", "high"]].max().max()), 1.0)
+    y_scale = alt.Scale(domain=[0, min(neurons, top * 1.1)], nice=False)
+    y_title = "Neurons active in all"
+    kinds = ["observed", "expected of independent sets"]
+    colour = alt.Color(
+        "kind:N",
+        title=None,
+        scale=alt.Scale(domain=kinds, range=[COLOURS[0], COLOURS[6]]),
+        legend=alt.Legend(orient="bottom", labelLimit=300),
+    )
+    tooltip = [
+        alt.Tooltip("layer:Q", title="Layer"),
+        alt.Tooltip("observed:Q", title="Observed", format=",d"),
+        alt.Tooltip("expected:Q", title="Expected", format=",.3f"),
+        alt.Tooltip("z:Q", title="z", format=".1f"),
+    ]
+    bars = (
+        alt.Chart(table.assign(kind=kinds[0]))
+        .mark_bar(width={"band": 0.6})
+        .encode(
+            alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
+            alt.Y("observed:Q", title=y_title, scale=y_scale),
+            color=colour,
+            tooltip=tooltip,
+        )
+    )
+    expected = alt.Chart(table.assign(kind=kinds[1]))
+    x = alt.X("layer:O", title="Layer")
+    spread = expected.mark_rule(strokeWidth=2).encode(
+        x, alt.Y("low:Q", title=y_title, scale=y_scale), alt.Y2("high:Q"), color=colour
+    )
+    ticks = expected.mark_tick(thickness=3, width={"band": 0.6}).encode(
+        x, alt.Y("expected:Q", title=y_title, scale=y_scale), color=colour, tooltip=tooltip
+    )
+    return (bars + spread + ticks).properties(title=title, height=360)
+
+
+def specific_neurons(table: pd.DataFrame, title: str) -> alt.LayerChart:
+    """Language-specific neurons by language and layer, as a heat map with numbers. table: label, layer, count."""
+    labels = list(dict.fromkeys(table["label"]))
+    layers = int(table["layer"].nunique())
+    y = alt.Y("label:N", sort=labels, title=None, axis=alt.Axis(labelLimit=260, labelOverlap=False))
+    x = alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0))
+    most = max(int(table["count"].max()), 1)
+    base = alt.Chart(table)
+    cells = base.mark_rect().encode(
+        x,
+        y,
+        color=alt.Color(
+            "count:Q",
+            title="Neurons",
+            scale=alt.Scale(scheme="viridis", domain=[0, most]),
+            legend=alt.Legend(orient="bottom", gradientLength=260, tickMinStep=1),
+        ),
+        tooltip=[
+            alt.Tooltip("label:N", title="Language"),
+            alt.Tooltip("layer:Q", title="Layer"),
+            alt.Tooltip("count:Q", title="Neurons", format=",d"),
+        ],
+    )
+    drawn = [cells]
+    if layers <= 40:
+        bright = alt.condition(f"datum.count > {0.6 * most}", alt.value("#222222"), alt.value("#FFFFFF"))
+        drawn.append(
+            base.transform_filter("datum.count > 0")
+            .mark_text(fontSize=10)
+            .encode(x, y, text=alt.Text("count:Q", format=",d"), color=bright)
+        )
+    return alt.layer(*drawn).properties(title=title, height=60 + 20 * len(labels), width=max(320, 46 * layers))
+
+
+def probability_bars(table: pd.DataFrame, title: str) -> alt.Chart:
+    """Activation probability of one neuron by language, the highest first.
+
+    table: label, probability, script, tokens.
+    """
+    order = table.sort_values(["probability", "label"], ascending=[False, True])["label"].tolist()
+    return (
+        alt.Chart(table)
+        .mark_bar(height={"band": 0.7}, color=COLOURS[0])
+        .encode(
+            alt.X(
+                "probability:Q",
+                title="Activation probability (share of tokens with a > 0)",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=SCORE_AXIS,
+            ),
+            alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=240)),
+            tooltip=[
+                alt.Tooltip("label:N", title="Language"),
+                alt.Tooltip("probability:Q", title="Probability", format=".4f"),
+                alt.Tooltip("tokens:Q", title="Tokens", format=",d"),
+                alt.Tooltip("script:N", title="Script"),
+            ],
+        )
+        .properties(title=title, height=75 + 20 * len(table))
+    )
+
+
+def value_distribution(table: pd.DataFrame, x_title: str, title: str) -> alt.LayerChart:
+    """Sentences' values of one neuron by language: range, quartiles and median.
+
+    table: label, low, lower, median, upper, high (minimum, quartiles, maximum), ordered as they are to appear.
+    """
+    y = alt.Y("label:N", sort=table["label"].tolist(), title=None, axis=alt.Axis(labelLimit=240))
+    base = alt.Chart(table)
+    tooltip = [alt.Tooltip("label:N", title="Language")] + [
+        alt.Tooltip(f"{name}:Q", title=said, format=".5~g")
+        for name, said in (
+            ("low", "Lowest sentence"),
+            ("lower", "First quartile"),
+            ("median", "Median"),
+            ("upper", "Third quartile"),
+            ("high", "Highest sentence"),
+        )
+    ]
+    scale = alt.Scale(zero=True, nice=True)
+    whiskers = base.mark_rule(color="#888888").encode(
+        alt.X("low:Q", title=x_title, scale=scale), alt.X2("high:Q"), y, tooltip=tooltip
+    )
+    boxes = base.mark_bar(height={"band": 0.6}, color=COLOURS[4], opacity=0.8).encode(
+        alt.X("lower:Q", title=x_title, scale=scale), alt.X2("upper:Q"), y, tooltip=tooltip
+    )
+    medians = base.mark_tick(thickness=2, height={"band": 0.6}, color=COLOURS[1]).encode(
+        alt.X("median:Q", title=x_title, scale=scale), y, tooltip=tooltip
+    )
+    return (whiskers + boxes + medians).properties(title=title, height=75 + 20 * len(table))
+
+
+def effects(table: pd.DataFrame, measure: str, title: str, format: str = "+.3f") -> alt.FacetChart:
+    """What switching neurons off does to each language, beside the same for random neurons, on one scale.
+
+    table: group (the panel), set (what was off), label (the language affected), value (the change).
+    """
+    groups = list(dict.fromkeys(table["group"]))
+    sets = list(dict.fromkeys(table["set"]))
+    labels = list(dict.fromkeys(table["label"]))
+    largest = max(float(table["value"].abs().max()), 1e-9)
+    x = alt.X(
+        "label:N", sort=labels, title="Effect on", axis=alt.Axis(labelAngle=-60, labelLimit=170, labelOverlap=False)
+    )
+    y = alt.Y("set:N", sort=sets, title="Off: neurons of", axis=alt.Axis(labelLimit=200, labelOverlap=False))
+    base = alt.Chart(table)
+    cells = base.mark_rect().encode(
+        x,
+        y,
+        color=alt.Color(
+            "value:Q",
+            title=measure,
+            scale=alt.Scale(scheme="blueorange", domain=[-largest, largest]),
+            legend=alt.Legend(orient="bottom", gradientLength=260, titleLimit=500, format=format),
+        ),
+        tooltip=[
+            alt.Tooltip("group:N", title="Off"),
+            alt.Tooltip("set:N", title="Neurons of"),
+            alt.Tooltip("label:N", title="Effect on"),
+            alt.Tooltip("value:Q", title=measure, format="+.5f"),
+        ],
+    )
+    layers = [cells]
+    if len(labels) <= 12:
+        strong = alt.condition(f"abs(datum.value) > {0.75 * largest}", alt.value("#FFFFFF"), alt.value("#222222"))
+        layers.append(base.mark_text(fontSize=9).encode(x, y, text=alt.Text("value:Q", format=format), color=strong))
+    side = max(150, (44 if len(labels) <= 12 else 18) * len(labels))
+    panel = alt.layer(*layers).properties(width=side, height=max(90, 26 * len(sets)))
+    return panel.facet(column=alt.Column("group:N", sort=groups, title=None)).properties(title=title)
+
+
+def text_overlap(table: pd.DataFrame, title: str) -> alt.Chart:
+    """Jaccard overlap of two texts' active neurons by layer. table: layer, active_x, active_y, both, jaccard."""
+    return (
+        alt.Chart(table)
+        .mark_line(point=alt.OverlayMarkDef(size=40), color=COLOURS[0])
+        .encode(
+            _layer_axis(),
+            alt.Y("jaccard:Q", title="Jaccard overlap", scale=alt.Scale(domain=[0, 1]), axis=SCORE_AXIS),
+            tooltip=[
+                alt.Tooltip("layer:Q", title="Layer"),
+                alt.Tooltip("jaccard:Q", title="Jaccard", format=".4f"),
+                alt.Tooltip("both:Q", title="On in both", format=",d"),
+                alt.Tooltip("active_x:Q", title="On in the first", format=",d"),
+                alt.Tooltip("active_y:Q", title="On in the second", format=",d"),
+            ],
+        )
+        .properties(title=title, height=280)
     )

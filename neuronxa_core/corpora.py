@@ -678,19 +678,20 @@ def _corpus(name: str, source: str, columns: _Columns) -> RawCorpus:
     if not columns.texts:
         reasons = list(dict.fromkeys(columns.problems.values()))
         raise CorpusError("; ".join(reasons[:3]) or f"{source} holds no language")
-    texts = {code: tuple(map(_normalise, lines)) for code, lines in columns.texts.items()}
+    texts = {code: tuple(map(normalise, lines)) for code, lines in columns.texts.items()}
     return RawCorpus(
         name=name,
         source=source,
         texts=texts,
         changed={code: sum(map(str.__ne__, columns.texts[code], lines)) for code, lines in texts.items()},
         problems=dict(columns.problems),
-        labels=None if columns.labels is None else tuple(map(_normalise, columns.labels)),
+        labels=None if columns.labels is None else tuple(map(normalise, columns.labels)),
         notes=tuple(columns.notes),
     )
 
 
-def _normalise(text: str) -> str:
+def normalise(text: str) -> str:
+    """Text as every corpus is read: Unicode NFC, without white space at its ends."""
     return unicodedata.normalize("NFC", text).strip()
 
 

@@ -13,6 +13,10 @@ class ModelError(NeuronXAError):
     """A model cannot be found, loaded, or its neurons cannot be told."""
 
 
+class ModelBusy(NeuronXAError):
+    """The loaded model is at work for someone else; try again when that is over."""
+
+
 class ExtractionError(NeuronXAError):
     """A forward pass failed, or gave values that are no numbers."""
 

@@ -19,6 +19,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ VERSION = 1
 STATES = ("nas", "nav", "emb")
 POOLINGS = ("weighted", "last", "mean")
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,23 @@ class LanguageStates:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Token ids of each sentence, with the special tokens that the tokenizer adds by itself."""
+    """Token ids of each sentence. truncated: how many were cut."""
 
     ids: list[list[int]]
     truncated: int
 
 
-def tokenize(loaded: LoadedModel, sentences: Sequence[str], longest: int) -> Tokenized:
-    """Token ids, cut at `longest`. Raises ExtractionError for ids that the model does not have."""
+def tokenize(loaded: LoadedModel, sentences: Sequence[str], longest: int, special: bool = True) -> Tokenized:
+    """Token ids, cut at `longest`, with the special tokens that the tokenizer adds by itself unless `special` is off.
+
+    Raises ExtractionError for ids that the model does not have.
+    """
     with _quiet(loaded.tokenizer):
-        ids = loaded.tokenizer(list(sentences), add_special_tokens=True, truncation=False)["input_ids"]
+        ids = loaded.tokenizer(list(sentences), add_special_tokens=special, truncation=False)["input_ids"]
         cut = [k for k, row in enumerate(ids) if len(row) > longest]
         if cut:
             again = loaded.tokenizer(
-                [sentences[k] for k in cut], add_special_tokens=True, truncation=True, max_length=longest
+                [sentences[k] for k in cut], add_special_tokens=special, truncation=True, max_length=longest
             )["input_ids"]
             for k, row in zip(cut, again, strict=True):
                 ids[k] = row
@@ -239,42 +244,70 @@ def extract(
     tokenized = tokenize(loaded, sentences, longest)
     lengths = [len(row) for row in tokenized.ids]
     arrays = _empty_arrays(loaded, lengths)
-    todo = batches_by_length(lengths, budget)
     done = 0
     with StateHooks(loaded, neuron) as hooks:
-        while todo:
-            if cancelled():
-                raise Cancelled(f"stopped in {language} after {done} of {len(sentences)} sentences")
-            batch = todo.pop(0)
-            fits = True
-            try:
-                _run_batch(loaded, hooks, [tokenized.ids[k] for k in batch])
-            except NeuronXAError:
-                raise
-            except Exception as error:
-                if not _is_out_of_memory(error):
-                    cause = " ".join(str(error).split())[:300]
-                    raise ExtractionError(
-                        f"{language}: the forward pass of {loaded.info.name} failed: {type(error).__name__}: {cause}"
-                    ) from error
-                if len(batch) == 1:
-                    raise ExtractionError(
-                        f"memory ran out on a single sentence of {lengths[batch[0]]} tokens in {language}; choose a "
-                        "smaller dtype, another device or a smaller model"
-                    ) from None
-                fits = False
-            if not fits:  # here, not in the handler: until that ends, the error holds the tensors of the failed pass
-                budget = max(budget // 2, 1)
-                remaining = [*batch, *(k for later in todo for k in later)]
-                split = batches_by_length([lengths[k] for k in remaining], budget)
-                todo = [[remaining[k] for k in part] for part in split]
-                hooks.pooled = {}
-                _free_memory()
-                continue
+
+        def forward(batch: list[int]) -> None:
+            _run_batch(loaded, hooks, [tokenized.ids[k] for k in batch])
+
+        def forget() -> None:
+            hooks.pooled = {}
+
+        for batch, _ in forward_passes(loaded, language, lengths, budget, forward, forget=forget, cancelled=cancelled):
             _keep_batch(hooks, arrays, batch, language, loaded)
             done += len(batch)
             on_progress(done, len(sentences))
     return LanguageStates(arrays, np.array(lengths, dtype=np.int64), tokenized.truncated, longest)
+
+
+def forward_passes(
+    loaded: LoadedModel,
+    language: str,
+    lengths: Sequence[int],
+    budget: int,
+    forward: Callable[[list[int]], T],
+    *,
+    forget: Callable[[], None] = lambda: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[list[int], T]]:
+    """Sentences by number in batches of at most `budget` tokens, longest first, each with what forward(batch) gives.
+
+    Where memory runs out the budget is halved, and forget() drops what the failed pass left. Raises ExtractionError
+    (a single sentence that does not fit into memory; a pass that fails) and Cancelled, between batches.
+    """
+    todo = batches_by_length(lengths, budget)
+    done = 0
+    while todo:
+        if cancelled():
+            raise Cancelled(f"stopped in {language} after {done} of {len(lengths)} sentences")
+        batch = todo.pop(0)
+        fits = True
+        try:
+            result = forward(batch)
+        except NeuronXAError:
+            raise
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                cause = " ".join(str(error).split())[:300]
+                raise ExtractionError(
+                    f"{language}: the forward pass of {loaded.info.name} failed: {type(error).__name__}: {cause}"
+                ) from error
+            if len(batch) == 1:
+                raise ExtractionError(
+                    f"memory ran out on a single sentence of {lengths[batch[0]]} tokens in {language}; choose a "
+                    "smaller dtype, another device or a smaller model"
+                ) from None
+            fits = False
+        if not fits:  # here, not in the handler: until that ends, the error holds the tensors of the failed pass
+            budget = max(budget // 2, 1)
+            remaining = [*batch, *(k for later in todo for k in later)]
+            split = batches_by_length([lengths[k] for k in remaining], budget)
+            todo = [[remaining[k] for k in part] for part in split]
+            forget()
+            _free_memory()
+            continue
+        yield batch, result
+        done += len(batch)
 
 
 def _empty_arrays(loaded: LoadedModel, lengths: Sequence[int]) -> dict[str, np.ndarray]:
@@ -293,15 +326,21 @@ def _empty_arrays(loaded: LoadedModel, lengths: Sequence[int]) -> dict[str, np.n
 @torch.inference_mode()
 def _run_batch(loaded: LoadedModel, hooks: StateHooks, rows: list[list[int]]) -> None:
     """One forward pass over right-padded rows; the hooks pool what they see."""
+    ids, lengths, mask = right_padded(loaded, rows)
+    hooks.begin(lengths, ids.shape[1])
+    options = {"use_cache": False} if loaded.info.causal else {}
+    loaded.model(input_ids=ids, attention_mask=mask, **options)
+
+
+def right_padded(loaded: LoadedModel, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids [row, position], real tokens [row] and attention mask [row, position], on the model's device."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), loaded.padding_id, dtype=torch.long)
     for k, row in enumerate(rows):
         ids[k, : len(row)] = torch.tensor(row)
     lengths = torch.tensor([len(row) for row in rows])
     mask = torch.arange(width)[None, :] < lengths[:, None]
-    hooks.begin(lengths.to(loaded.device), width)
-    options = {"use_cache": False} if loaded.info.causal else {}
-    loaded.model(input_ids=ids.to(loaded.device), attention_mask=mask.long().to(loaded.device), **options)
+    return ids.to(loaded.device), lengths.to(loaded.device), mask.long().to(loaded.device)
 
 
 def _keep_batch(

@@ -1,4 +1,4 @@
-"""The queue: extraction in the background, with progress, cancelling, and one run for equal requests."""
+"""The queue: work in the background, with progress, cancelling, and one run for equal requests."""
 
 from __future__ import annotations
 
@@ -7,26 +7,53 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
-from neuronxa_core import pipeline
 from neuronxa_core.errors import Cancelled, NeuronXAError
-from neuronxa_core.pipeline import ModelShelf, Plan
+from neuronxa_core.pipeline import ModelShelf
 from neuronxa_core.store import Store
 
 Status = Literal["waiting", "running", "done", "failed", "cancelled"]
 log = logging.getLogger(__name__)
 
 
+class Work(Protocol):
+    """What a job does. What it finishes goes into the store piece by piece, so that a stop loses little."""
+
+    unit: str
+    """What is counted, in the plural: sentences."""
+
+    @property
+    def key(self) -> str:
+        """Equal work has an equal key."""
+
+    @property
+    def title(self) -> str:
+        """What it is, for a person."""
+
+    def totals(self, store: Store) -> dict[str, int]:
+        """Units that are still to do, by part; empty where everything is in the store."""
+
+    def run(
+        self,
+        store: Store,
+        shelf: ModelShelf,
+        on_progress: Callable[[str, int, int], None],
+        cancelled: Callable[[], bool],
+    ) -> object:
+        """Do it: on_progress(part, units done, units of the part). Raises NeuronXAError, Cancelled."""
+
+
 @dataclass
 class Job:
-    """One run over a plan's missing languages. Read it from any thread; only the queue writes it."""
+    """One run of some work. Read it from any thread; only the queue writes it."""
 
     number: int
-    plan: Plan
+    work: Work
     totals: dict[str, int]
-    """Sentences to read, for every language that was missing when the job was made."""
+    """Units of every part that was to do when the job was made."""
     status: Status = "waiting"
     done: dict[str, int] = field(default_factory=dict)
     error: str = ""
@@ -39,27 +66,27 @@ class Job:
         return self.status in ("waiting", "running")
 
     @property
-    def sentences_done(self) -> int:
+    def units_done(self) -> int:
         return sum(self.done.values())
 
     @property
-    def sentences(self) -> int:
+    def units(self) -> int:
         return sum(self.totals.values())
 
     @property
     def fraction(self) -> float:
         """What is done, in [0, 1]."""
-        return min(1.0, self.sentences_done / self.sentences) if self.sentences else 1.0
+        return min(1.0, self.units_done / self.units) if self.units else 1.0
 
     @property
     def seconds_left(self) -> float | None:
         """At the pace so far; None before there is a pace."""
-        if self.status != "running" or not self.sentences_done:
+        if self.status != "running" or not self.units_done:
             return None
-        return (time.monotonic() - self.started) * (self.sentences - self.sentences_done) / self.sentences_done
+        return (time.monotonic() - self.started) * (self.units - self.units_done) / self.units_done
 
     def cancel(self) -> None:
-        """Ask the job to stop; it does between two batches, and finished languages stay."""
+        """Ask the job to stop; it does between two batches, and what is finished stays."""
         self._stop.set()
 
 
@@ -86,19 +113,19 @@ class JobQueue:
         if self._worker is not None:
             self._worker.join(timeout=60)
 
-    def submit(self, plan: Plan) -> Job | None:
-        """The job that computes what the plan lacks: an equal one that waits or runs, or a new one.
+    def submit(self, work: Work) -> Job | None:
+        """The job that does what is still to do: an equal one that waits or runs, or a new one.
 
-        None where nothing is missing.
+        None where everything is in the store.
         """
-        lacking = pipeline.missing(plan, self.store)
-        if not lacking:
+        totals = work.totals(self.store)
+        if not totals:
             return None
         with self._change:
-            running = self.find(plan)
+            running = self.find(work)
             if running is not None and running.active and not running._stop.is_set():
                 return running
-            job = Job(next(self._numbers), plan, {code: len(plan.rows(code)) for code in lacking})
+            job = Job(next(self._numbers), work, totals)
             self._jobs = [*self._jobs[-99:], job]
             if self._worker is None or not self._worker.is_alive():
                 self._worker = threading.Thread(target=self._work, name="neuronxa-jobs", daemon=True)
@@ -106,9 +133,9 @@ class JobQueue:
             self._change.notify_all()
             return job
 
-    def find(self, plan: Plan) -> Job | None:
-        """The newest job for an equal plan, whatever its status."""
-        return next((job for job in reversed(self._jobs) if job.plan.key == plan.key), None)
+    def find(self, work: Work) -> Job | None:
+        """The newest job for equal work, whatever its status."""
+        return next((job for job in reversed(self._jobs) if job.work.key == work.key), None)
 
     def jobs(self) -> list[Job]:
         """All jobs that are remembered, the oldest first."""
@@ -138,11 +165,10 @@ class JobQueue:
 
     def _run(self, job: Job) -> tuple[Status, str]:
         try:
-            pipeline.compute_missing(
-                job.plan,
+            job.work.run(
                 self.store,
                 self.shelf,
-                on_progress=lambda language, done, _all: job.done.update({language: done}),
+                on_progress=lambda part, done, _all: job.done.update({part: done}),
                 cancelled=job._stop.is_set,
             )
         except Cancelled as stopped:

@@ -30,7 +30,14 @@ from huggingface_hub import constants as hub_constants
 from huggingface_hub import errors as hub_errors
 from huggingface_hub import scan_cache_dir
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.hub import cached_file, extract_commit_hash
 
@@ -114,7 +121,11 @@ class ModelInfo:
 
 @dataclass
 class LoadedModel:
-    """A model ready for extraction."""
+    """A model ready for extraction, and with its head for likelihood.
+
+    model: the text model, whose modules the feed_forwards name. head: the whole language model around it, sharing its
+    weights; None where it was loaded without.
+    """
 
     info: ModelInfo
     model: PreTrainedModel
@@ -122,6 +133,7 @@ class LoadedModel:
     feed_forwards: tuple[FeedForward, ...]
     device: torch.device
     dtype: str
+    head: PreTrainedModel | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -437,26 +449,32 @@ def free_gpu_bytes() -> list[int]:
     return [torch.cuda.mem_get_info(k)[0] for k in range(torch.cuda.device_count())]
 
 
-def load(source: ModelSource, dtype: str = "auto", device: str = "auto", token_budget: int = 0) -> LoadedModel:
-    """Load a model without its language-model head, its tokenizer, and where its neurons are.
+def load(
+    source: ModelSource, dtype: str = "auto", device: str = "auto", token_budget: int = 0, head: bool = False
+) -> LoadedModel:
+    """Load a model, its tokenizer, and where its neurons are; its language-model head only where `head` asks for it.
 
     dtype: auto, float32, bfloat16 or float16. device: auto, cpu or cuda; where one GPU is too small and there are
     several, the layers are spread over them. Weights come from safetensors only and remote code is never run.
-    Raises ModelError.
+    Raises ModelError; with `head` also for an encoder, for weights that hold no head, and for a model whose tokens see
+    the ones after them.
     """
     device = resolve_device(device)
     config = read_config(source)
     info = _describe_unloaded(source, config)
+    if head:
+        _refuse_what_has_no_head(source, config, info)
     dtype = resolve_dtype(dtype, info, device)
-    tokenizer = _load_tokenizer(source)
+    tokenizer = load_tokenizer(source)
     device_map: str | dict | None = None
     if device == "cuda":
         free = free_gpu_bytes()
-        needed = estimate_memory(info, dtype, device, token_budget).needed
+        whole = replace(info, parameters=info.parameters + _head_parameters(config)) if head else info
+        needed = estimate_memory(whole, dtype, device, token_budget).needed
         device_map = "auto" if len(free) > 1 and needed > free[0] else {"": 0}
     try:
         with _BUILDING:
-            model, report = AutoModel.from_pretrained(
+            model, report = (AutoModelForCausalLM if head else AutoModel).from_pretrained(
                 source.location,
                 config=config,
                 dtype=DTYPES[dtype],
@@ -468,15 +486,50 @@ def load(source: ModelSource, dtype: str = "auto", device: str = "auto", token_b
     except Exception as error:
         raise _explained(source, error) from error
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing and head and not any(key.startswith(f"{model.base_model_prefix}.") for key in missing):
+        raise ModelError(
+            f"the weights of model {source.name} hold no language-model head (no {missing[-1]}): they were saved from "
+            f"a {info.class_name} alone; give the folder of the whole language model, since a head made up at random "
+            "would give wrong likelihoods"
+        )
     if missing:
         raise ModelError(
             f"the weights of model {source.name} lack {len(missing)} of the tensors that its configuration asks for "
             f"(the first is {missing[0]}); the files are incomplete or belong to another model"
         )
-    text = text_model(model).eval().requires_grad_(False)
-    loaded = LoadedModel(info, text, tokenizer, locate(text), next(text.parameters()).device, dtype)
+    model = model.eval().requires_grad_(False)
+    text = text_model(model.base_model if head else model)
+    if type(text).__name__ != info.class_name:
+        raise ModelError(
+            f"model {source.name} is a {info.class_name} without its language-model head but a {type(text).__name__} "
+            "with it, so its neurons might be others; likelihood is not supported for it"
+        )
+    device_of_text = next(text.parameters()).device
+    loaded = LoadedModel(info, text, tokenizer, locate(text), device_of_text, dtype, model if head else None)
     _refuse_what_sees_padding(loaded)
+    if head:
+        _refuse_what_reads_ahead(loaded)
     return loaded
+
+
+def _refuse_what_has_no_head(source: ModelSource, config: PretrainedConfig, info: ModelInfo) -> None:
+    """Raise ModelError where there is no causal language model of the configuration's kind."""
+    if not info.causal:
+        raise ModelError(
+            f"model {source.name} ({info.class_name}) is an encoder; likelihood needs a causal language model, "
+            "one that reads from left to right, such as demo or Qwen/Qwen3-8B"
+        )
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        raise ModelError(
+            f"transformers {transformers.__version__} has no causal language model for {type(config).__name__} of "
+            f"model {source.name}; likelihood needs one, such as demo or Qwen/Qwen3-8B"
+        )
+
+
+def _head_parameters(config: PretrainedConfig) -> int:
+    """Weights of the language-model head that are not the embedding's too."""
+    text = config.get_text_config()
+    return 0 if getattr(text, "tie_word_embeddings", False) else text.vocab_size * text.hidden_size
 
 
 @torch.inference_mode()
@@ -507,7 +560,29 @@ def _refuse_what_sees_padding(loaded: LoadedModel) -> None:
         )
 
 
-def _load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
+@torch.inference_mode()
+def _refuse_what_reads_ahead(loaded: LoadedModel) -> None:
+    """Raise ModelError where a token's hidden state depends on the tokens after it: no likelihood can be read there."""
+    if loaded.vocabulary < 16 or loaded.info.longest < 12:
+        return
+    tokens = torch.arange(12, device=loaded.device) % (loaded.vocabulary - 4) + 4
+    batch = torch.stack([tokens, tokens])
+    batch[1, 6:] = 4
+    try:
+        one, other = loaded.model(input_ids=batch, attention_mask=torch.ones_like(batch)).last_hidden_state.float()
+    except Exception:
+        log.warning("%s could not be probed for reading ahead; its first batch will tell", loaded.info.name)
+        return
+    # written so that inf and NaN pass: extraction and likelihood name the language
+    if (one[:6] - other[:6]).abs().max() > 0.02 * one[:6].abs().max():
+        raise ModelError(
+            f"{loaded.info.class_name} lets a token see the ones after it, so the probability of a token given those "
+            "before it cannot be read; likelihood needs a causal language model, such as demo or Qwen/Qwen3-8B"
+        )
+
+
+def load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
+    """A model's tokenizer, without the model. Raises ModelError."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.location, **source.hub_options)
     except Exception as error:

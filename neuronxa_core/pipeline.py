@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 
-from neuronxa_core import alignment, corpora, extraction, models
+from neuronxa_core import alignment, corpora, extraction, models, overlap
 from neuronxa_core.alignment import Alignment
 from neuronxa_core.corpora import Corpus, RawCorpus
-from neuronxa_core.errors import Cancelled, CorruptEntry, ExperimentError
+from neuronxa_core.errors import Cancelled, CorruptEntry, ExperimentError, ModelBusy
 from neuronxa_core.experiment import Experiment, digest, states_key
 from neuronxa_core.models import LoadedModel, ModelInfo, ModelSource
+from neuronxa_core.overlap import Activity, ParallelOverlap
 from neuronxa_core.store import Entry, Store
+
+log = logging.getLogger(__name__)
 
 # numerators of languages that are compared with the pivot at a time, in bytes as float32
 CHUNK_BYTES = 256 << 20
@@ -36,6 +42,8 @@ class Plan:
     dtype: str
     keys: dict[str, str]
     """The store's key of every language's states, the pivot's first."""
+    identity: str = ""
+    """What tells the model's numbers from any other's; see models.identity."""
 
     @property
     def pivot(self) -> str:
@@ -97,7 +105,7 @@ def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None
     for language in (corpus.pivot, *corpus.languages):
         texts = [text for text in corpus.texts[language] if text]
         keys[language] = states_key(identity, dtype, experiment.neuron, info.longest, extraction.VERSION, texts)
-    return Plan(experiment, corpus, source, info, device, dtype, keys)
+    return Plan(experiment, corpus, source, info, device, dtype, keys, identity)
 
 
 def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:
@@ -141,15 +149,37 @@ class ModelShelf:
         self._loaded: LoadedModel | None = None
 
     @contextmanager
-    def borrow(self, plan: Plan) -> Iterator[LoadedModel]:
-        """The plan's model, for one user at a time."""
-        key = (plan.source, plan.info, plan.dtype, plan.device)
-        with self._lock:
-            if self._key != key or self._loaded is None:
+    def borrow(self, plan: Plan, head: bool = False, patience: float | None = None) -> Iterator[LoadedModel]:
+        """The plan's model, for one user at a time; with its language-model head where `head` asks for it.
+
+        A model that has its head serves both. patience: seconds to wait for whoever has it, without end if not given.
+        Raises ModelBusy after that, and ModelError.
+        """
+        key = self._key_of(plan)
+        if not self._lock.acquire(timeout=-1 if patience is None else patience):
+            raise ModelBusy("the model is at work on a run; this appears when the run is over")
+        try:
+            if self._key != key or self._loaded is None or (head and self._loaded.head is None):
                 self._free()
-                self._loaded = models.load(plan.source, plan.dtype, plan.device, extraction.TOKEN_BUDGET[plan.device])
+                budget = extraction.TOKEN_BUDGET[plan.device]
+                self._loaded = models.load(plan.source, plan.dtype, plan.device, budget, head)
                 self._key = key
             yield self._loaded
+        finally:
+            self._lock.release()
+
+    def holds(self, plan: Plan) -> bool:
+        """Whether the plan's model is loaded."""
+        return self._key == self._key_of(plan)
+
+    @property
+    def busy(self) -> bool:
+        """Whether someone has the model."""
+        return self._lock.locked()
+
+    @staticmethod
+    def _key_of(plan: Plan) -> tuple:
+        return plan.source, plan.info, plan.dtype, plan.device
 
     def _free(self) -> None:
         self._key = self._loaded = None
@@ -202,6 +232,36 @@ def compute_missing(
                 },
             )
     return todo
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The work of computing the states that a plan lacks."""
+
+    plan: Plan
+    unit: ClassVar[str] = "sentences"
+
+    @property
+    def key(self) -> str:
+        return self.plan.key
+
+    @property
+    def title(self) -> str:
+        count = len(self.plan.everyone)
+        return f"states of {count} {'language' if count == 1 else 'languages'} in {self.plan.source.name}"
+
+    def totals(self, store: Store) -> dict[str, int]:
+        """Sentences of every language whose states are missing."""
+        return {code: len(self.plan.rows(code)) for code in missing(self.plan, store)}
+
+    def run(
+        self,
+        store: Store,
+        shelf: ModelShelf,
+        on_progress: Callable[[str, int, int], None],
+        cancelled: Callable[[], bool],
+    ) -> list[str]:
+        return compute_missing(self.plan, store, shelf, on_progress=on_progress, cancelled=cancelled)
 
 
 class StatesReader:
@@ -306,3 +366,125 @@ def pair_vectors(
     """Two languages' numerators at a layer, each [sentence, neuron or hidden]."""
     with StatesReader(plan, store, [x, y]) as reader:
         return tuple(np.array(reader.vectors(code, state, pooling, layer)) for code in (x, y))
+
+
+def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str) -> Alignment:
+    """Alignment of language x with y at all layers, from stored states."""
+    shape = (1, plan.info.layers, len(plan.corpus.usable))
+    forward, backward = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+    with StatesReader(plan, store, [x, y]) as reader:
+        for layer in range(plan.info.layers):
+            mine, other = (reader.vectors(code, state, pooling, layer) for code in (x, y))
+            found = alignment.retrieve(mine, other[None])
+            forward[:, layer], backward[:, layer] = found.forward, found.backward
+    return Alignment((y,), forward, backward)
+
+
+def activity(
+    plan: Plan,
+    store: Store,
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Activity:
+    """Activation counts of a plan's languages, the pivot first, over the sentences that all of them have.
+
+    The sums are kept in the store, one small entry a language. on_progress(languages done, languages).
+    """
+    everyone = plan.everyone
+    counts = np.empty((len(everyone), plan.info.layers, plan.info.neurons), dtype=np.uint32)
+    tokens = np.empty(len(everyone), dtype=np.int64)
+    for k, language in enumerate(everyone):
+        counts[k], tokens[k] = _activity_of(plan, store, language)
+        on_progress(k + 1, len(everyone))
+    return Activity(everyone, counts, tokens)
+
+
+def activity_key(plan: Plan) -> str:
+    """What decides a plan's activation counts."""
+    return "activity-" + digest([_counts_key(plan, language) for language in plan.everyone])
+
+
+def _counts_key(plan: Plan, language: str) -> str:
+    return "counts-" + digest([overlap.VERSION, plan.keys[language], plan.positions[language].tolist()])
+
+
+def _activity_of(plan: Plan, store: Store, language: str) -> tuple[np.ndarray, int]:
+    """(activation counts [layer, neuron], tokens) of one language."""
+    key = _counts_key(plan, language)
+    entry = store.get(key)
+    if entry is not None:
+        with entry:
+            try:
+                return entry.array("counts").copy(), int(entry.array("tokens")[0])
+            except CorruptEntry:
+                log.warning("the activation counts of %s were damaged; they are summed again", language)
+    with StatesReader(plan, store, [language]) as reader:
+        sums = [
+            reader.vectors(language, "nas", "mean", layer).sum(axis=0, dtype=np.uint32)
+            for layer in range(plan.info.layers)
+        ]
+        counts, tokens = np.stack(sums), int(reader.tokens(language).sum())
+    meta = {"kind": "activation counts", "language": language, "model": plan.source.name, "corpus": plan.corpus.name}
+    store.put(key, {"counts": counts, "tokens": np.array([tokens])}, meta)
+    return counts, tokens
+
+
+def parallel_overlaps(plan: Plan, store: Store, x: str, y: str, threshold: float) -> list[ParallelOverlap]:
+    """Overlap of translations' and of mismatched sentences' active sets, for every layer.
+
+    A neuron is active in a sentence where the share of its tokens with a > 0 is above `threshold`.
+    """
+    found = []
+    with StatesReader(plan, store, [x, y]) as reader:
+        tokens = {code: reader.tokens(code)[:, None] for code in (x, y)}
+        for layer in range(plan.info.layers):
+            shares = [reader.vectors(code, "nas", "mean", layer) / tokens[code] for code in (x, y)]
+            found.append(overlap.parallel_overlap(*(share > threshold for share in shares)))
+    return found
+
+
+def neuron_values(
+    plan: Plan, store: Store, languages: Sequence[str], layer: int, neuron: int, state: str = "nav"
+) -> dict[str, np.ndarray]:
+    """One neuron's mean over the tokens of each sentence, by language: {language: [sentence] float64}.
+
+    state: `nav`, the mean of |a|; `nas`, the share of tokens with a > 0.
+    """
+    with StatesReader(plan, store, languages) as reader:
+        return {
+            code: reader.vectors(code, state, "mean", layer)[:, neuron] / reader.tokens(code).astype(np.float64)
+            for code in languages
+        }
+
+
+def strongest_in_sentence(
+    plan: Plan, store: Store, language: str, sentence: int, *, layer: int | None = None, top: int = 100
+) -> pd.DataFrame:
+    """The neurons that stand out in one sentence of a language, against its other sentences, best first.
+
+    sentence: among the usable ones, from 0. Columns: layer, neuron, value (mean of |a| over the sentence's tokens),
+    usual (mean of that over all sentences), deviations (how many standard deviations above it; 0 where it never
+    changes). Equal ones go by layer, then number.
+    """
+    parts = []
+    with StatesReader(plan, store, [language]) as reader:
+        tokens = reader.tokens(language).astype(np.float64)[:, None]
+        for number in range(plan.info.layers) if layer is None else [layer]:
+            values = reader.vectors(language, "nav", "mean", number) / tokens
+            usual, spread = values.mean(axis=0), values.std(axis=0)
+            gap = values[sentence] - usual
+            deviations = np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 1e-12 * (1 + np.abs(usual)))
+            best = np.argsort(-deviations, kind="stable")[:top]
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "layer": number,
+                        "neuron": best,
+                        "value": values[sentence, best],
+                        "usual": usual[best],
+                        "deviations": deviations[best],
+                    }
+                )
+            )
+    table = pd.concat(parts, ignore_index=True)
+    return table.sort_values("deviations", ascending=False, kind="stable").head(top).reset_index(drop=True)

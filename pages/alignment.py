@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from dataclasses import replace
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -22,64 +21,7 @@ st.title("Alignment")
 
 with shared.errors_shown():
     whole_plan = shared.plan_for(now)
-
-
-def start_bundled_example() -> None:
-    """The first visit computes the bundled model on the bundled corpus without being asked."""
-    if (now.model, now.corpus) == ("demo", "demo") and services.queue.find(whole_plan) is None:
-        services.queue.submit(whole_plan)
-
-
-def computed_part() -> Plan | None:
-    """The plan of the languages whose states are there; None without the pivot or any other."""
-    lacking = set(pipeline.missing(whole_plan, services.store))
-    ready = [code for code in whole_plan.languages if code not in lacking]
-    if whole_plan.pivot in lacking or not ready:
-        return None
-    return pipeline.restrict(whole_plan, ready)
-
-
-@st.fragment(run_every=1.0)
-def progress(shown: int) -> None:
-    """The run's bar, and what is seen anew as languages are finished."""
-    job = services.queue.find(whole_plan)
-    if job is None or not job.active:
-        st.rerun()
-    shared.job_progress(job, services.queue, by_language=False)
-    part = computed_part()
-    if part is not None and len(part.languages) >= (2 * shown or 1):
-        st.rerun()
-
-
-lacking = pipeline.missing(whole_plan, services.store)
-if lacking:
-    start_bundled_example()
-plan = computed_part()
-job = services.queue.find(whole_plan)
-if lacking:
-    if job is not None and job.active:
-        progress(0 if plan is None else len(plan.languages))
-    else:
-        if job is not None and job.status == "failed":
-            st.error(job.error, icon=":material/error:")
-        st.info(
-            f"{len(lacking)} of {len(whole_plan.everyone)} languages of this choice are not computed yet.",
-            icon=":material/info:",
-        )
-        if st.button("Compute them", type="primary", icon=":material/play_arrow:"):
-            services.queue.submit(whole_plan)
-            st.rerun()
-if plan is None:
-    st.caption("The first results appear here as soon as the pivot and one more language are read.")
-    st.stop()
-
-st.caption(
-    shared.safe(
-        f"{plan.info.name} on {plan.corpus.name}: {len(plan.corpus.usable)} parallel sentences, "
-        f"{len(plan.languages)} languages against {shared.label(plan.pivot)}, {plan.info.layers} layers of "
-        f"{plan.info.neurons:,} neurons, {plan.dtype}."
-    )
-)
+plan = shared.computed_part(whole_plan)
 
 
 def choice(label: str, name: str, **options: object) -> str:
@@ -152,22 +94,6 @@ def spread_of_languages(result: Alignment) -> list[str]:
     order = np.argsort(-result.pooled(layers), kind="stable")
     picks = dict.fromkeys(int(k) for k in np.linspace(0, len(order) - 1, min(5, len(order))).round())
     return [result.languages[order[k]] for k in picks]
-
-
-def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
-    """The table behind a chart, and both as files, which are made when they are asked for."""
-    with st.expander("Table and files", icon=":material/table:"):
-        st.dataframe(table, hide_index=True)
-        row = st.container(horizontal=True)
-        files = {
-            "CSV": (lambda: table.to_csv(index=False), "text/csv"),
-            "SVG": (lambda: charts.svg(chart), "image/svg+xml"),
-            "PNG": (lambda: charts.png(chart), "image/png"),
-        }
-        for kind, (make, mime) in files.items():
-            row.download_button(
-                kind, make, f"{name}.{kind.lower()}", mime, icon=":material/download:", key=f"{kind}-{name}"
-            )
 
 
 def layer_slider(key: str) -> int:
@@ -261,7 +187,7 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
             st.html(f"<p>{shared.sentence(text, y)}</p>")
         if not cells:
             st.caption("Click a cell of the matrix to see its sentences.")
-    downloads(
+    shared.downloads(
         pd.DataFrame(
             {
                 "sentence": [m.row for m in matched],
@@ -294,7 +220,7 @@ def show_ranking() -> None:
         st.caption("Click a language to see its layers and its sentences.")
     if plan.source.kind == "demo":
         table = table.assign(training_share=[demo_facts.shares().get(code, np.nan) for code in table["language"]])
-    downloads(table, chart, "ranking")
+    shared.downloads(table, chart, "ranking")
 
 
 def show_layers() -> None:
@@ -307,7 +233,7 @@ def show_layers() -> None:
     table = curve_table(found, codes)
     chart = charts.layer_curves(table, chance, method)
     st.altair_chart(chart)
-    downloads(table, chart, "layers")
+    shared.downloads(table, chart, "layers")
 
 
 def show_sentences() -> None:
@@ -330,7 +256,9 @@ def show_all_pairs() -> None:
     codes = [plan.everyone[k] for k in order]
     labels = [shared.label(code) for code in codes]
     ordered = scores[np.ix_(order, order)]
-    chart = charts.language_matrix(ordered, codes, labels, method, layer)
+    chart = charts.language_matrix(
+        ordered, codes, labels, measure=method, title=f"{method} of every pair of languages at layer {layer}"
+    )
     picked = None
     if len(codes) <= charts.MOST_LABELLED:
         cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key="pairs").selection.get("pair")
@@ -347,7 +275,7 @@ def show_all_pairs() -> None:
         pair_view(*picked, layer, "pairs")
     else:
         st.caption("Choose a cell to see the two languages' sentences.")
-    downloads(
+    shared.downloads(
         pd.DataFrame(ordered, index=codes, columns=codes).rename_axis("language").reset_index(), chart, "all-pairs"
     )
 
@@ -371,7 +299,7 @@ def show_states() -> None:
     table = pd.concat(tables)
     chart = charts.states_side_by_side(table)
     st.altair_chart(chart)
-    downloads(table, chart, "states")
+    shared.downloads(table, chart, "states")
 
 
 def show_table() -> None:

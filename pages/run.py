@@ -10,6 +10,7 @@ import streamlit as st
 from neuronxa_core import corpora, extraction, languages, models, pipeline, uploads
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
+from neuronxa_core.pipeline import Extraction
 from pages import shared
 
 services = shared.services()
@@ -222,10 +223,10 @@ with shared.errors_shown():
 findings_shown(plan.corpus)
 
 
-@st.fragment(run_every=1.0 if (j := services.queue.find(plan)) is not None and j.active else None)
+@st.fragment(run_every=1.0 if (j := services.queue.find(Extraction(plan))) is not None and j.active else None)
 def state_of_the_run() -> None:
     """What is cached, what runs, and the buttons."""
-    job = services.queue.find(plan)
+    job = services.queue.find(Extraction(plan))
     lacking = pipeline.missing(plan, services.store)
     everyone = len(plan.everyone)
     disk = shared.size(pipeline.bytes_a_language(plan) * len(lacking))
@@ -249,7 +250,7 @@ def state_of_the_run() -> None:
     if lacking:
         if st.button("Compute", type="primary", icon=":material/play_arrow:"):
             shared.choose(chosen)
-            services.queue.submit(plan)
+            services.queue.submit(Extraction(plan))
             st.session_state.watching = True
             st.rerun()
     elif st.button("Show alignment", type="primary", icon=":material/insights:"):

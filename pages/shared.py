@@ -9,15 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import altair as alt
+import pandas as pd
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from neuronxa_core import corpora, languages, models, pipeline
+from neuronxa_core import charts, corpora, languages, models, pipeline
 from neuronxa_core.alignment import Alignment
 from neuronxa_core.errors import CorruptEntry, NeuronXAError
 from neuronxa_core.experiment import Experiment, digest
 from neuronxa_core.jobs import Job, JobQueue
-from neuronxa_core.pipeline import ModelShelf, Plan
+from neuronxa_core.overlap import Activity
+from neuronxa_core.pipeline import Extraction, ModelShelf, Plan
 from neuronxa_core.store import Store, default_folder
 
 STATE_NAMES = {
@@ -173,9 +176,68 @@ def healing(plan: Plan) -> Iterator[None]:
         try:
             yield
         except CorruptEntry as damage:
-            services().queue.submit(plan)
+            services().queue.submit(Extraction(plan))
             st.toast(f"{damage}. It is being computed again.", icon=":material/build:")
             st.rerun()
+
+
+def _part(plan: Plan) -> Plan | None:
+    """The plan of the languages whose states are there; None without the pivot or any other."""
+    lacking = set(pipeline.missing(plan, services().store))
+    ready = [code for code in plan.languages if code not in lacking]
+    if plan.pivot in lacking or not ready:
+        return None
+    return pipeline.restrict(plan, ready)
+
+
+@st.fragment(run_every=1.0)
+def _progress(plan: Plan, shown: int) -> None:
+    """The run's bar, and what is seen anew as languages are finished."""
+    job = services().queue.find(Extraction(plan))
+    if job is None or not job.active:
+        st.rerun()
+    job_progress(job, services().queue, by_language=False)
+    part = _part(plan)
+    if part is not None and len(part.languages) >= (2 * shown or 1):
+        st.rerun()
+
+
+def computed_part(whole: Plan) -> Plan:
+    """The part of a plan whose states are there, with a line that says what it is; ends the page where there is none.
+
+    For the rest it shows the run that computes it, or offers one. The bundled model on the bundled corpus is computed
+    without being asked.
+    """
+    queue, work = services().queue, Extraction(whole)
+    lacking = pipeline.missing(whole, services().store)
+    is_demo = (whole.experiment.model, whole.experiment.corpus) == ("demo", "demo")
+    if lacking and is_demo and queue.find(work) is None:
+        queue.submit(work)
+    part = _part(whole)
+    job = queue.find(work)
+    if lacking and job is not None and job.active:
+        _progress(whole, 0 if part is None else len(part.languages))
+    elif lacking:
+        if job is not None and job.status == "failed":
+            st.error(job.error, icon=":material/error:")
+        st.info(
+            f"{len(lacking)} of {len(whole.everyone)} languages of this choice are not computed yet.",
+            icon=":material/info:",
+        )
+        if st.button("Compute them", type="primary", icon=":material/play_arrow:"):
+            queue.submit(work)
+            st.rerun()
+    if part is None:
+        st.caption("The first results appear here as soon as the pivot and one more language are read.")
+        st.stop()
+    st.caption(
+        safe(
+            f"{part.info.name} on {part.corpus.name}: {len(part.corpus.usable)} parallel sentences, "
+            f"{len(part.languages)} languages against {label(part.pivot)}, {part.info.layers} layers of "
+            f"{part.info.neurons:,} neurons, {part.dtype}."
+        )
+    )
+    return part
 
 
 def label(code: str) -> str:
@@ -224,6 +286,61 @@ def safe(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~$:" else c for c in text)
 
 
+def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
+    """The table behind a chart, and both as files, which are made when they are asked for."""
+    with st.expander("Table and files", icon=":material/table:"):
+        st.dataframe(table, hide_index=True)
+        row = st.container(horizontal=True)
+        files = {
+            "CSV": (lambda: table.to_csv(index=False), "text/csv"),
+            "SVG": (lambda: charts.svg(chart), "image/svg+xml"),
+            "PNG": (lambda: charts.png(chart), "image/png"),
+        }
+        for kind, (make, mime) in files.items():
+            row.download_button(
+                kind, make, f"{name}.{kind.lower()}", mime, icon=":material/download:", key=f"{kind}-{name}"
+            )
+
+
+def open_microscope(layer: int, neuron: int) -> None:
+    """Go to the Microscope with this neuron."""
+    st.session_state.microscope_jump = (int(layer), int(neuron))
+    st.switch_page("pages/microscope.py")
+
+
+def neuron_list(table: pd.DataFrame, key: str, **columns: object) -> None:
+    """A table of neurons, with `layer` and `neuron` columns; a chosen row can be opened in the Microscope."""
+    if table.empty:
+        st.caption("No neurons here.")
+        return
+    event = st.dataframe(
+        table,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=key,
+        height=min(320, 38 + 35 * len(table)),
+        column_config={"layer": "Layer", "neuron": "Neuron", **columns},
+    )
+    rows = [row for row in event.selection.rows if row < len(table)]
+    if not rows:
+        st.caption("Choose a row to look at the neuron in the Microscope.")
+        return
+    layer, neuron = int(table["layer"].iloc[rows[0]]), int(table["neuron"].iloc[rows[0]])
+    if st.button(f"Open neuron {neuron} of layer {layer}", key=f"{key}-open", icon=":material/biotech:"):
+        open_microscope(layer, neuron)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting active neurons …")
+def _activity(key: str, _plan: Plan) -> Activity:
+    return pipeline.activity(_plan, services().store)
+
+
+def activity_of(plan: Plan) -> Activity:
+    """Activation counts of a plan whose states are all stored."""
+    return _activity(pipeline.activity_key(plan), plan)
+
+
 def job_progress(job: Job, queue: JobQueue, *, by_language: bool) -> None:
     """A job's bars and its cancel button."""
     if job.status == "waiting":
@@ -231,7 +348,7 @@ def job_progress(job: Job, queue: JobQueue, *, by_language: bool) -> None:
         st.progress(0.0, text=f"Waiting: {ahead} {'run' if ahead == 1 else 'runs'} before this one")
     else:
         left = job.seconds_left
-        text = f"{job.sentences_done:,} of {job.sentences:,} sentences"
+        text = f"{job.units_done:,} of {job.units:,} {job.work.unit}"
         st.progress(job.fraction, text=text + (f", about {duration(left)} left" if left is not None else ""))
     if by_language:
         columns = st.columns(4)

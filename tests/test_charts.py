@@ -144,12 +144,12 @@ def test_a_picture_of_many_cells_shows_means_of_blocks(monkeypatch):
 def test_a_language_matrix_is_small_and_its_colours_stay(n):
     scores = np.random.default_rng(4).random((n, n))
     codes = [f"l{k:03d}_Latn" for k in range(n)]
-    spec = charts.language_matrix(scores, codes, [f"Language {c}" for c in codes], "NASCA", 3).to_dict()
-    marks_drawn = spec["mark"]["type"] == "rect"
-    assert marks_drawn == (n <= charts.MOST_LABELLED)
+    spec = charts.language_matrix(
+        scores, codes, [f"Language {c}" for c in codes], measure="NASCA", title="Pairs"
+    ).to_dict()
+    assert ("layer" in spec) == (n > charts.MOST_LABELLED)  # a picture and its legend
     assert len(json.dumps(spec)) < PAYLOAD
-    if marks_drawn:
-        assert domains(spec, "color") == [[0, 1]]
+    assert domains(spec, "color") == [[0, 1]]
 
 
 def test_charts_are_charts():
@@ -170,7 +170,7 @@ def test_drawing_again_gives_the_same_specification():
     codes = [f"l{k}" for k in range(9)]
     for draw in (
         lambda: charts.similarity_matrix(cosines, marks(9), "x", "y"),
-        lambda: charts.language_matrix(cosines, codes, codes, "NASCA", 1),
+        lambda: charts.language_matrix(cosines, codes, codes, measure="NASCA", title="Pairs"),
         lambda: charts.ranking(ranking_table(9), 0.1, "NASCA", "mean"),
         lambda: charts.layer_curves(curves(), 0.1, "NASCA"),
     ):

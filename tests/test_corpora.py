@@ -1025,7 +1025,7 @@ def test_reading_gives_what_was_written(lines, newline, with_bom, empty_lines):
 
 @given(st.lists(st.tuples(st.text(max_size=10), st.text(max_size=10)), min_size=1, max_size=6))
 def test_a_csv_gives_what_was_written(rows):
-    tidy = [[corpora._normalise(cell.replace("\0", "").replace("\r\n", "\n")) for cell in row] for row in rows]
+    tidy = [[corpora.normalise(cell.replace("\0", "").replace("\r\n", "\n")) for cell in row] for row in rows]
     file = io.StringIO()
     pd.DataFrame([*tidy, ["end", "Ende"]], columns=["eng", "deu"]).to_csv(file, index=False, lineterminator="\n")
     raw = read_uploads([("t.csv", file.getvalue().encode())])
@@ -1035,8 +1035,8 @@ def test_a_csv_gives_what_was_written(rows):
 
 @given(st.text(max_size=30))
 def test_normalising_is_idempotent_and_composed(text):
-    once = corpora._normalise(text)
-    assert corpora._normalise(once) == once
+    once = corpora.normalise(text)
+    assert corpora.normalise(once) == once
     assert unicodedata.is_normalized("NFC", once)
     assert once == once.strip()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -34,7 +35,7 @@ from tiny_models import (
 )
 from transformers import CONFIG_MAPPING, AutoModel
 
-from neuronxa_core import models
+from neuronxa_core import extraction, models
 from neuronxa_core.errors import ModelError
 
 SENTENCE = "the cat sat, и 猫"
@@ -526,6 +527,125 @@ def test_a_language_model_loads_without_its_head(tmp_path):
     assert "lm_head.weight" in stored
     assert model.info.parameters == sum(t.numel() for name, t in stored.items() if name != "lm_head.weight")
     assert torch.equal(model.model.layers[2].mlp.up_proj.weight, stored["model.layers.2.mlp.up_proj.weight"])
+
+
+# loading with the language-model head
+
+CAUSAL = [name for name in FAMILIES if FAMILIES[name].causal]
+TIED = ["gemma2", "gemma3_text", "gpt2", "bloom", "opt", "falcon"]
+
+
+def load_with_head(folder: Path) -> models.LoadedModel:
+    return models.load(models.parse_source(str(folder)), device="cpu", head=True)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_states_of_a_model_are_the_same_bits_with_and_without_its_head(name, tiny):
+    folder = tiny(name, head=True)
+    without, with_head = load(folder), load_with_head(folder)
+    assert without.head is None
+    assert with_head.info == without.info
+    assert with_head.feed_forwards == without.feed_forwards
+    assert type(with_head.model) is type(without.model)
+    assert with_head.model is with_head.head.base_model
+    sentences = [SENTENCE, "a", "кошка спит днём"]
+    for neuron in ("product", "gate"):
+        a, b = (extraction.extract(model, "eng", sentences, neuron) for model in (without, with_head))
+        assert all(np.array_equal(a.arrays[array], b.arrays[array]) for array in a.arrays)
+    ids = torch.tensor([byte_tokenizer(True).encode(SENTENCE).ids])
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        assert torch.equal(with_head.head(input_ids=ids).logits, plain(input_ids=ids).logits)
+    assert not with_head.head.training
+    assert not any(p.requires_grad for p in with_head.head.parameters())
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_weights_of_a_base_model_serve_only_where_the_head_is_tied(name, tiny):
+    if name in TIED:
+        loaded = load_with_head(tiny(name))
+        assert torch.equal(loaded.head.get_output_embeddings().weight, loaded.model.get_input_embeddings().weight)
+    else:
+        message = refused(lambda: load_with_head(tiny(name)))
+        assert "hold no language-model head (no lm_head.weight)" in message
+        assert f"a {FAMILIES[name].class_name} alone" in message
+
+
+def test_a_tied_head_is_not_missing(tiny):
+    folder = tiny("llama", head=True, tie_word_embeddings=True)
+    stored = load_file(folder / "model.safetensors")
+    assert "lm_head.weight" not in stored
+    assert torch.equal(load_with_head(folder).head.lm_head.weight, stored["model.embed_tokens.weight"])
+
+
+def test_missing_tensors_of_a_model_with_its_head(tiny, tmp_path):
+    folder = tmp_path / "spoilt"
+    shutil.copytree(tiny("llama", head=True), folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"], weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    message = refused(lambda: load_with_head(folder))
+    assert "lack 2 of the tensors" in message
+
+
+@pytest.mark.parametrize("name", ["bert", "xlm-roberta", "modernbert", "distilbert"])
+def test_an_encoder_has_no_likelihood(name, tiny):
+    message = refused(lambda: load_with_head(tiny(name)))
+    assert f"({FAMILIES[name].class_name}) is an encoder; likelihood needs a causal language model" in message
+
+
+def test_a_decoder_that_sees_later_tokens_has_no_likelihood(tiny):
+    """EmbeddingGemma is one: a decoder's class whose attention goes both ways."""
+    folder = tiny("gemma3_text", head=True, use_bidirectional_attention=True)
+    assert load(folder).info.causal
+    assert "Gemma3TextModel lets a token see the ones after it" in refused(lambda: load_with_head(folder))
+
+
+def test_a_kind_of_model_without_a_language_model_class(tiny, monkeypatch):
+    monkeypatch.setattr(models.AutoModelForCausalLM, "_model_mapping", {})
+    assert "has no causal language model for LlamaConfig" in refused(lambda: load_with_head(tiny("llama", head=True)))
+
+
+def test_the_head_of_a_multimodal_model(tmp_path):
+    vision = {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**tiny_config("gemma3_text").to_dict(), "pad_token_id": 1}
+    config = transformers.Gemma3Config(
+        text_config=text,
+        vision_config={**vision, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_id=299,
+        boi_token_id=298,
+        eoi_token_id=297,
+    )
+    model = transformers.Gemma3ForConditionalGeneration(config)
+    randomize(model, 0)
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    without, with_head = load(tmp_path), load_with_head(tmp_path)
+    assert type(with_head.model).__name__ == type(without.model).__name__ == "Gemma3TextModel"
+    a, b = (extraction.extract(model, "eng", [SENTENCE, "a"]) for model in (without, with_head))
+    assert all(np.array_equal(a.arrays[array], b.arrays[array]) for array in a.arrays)
+    assert with_head.head(input_ids=torch.tensor([[5, 6, 7]])).logits.shape == (1, 3, VOCABULARY)
+
+
+def test_a_head_of_its_own_counts_when_layers_are_spread(tiny, monkeypatch):
+    seen = {}
+
+    def from_pretrained(*_args, **options):
+        seen.update(options)
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    for tied, wanted in ((False, "auto"), (True, {"": 0})):
+        source = models.parse_source(str(tiny("llama", head=True, tie_word_embeddings=tied)))
+        body = 4 * models.describe(source).parameters
+        free = [body + 4 * VOCABULARY * HIDDEN - 1, 10**9]
+        monkeypatch.setattr(models, "free_gpu_bytes", lambda free=free: free)
+        refused(lambda source=source: models.load(source, device="cuda", head=True))
+        assert seen["device_map"] == wanted
+        assert seen["use_safetensors"] is True
+        assert seen["trust_remote_code"] is False
 
 
 # dtype, device, memory

@@ -36,6 +36,17 @@ def own_main_module(monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
+@pytest.fixture(autouse=True)
+def no_job_outlives_its_test(tmp_path, monkeypatch):
+    """A run that a page started would go on beside the tests that follow."""
+    monkeypatch.setenv("NEURONXA_CACHE_DIR", str(tmp_path))
+    yield
+    queue = shared.services().queue
+    for job in queue.jobs():
+        job.cancel()
+    assert all(queue.wait(job, 60) for job in queue.jobs())
+
+
 def page(name, experiment, folder, monkeypatch, **state):
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(folder))
     test = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=120)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuronxa_core import extraction, models, pipeline
-from neuronxa_core.errors import ExperimentError
+from neuronxa_core.errors import ExperimentError, ModelError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.pipeline import ModelShelf
 from neuronxa_core.store import Store
@@ -183,6 +183,43 @@ def test_the_shelf_keeps_one_model(store, shelf):
     with shelf.borrow(other) as second:
         assert second is not first
         assert second.dtype == "bfloat16"
+
+
+def test_a_model_with_its_head_serves_requests_without(store, monkeypatch):
+    loads = []
+    real = models.load
+
+    def load(*arguments):
+        loads.append(arguments[4])
+        return real(*arguments)
+
+    monkeypatch.setattr(models, "load", load)
+    shelf = ModelShelf()
+    plan = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
+    other = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
+    with shelf.borrow(plan) as without:
+        assert without.head is None
+    with shelf.borrow(plan, head=True) as with_head:
+        assert with_head.head is not None
+    for head in (False, True):
+        with shelf.borrow(plan, head) as again:
+            assert again is with_head
+    with shelf.borrow(other) as second:
+        assert second.head is None
+    with shelf.borrow(plan) as once_more:
+        assert once_more.head is None
+    assert loads == [False, True, False, False]
+
+
+def test_a_shelf_is_empty_after_a_load_that_failed(store, tiny):
+    shelf = ModelShelf()
+    plan = pipeline.make_plan(
+        Experiment(model=str(tiny("llama")), languages=("deu_Latn",), sentences=2, dtype="float32"), store
+    )
+    with pytest.raises(ModelError, match="hold no language-model head"), shelf.borrow(plan, head=True):
+        raise AssertionError("it must not be lent")
+    with shelf.borrow(plan) as loaded:
+        assert loaded.head is None
 
 
 def test_the_size_said_before_a_run_is_the_size_on_disk(store, shelf):

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
 VOCABULARY = 300
@@ -211,10 +211,14 @@ def tiny_model(
     with_special_tokens: bool = True,
     edit: Callable[[torch.nn.Module], None] = lambda _model: None,
     dtype: torch.dtype = torch.float32,
+    head: bool = False,
     **config: object,
 ) -> Path:
-    """Save a random model of a family and a tokenizer to `folder`; `edit` may plant weights before."""
-    model = AutoModel.from_config(tiny_config(family, **config))
+    """Save a random model of a family and a tokenizer to `folder`; `edit` may plant weights before.
+
+    head: save the causal language model rather than its base model.
+    """
+    model = (AutoModelForCausalLM if head else AutoModel).from_config(tiny_config(family, **config))
     randomize(model, seed)
     with torch.no_grad():
         edit(model)

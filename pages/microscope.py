@@ -1,0 +1,417 @@
+"""Microscope: one neuron, in every language, in the sentences that excite it, and token by token."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from neuronxa_core import charts, corpora, languages, microscope, overlap, pipeline
+from neuronxa_core.errors import ModelBusy
+from neuronxa_core.microscope import TextStates, TokenActivations
+from pages import shared, tokens
+
+# a model of fewer parameters is loaded without being asked for
+SMALL_MODEL = 1_000_000_000
+# seconds that a page waits for a model which someone else uses
+PATIENCE = 2.0
+MOST_BARS = 60
+
+services = shared.services()
+now = shared.experiment()
+st.title("Microscope")
+with shared.errors_shown():
+    whole_plan = shared.plan_for(now)
+plan = shared.computed_part(whole_plan)
+with shared.healing(whole_plan):
+    activity = shared.activity_of(plan)
+codes = list(plan.everyone)
+
+if jump := st.session_state.pop("microscope_jump", None):
+    st.session_state.neuron_layer, st.session_state.neuron_number = jump
+
+
+def most_specific_neuron() -> tuple[int, int]:
+    """Where to start: the neuron that LAPE finds most specific, or the first."""
+    found = overlap.lape(activity) if len(codes) > 1 else None
+    if found is None or not len(found.neuron):
+        return 0, 0
+    return int(found.layer[0]), int(found.neuron[0])
+
+
+def look_at(key: str, table: pd.DataFrame) -> None:
+    """Make the neuron of a list's chosen row the one that is looked at."""
+    rows = st.session_state[key].selection.rows
+    if rows and rows[0] < len(table):
+        st.session_state.neuron_layer = int(table["layer"].iloc[rows[0]])
+        st.session_state.neuron_number = int(table["neuron"].iloc[rows[0]])
+
+
+def pick_list(table: pd.DataFrame, key: str, **columns: object) -> None:
+    """A list of neurons; choosing a row looks at it."""
+    if table.empty:
+        st.caption("No neurons here.")
+        return
+    st.dataframe(
+        table,
+        hide_index=True,
+        on_select=lambda: look_at(key, table),
+        selection_mode="single-row",
+        key=key,
+        height=min(300, 38 + 35 * len(table)),
+        column_config={"layer": "Layer", "neuron": "Neuron", **columns},
+    )
+    st.caption("Choose a row to look at that neuron.")
+
+
+if "neuron_layer" not in st.session_state and "neuron_layer" not in st.query_params:
+    st.session_state.neuron_layer, st.session_state.neuron_number = most_specific_neuron()
+st.caption(
+    "One neuron: how often it is on in each language, and on which words. What excites it in these sentences suggests "
+    "what it is for; it does not prove that the model uses it for that, which *Overlap* → *Causal check* can test."
+)
+with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    layer = st.number_input("Layer", 0, plan.info.layers - 1, key="neuron_layer", bind="query-params", width=160)
+    neuron = st.number_input("Neuron", 0, plan.info.neurons - 1, key="neuron_number", bind="query-params", width=160)
+layer, neuron = int(layer), int(neuron)
+
+
+# ------------------------------------------------------------------------------------------------------ find a neuron
+
+WAYS = {
+    "shared": "most shared",
+    "specific": "most specific to …",
+    "discriminating": "most discriminating between …",
+    "sentence": "strongest for a sentence",
+}
+
+
+def find_neurons() -> None:
+    """Lists of neurons that stand out."""
+    way = st.segmented_control(
+        "Neurons that are", list(WAYS), default="specific", required=True, key="find_by", format_func=WAYS.get
+    )
+    columns = st.columns(3)
+    here = columns[2].toggle(f"In layer {layer} only", key="find_here")
+    only = layer if here else None
+    x = y = ""
+    if way in ("specific", "discriminating", "sentence"):
+        x = columns[0].selectbox("Language", codes, min(1, len(codes) - 1), format_func=shared.label, key="find_x")
+    if way == "discriminating":
+        y = columns[1].selectbox("against", codes, 0, format_func=shared.label, key="find_y")
+    if way == "sentence":
+        texts = plan.corpus.sentences(x)
+        at = columns[1].selectbox("Sentence", range(len(texts)), format_func=lambda k: f"{k}: {texts[k]}", key="find_k")
+        table = pipeline.strongest_in_sentence(plan, services.store, x, at, layer=only)
+        pick_list(
+            table,
+            f"find-{way}-{x}-{at}-{only}",
+            value=st.column_config.NumberColumn("Mean |a| in it", format="%.4f"),
+            usual=st.column_config.NumberColumn("in all sentences", format="%.4f"),
+            deviations=st.column_config.NumberColumn("Standard deviations above", format="%.2f"),
+        )
+        return
+    if way == "discriminating" and x == y:
+        st.info("Choose two different languages.")
+        return
+    table = overlap.rank_neurons(activity, way, x=x, y=y, layer=only)
+    value = {
+        "shared": "Lowest probability of all languages",
+        "specific": "Probability above the next language's",
+        "discriminating": "Difference of probability",
+    }[way]
+    probability = {
+        code: st.column_config.NumberColumn(f"Probability in {code}", format="%.3f") for code in (x, y) if code
+    }
+    pick_list(
+        table,
+        f"find-{way}-{x}-{y}-{only}",
+        value=st.column_config.NumberColumn(value, format="%+.3f" if way == "discriminating" else "%.3f"),
+        **probability,
+    )
+
+
+with st.expander("Find a neuron", icon=":material/search:"), shared.healing(whole_plan):
+    find_neurons()
+
+st.subheader(f"Neuron {neuron} of layer {layer}", anchor=False)
+
+
+# -------------------------------------------------------------------------------------------------------- by language
+
+
+def by_language() -> None:
+    """Activation probability and the distribution of values, language by language."""
+    probability = activity.counts[:, layer, neuron] / np.asarray(activity.tokens, dtype=np.float64)
+    values = pipeline.neuron_values(plan, services.store, codes, layer, neuron)
+    table = pd.DataFrame(
+        {
+            "language": codes,
+            "label": [shared.label(code) for code in codes],
+            "script": [languages.script(code) or "" for code in codes],
+            "tokens": activity.tokens,
+            "probability": probability,
+            **{
+                name: [float(np.quantile(values[code], at)) for code in codes]
+                for name, at in (("low", 0), ("lower", 0.25), ("median", 0.5), ("upper", 0.75), ("high", 1))
+            },
+        }
+    ).sort_values(["probability", "label"], ascending=[False, True])
+    drawn = table
+    if len(table) > MOST_BARS:
+        half = MOST_BARS // 2
+        drawn = pd.concat([table.head(half), table.tail(half)])
+        st.caption(f"The {half} languages with the highest and the {half} with the lowest probability are drawn.")
+    bars = charts.probability_bars(drawn, "How often it is active")
+    boxes = charts.value_distribution(drawn, "Mean |a| of a sentence's tokens", "How strongly, sentence by sentence")
+    left, right = st.columns(2)
+    left.altair_chart(bars)
+    right.altair_chart(boxes)
+    st.caption(
+        "Boxes: the middle half of the sentences, with the median; lines: all of them. Values are sizes, without sign; "
+        "tokens below show the sign."
+    )
+    shared.downloads(table, bars, f"neuron-{layer}-{neuron}")
+
+
+with shared.healing(whole_plan):
+    by_language()
+
+
+# ---------------------------------------------------------------------------------------------------------- sentences
+
+
+def spread_of_scripts() -> list[str]:
+    """The pivot and up to five languages of different scripts, where there are such."""
+    first_of_script: dict[str, str] = {}
+    for code in codes:
+        first_of_script.setdefault(languages.script(code) or code, code)
+    chosen = dict.fromkeys([plan.pivot, *first_of_script.values(), *codes])
+    return list(chosen)[:6]
+
+
+def may_load() -> bool:
+    """Whether the model's weights may be read now: it is small or there already, or someone asked for it."""
+    if services.shelf.holds(plan) or plan.info.parameters < SMALL_MODEL:
+        return True
+    key = f"load-{plan.source.location}"
+    if st.session_state.get(key):
+        return True
+    if st.button("Load the model and read the tokens", icon=":material/memory:", key=f"{key}-button"):
+        st.session_state[key] = True
+        st.rerun(scope="fragment")
+    st.caption(f"{plan.info.name} has {plan.info.parameters / 1e9:.1f} billion parameters and is not loaded.")
+    return False
+
+
+@st.fragment(run_every=3.0)
+def wait_for_model(message: str) -> None:
+    """Look again as long as the model is at work."""
+    st.info(message, icon=":material/hourglass_top:")
+    if not services.shelf.busy:
+        st.rerun()
+
+
+def token_scale(read: list[TokenActivations], units: list[tuple[microscope.Unit, ...]]) -> float:
+    """The largest size among the tokens of the text itself; special tokens are often far beyond."""
+    sizes = [
+        abs(float(one.values[k]))
+        for one, parts in zip(read, units, strict=True)
+        for unit in parts
+        if not unit.special
+        for k in unit.tokens
+    ]
+    return max(sizes, default=0.0)
+
+
+@st.fragment
+def sentences() -> None:
+    """The sentences that excite the neuron most, in chosen languages side by side, token by token."""
+    with shared.healing(whole_plan):
+        show_sentences()
+
+
+def show_sentences() -> None:
+    st.subheader("The sentences that excite it most", anchor=False)
+    columns = st.columns([2, 1, 1])
+    shown = columns[0].multiselect(
+        "Side by side", codes, spread_of_scripts(), format_func=shared.label, key="microscope_languages",
+        max_selections=12,
+    )  # fmt: skip
+    state = columns[1].selectbox(
+        "Ranked by",
+        ["nav", "nas"],
+        key="microscope_state",
+        format_func={"nav": "mean size |a| (NAV)", "nas": "share of tokens on (NAS)"}.get,
+    )
+    count = columns[2].number_input("Sentences a language", 1, 10, 1, key="microscope_count")
+    if not shown:
+        st.info("Choose at least one language.")
+        return
+    values = pipeline.neuron_values(plan, services.store, shown, layer, neuron, state)
+    top = {code: np.argsort(-values[code], kind="stable")[: int(count)].tolist() for code in shown}
+    by_row: dict[int, list[str]] = {}
+    for code in shown:
+        for row in top[code]:
+            by_row.setdefault(row, []).append(code)
+    if not may_load():
+        return
+    try:
+        with st.spinner("Reading tokens …"):
+            read = {
+                code: microscope.activations_of(
+                    plan,
+                    services.store,
+                    services.shelf,
+                    code,
+                    [plan.corpus.sentences(code)[row] for row in by_row],
+                    layer,
+                    neuron,
+                    patience=PATIENCE,
+                )
+                for code in shown
+            }
+    except ModelBusy as busy:
+        wait_for_model(str(busy))
+        return
+    tokenizer = microscope.tokenizer_of(plan)
+    units = {code: [microscope.reading_units(tokenizer, one.text, one.ids) for one in read[code]] for code in shown}
+    scale = max(token_scale(read[code], units[code]) for code in shown)
+    st.html(tokens.legend(scale))
+    for k, (row, first_in) in enumerate(by_row.items()):
+        line = plan.corpus.lines[plan.corpus.usable[row]]
+        strongest = ", ".join(html.escape(shared.label(code)) for code in first_in)
+        st.html(
+            f"<p style='margin:.6rem 0 .2rem'><b>Sentence {row}</b> "
+            f"<span style='opacity:.65'>line {line} of the corpus · among the strongest in {strongest}</span></p>"
+            + "".join(
+                sentence_row(code, values[code][row], state, read[code][k], units[code][k], tokenizer, scale)
+                for code in shown
+            )
+        )
+    table = pd.DataFrame(
+        [
+            {
+                "language": code,
+                "sentence": row,
+                "line": plan.corpus.lines[plan.corpus.usable[row]],
+                "value": values[code][row],
+                "among the strongest": code in first_in,
+                "tokens": " ".join(f"{value:.6g}" for value in read[code][k].values),
+                "text": read[code][k].text,
+            }
+            for k, (row, first_in) in enumerate(by_row.items())
+            for code in shown
+        ]
+    )
+    with st.expander("Table and files", icon=":material/table:"):
+        st.dataframe(table, hide_index=True)
+        st.download_button(
+            "CSV",
+            table.to_csv(index=False),
+            f"tokens-{layer}-{neuron}.csv",
+            "text/csv",
+            icon=":material/download:",
+            key="tokens-csv",
+        )
+
+
+def sentence_row(
+    code: str,
+    value: float,
+    state: str,
+    read: TokenActivations,
+    units: tuple[microscope.Unit, ...],
+    tokenizer: object,
+    scale: float,
+) -> str:
+    """HTML of one language's shaded sentence under its name and value."""
+    name = "mean |a|" if state == "nav" else "share on"
+    shaded = tokens.shaded(units, read.values, microscope.pieces(tokenizer, read.ids), code=code, scale=scale)
+    return (
+        f"<div style='margin:0 0 .5rem'><div style='opacity:.65;font-size:.85rem'>{html.escape(shared.label(code))}"
+        f" · {name} {value:.4f}</div>{shaded}</div>"
+    )
+
+
+sentences()
+
+
+# ---------------------------------------------------------------------------------------------------------- free text
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the text …")
+def states_of_texts(key: str, texts: tuple[str, ...]) -> list[TextStates]:
+    with services.shelf.borrow(plan, patience=PATIENCE) as loaded:
+        return microscope.text_activations(loaded, texts, now.neuron)
+
+
+@st.fragment
+def free_text() -> None:
+    """A typed sentence, and its translation, and their neurons."""
+    with shared.healing(whole_plan):
+        show_free_text()
+
+
+def show_free_text() -> None:
+    st.subheader("Your own text", anchor=False)
+    with st.form("free_text", border=False):
+        columns = st.columns(2)
+        first = columns[0].text_area("A sentence", key="text_x", height=80, max_chars=2000)
+        second = columns[1].text_area("Its translation, if you like", key="text_y", height=80, max_chars=2000)
+        st.form_submit_button("Read", icon=":material/arrow_forward:")
+    texts = tuple(text for text in map(corpora.normalise, (first, second)) if text)
+    if not texts:
+        st.caption("Type a sentence, alone or with its translation, and see which neurons it excites.")
+        return
+    if not may_load():
+        return
+    try:
+        states = states_of_texts(f"{plan.identity}-{plan.dtype}-{now.neuron}", texts)
+    except ModelBusy as busy:
+        wait_for_model(str(busy))
+        return
+    tokenizer = microscope.tokenizer_of(plan)
+    own = [TokenActivations(one.text, one.ids, one.values[layer, :, neuron], one.truncated) for one in states]
+    units = [microscope.reading_units(tokenizer, one.text, one.ids) for one in own]
+    scale = token_scale(own, units)
+    st.caption(f"Neuron {neuron} of layer {layer} on each token")
+    st.html(
+        tokens.legend(scale)
+        + "".join(
+            tokens.shaded(parts, one.values, microscope.pieces(tokenizer, one.ids), code="", scale=scale)
+            for one, parts in zip(own, units, strict=True)
+        )
+    )
+    number = st.column_config.NumberColumn(format="%.4f")
+    if len(states) == 1:
+        st.caption("The neurons with the largest mean |a| in it")
+        pick_list(
+            microscope.strongest(states[0]),
+            "text-strongest",
+            mean_abs=st.column_config.NumberColumn("Mean |a|", format="%.4f"),
+            share_active=st.column_config.NumberColumn("Share of tokens on", format="%.2f"),
+            peak=st.column_config.NumberColumn("Peak a", format="%.4f"),
+            peak_token="at token",
+        )
+        return
+    share = st.slider("On in more than this share of the tokens, %", 0, 95, 50, key="text_share")
+    table = microscope.shared_neurons(*states, threshold=share / 100)
+    chart = charts.text_overlap(table, "Neurons that are on in both texts, by layer")
+    st.altair_chart(chart)
+    st.caption("The neurons that are strongest in both")
+    pick_list(
+        microscope.strongest_shared(*states, threshold=share / 100),
+        "text-shared",
+        weaker=st.column_config.NumberColumn("Weaker mean |a|", format="%.4f"),
+        mean_abs_x=number,
+        mean_abs_y=number,
+        share_active_x=number,
+        share_active_y=number,
+    )
+    shared.downloads(table, chart, "text-overlap")
+
+
+free_text()

@@ -1,0 +1,711 @@
+"""microscope.py: tokens as a reader reads them, and activations token by token against the plain computation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import threading
+import unicodedata
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import regex
+import torch
+from accelerate import cpu_offload
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tiny_models import HIDDEN, LAYERS, PlainNeurons, byte_tokenizer
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import models as tokenizer_models
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
+
+from neuronxa_core import extraction, microscope, models, pipeline
+from neuronxa_core.errors import ExperimentError, ExtractionError
+from neuronxa_core.experiment import Experiment
+from neuronxa_core.microscope import TextStates, Unit, reading_units
+from neuronxa_core.pipeline import ModelShelf
+from neuronxa_core.store import Store
+
+TEXTS = [
+    "القطة تنام في الشمس، Latin في الوسط.",
+    "החתול ישן בשמש",
+    "बिल्ली धूप में सो रही है। क्षत्रिय",
+    "বিড়ালটি রোদে ঘুমাচ্ছে",
+    "แมวนอนหลับกลางแดด น้ำ",
+    "猫は昼に眠る。ﾈｺ",
+    "猫在阳光下睡觉",
+    "고양이가 햇볕에서 잔다",
+    unicodedata.normalize("NFD", "고양이가 잔다"),
+    "Con mèo ngủ dưới nắng",
+    unicodedata.normalize("NFD", "Con mèo ngủ dưới nắng"),
+    "a 👨‍👩‍👧 family 🇮🇹🇫🇷 👍🏽!",
+    "a\tb\n\nc\r\nd",
+    "  two  spaces  before and after  ",
+    " ",
+    "",
+    "The CAT, Éclair ﬁne İstanbul x\u200bx <s> Ġurnata ▁x \ufffd",
+    "e\u0301\u0301 \u0301a",
+]
+NAMED = ["<s>", "</s>", "<unk>"]
+
+
+def _sentencepiece(kind: str) -> Tokenizer:
+    tokenizer = Tokenizer(tokenizer_models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    if kind == "split":
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+        )
+    if kind == "normalised":  # what XLM-R's precompiled map does, from parts
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+        )
+    trainer = trainers.UnigramTrainer(vocab_size=150, special_tokens=NAMED, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(TEXTS[:3] + TEXTS[4:6], trainer)
+    if kind == "bytes":
+        document = json.loads(tokenizer.to_str())
+        document["model"]["vocab"] += [[f"<0x{byte:02X}>", -20.0] for byte in range(256)]
+        document["model"]["byte_fallback"] = True
+        tokenizer = Tokenizer.from_str(json.dumps(document))
+    return tokenizer
+
+
+def _byte_level(trim: bool, prefix: bool) -> Tokenizer:
+    tokenizer = Tokenizer(tokenizer_models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=NAMED,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([" the cat the   cat"] * 4, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", 1), ("<s>", 0), trim_offsets=trim, add_prefix_space=prefix
+    )
+    return tokenizer
+
+
+def _words(kind: str) -> Tokenizer:
+    if kind == "wordpiece":
+        tokenizer = Tokenizer(tokenizer_models.WordPiece(unk_token="<unk>"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=NAMED, show_progress=False)
+    else:
+        tokenizer = Tokenizer(tokenizer_models.WordLevel(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        trainer = trainers.WordLevelTrainer(special_tokens=NAMED, show_progress=False)
+    tokenizer.train_from_iterator(TEXTS[:6], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    return tokenizer
+
+
+def _fallback_of_llama() -> Tokenizer:
+    letters = {piece: k + 3 for k, piece in enumerate("▁thecat")}
+    bytes_ = {f"<0x{byte:02X}>": 20 + byte for byte in range(256)}
+    vocabulary = {**{name: k for k, name in enumerate(NAMED)}, **letters, **bytes_}
+    tokenizer = Tokenizer(
+        tokenizer_models.BPE(vocab=vocabulary, merges=[], byte_fallback=True, fuse_unk=True, unk_token="<unk>")
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return tokenizer
+
+
+MADE = {
+    **{
+        f"byte-level{' trimmed' * trim}{' with a prefix' * prefix}": functools.partial(_byte_level, trim, prefix)
+        for trim in (True, False)
+        for prefix in (True, False)
+    },
+    **{
+        f"sentencepiece {kind}": functools.partial(_sentencepiece, kind)
+        for kind in ("", "split", "normalised", "bytes")
+    },
+    "wordpiece": functools.partial(_words, "wordpiece"),
+    "word-level": functools.partial(_words, "word-level"),
+    "llama": _fallback_of_llama,
+}
+
+
+@functools.cache
+def made(name: str):
+    if name == "demo":
+        return models.load_tokenizer(models.parse_source("demo"))
+    if name == "byt5":
+        return ByT5Tokenizer()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=MADE[name](), bos_token="<s>", eos_token="</s>")
+    tokenizer.unk_token = "<unk>"
+    return tokenizer
+
+
+EVERY = ["demo", "byt5", *MADE]
+
+
+def ids_of(tokenizer, text: str, longest: int | None = None) -> list[int]:
+    """As extraction.tokenize makes them."""
+    ids = tokenizer([text], add_special_tokens=True, truncation=False, verbose=False)["input_ids"][0]
+    if longest is not None and len(ids) > longest:
+        ids = tokenizer([text], add_special_tokens=True, truncation=True, max_length=longest)["input_ids"][0]
+        tokenizer([text])  # so that the next call finds no truncation
+    return ids
+
+
+def check(text: str, ids: list[int], units: tuple[Unit, ...]) -> None:
+    """What holds of the units of any text under any tokenizer that does not lose it."""
+    assert "".join(unit.text for unit in units if not unit.special) == text
+    assert sorted(k for unit in units for k in unit.tokens) == list(range(len(ids)))
+    assert all(unit.exact for unit in units)
+    edges = {0, *(found.end() for found in regex.finditer(r"\X", text))}
+    reached = 0
+    for unit in units:
+        assert unit.tokens == tuple(sorted(unit.tokens))
+        assert unit.tokens or not unit.special
+        if not unit.special:
+            reached += len(unit.text)
+            assert reached in edges
+
+
+def shown(name: str, text: str) -> list[str]:
+    """The units' texts, gaps in parentheses and special ones in angle brackets."""
+    units = reading_units(made(name), text, ids_of(made(name), text))
+    check(text, ids_of(made(name), text), units)
+    return [f"<{u.text.strip('<>')}>" if u.special else u.text if u.tokens else f"({u.text})" for u in units]
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("text", TEXTS)
+def test_units_give_every_text_back_and_hold_every_token_once(name, text):
+    ids = ids_of(made(name), text)
+    check(text, ids, reading_units(made(name), text, ids))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=40)
+@given(
+    text=st.one_of(
+        st.text(max_size=30),
+        st.text("ab \n\tÉéĠ▁\u0301\u200d\u093f\u0e33ก猫👩\u1100\u1161\ufffd", max_size=12),
+    )
+)
+@example(text="\ufffd\ufffd")
+def test_units_give_any_text_back(name, text):
+    ids = ids_of(made(name), text)
+    check(text, ids, reading_units(made(name), text, ids))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=20)
+@given(text=st.sampled_from(TEXTS), longest=st.integers(2, 20))
+def test_what_was_cut_is_one_unit_at_the_end(name, text, longest):
+    tokenizer = made(name)
+    ids = ids_of(tokenizer, text, longest)
+    units = reading_units(tokenizer, text, ids)
+    check(text, ids, units)
+    was_cut = len(ids) < len(ids_of(tokenizer, text))
+    cut = [k for k, unit in enumerate(units) if unit.cut]
+    assert len(cut) <= was_cut
+    assert all(k == len(units) - 1 and not units[k].tokens and units[k].text for k in cut)
+    if was_cut and not cut:  # what was not read is the rest of a unit that was begun
+        assert not text or units[-1].tokens
+
+
+@pytest.mark.parametrize("trim", ["", " trimmed"])
+def test_a_space_goes_with_the_word_whose_token_holds_it(trim):
+    assert shown(f"byte-level{trim}", " the cat") == ["<s>", " the", " cat", "</s>"]
+    assert shown(f"byte-level{trim} with a prefix", "the cat") == ["<s>", "the", " cat", "</s>"]
+    assert shown(f"byte-level{trim} with a prefix", " the cat") == ["<s>", " the", " cat", "</s>"]
+    # the last of several spaces is the word's
+    assert shown(f"byte-level{trim}", " the   cat ") == ["<s>", " the", "  ", " cat", " ", "</s>"]
+    assert shown(f"byte-level{trim} with a prefix", "  ")[1:-1] in ([" ", " "], ["  "])
+
+
+def test_a_space_that_sentencepiece_marks_goes_with_the_word():
+    assert made("sentencepiece split").tokenize("猫  猫")[0].startswith("▁")
+    assert "".join(shown("sentencepiece split", "\n 猫  猫 ")) == "(\n) 猫( ) 猫( )"
+    assert shown("llama", "cat é") == ["c", "a", "t", " ", "é"]
+
+
+def test_a_space_that_no_token_holds_is_a_gap():
+    assert shown("word-level", " 猫  猫\t") == ["<s>", "( )", "猫", "(  )", "猫", "(\t)", "</s>"]
+    assert shown("wordpiece", " 猫  猫\t") == ["<s>", "( )", "猫", "(  )", "猫", "(\t)", "</s>"]
+
+
+def test_bytes_of_a_character_and_marks_stay_with_their_letter():
+    assert shown("byte-level", "é猫") == ["<s>", "é", "猫", "</s>"]
+    assert shown("byte-level", "नि") == ["<s>", "नि", "</s>"]
+    assert shown("byte-level", "e\u0301x") == ["<s>", "e\u0301", "x", "</s>"]
+    assert shown("llama", "é猫") == ["é", "猫"]
+    assert shown("byt5", "é猫") == ["é", "猫", "</s>"]
+    assert shown("byte-level", "👨‍👩‍👧👍🏽") == ["<s>", "👨‍👩‍👧", "👍🏽", "</s>"]
+    assert shown("byte-level", "น้ำ") == ["<s>", "น้ำ", "</s>"]
+
+
+def test_normalised_and_unknown_words_keep_the_text_as_it_was():
+    assert shown("wordpiece", "Qqqq ΩΩ") == ["<s>", "Qqqq", "( )", "ΩΩ", "</s>"]
+    assert shown("word-level", "Qqqq ΩΩ") == ["<s>", "Qqqq", "( )", "ΩΩ", "</s>"]
+    units = reading_units(made("wordpiece"), "ÉÉ", ids_of(made("wordpiece"), "ÉÉ"))
+    assert "".join(unit.text for unit in units if not unit.special) == "ÉÉ"
+
+
+def test_a_special_token_that_stands_in_the_text_is_text():
+    units = reading_units(made("byte-level"), "a<s>b", ids_of(made("byte-level"), "a<s>b"))
+    assert [(unit.text, unit.special) for unit in units] == [
+        ("<s>", True),
+        ("a", False),
+        ("<s>", False),
+        ("b", False),
+        ("</s>", True),
+    ]
+
+
+def test_a_text_cut_on_the_left_has_its_unread_part_first():
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_words("word-level"), truncation_side="left")
+    ids = tokenizer("猫 猫 a 猫", truncation=True, max_length=4)["input_ids"]
+    units = reading_units(tokenizer, "猫 猫 a 猫", ids)
+    assert [unit.text for unit in units] == ["猫 猫 ", "<s>", "a", " ", "猫", "</s>"]
+    assert [unit.cut for unit in units] == [True] + [False] * 5
+
+
+class Lowercasing(ByT5Tokenizer):
+    """A tokenizer without offsets that does not give its text back."""
+
+    def _tokenize(self, text):
+        return super()._tokenize(text.lower())
+
+
+def test_where_decoding_does_not_give_the_text_back_the_pieces_are_shown():
+    tokenizer = Lowercasing()
+    ids = ids_of(tokenizer, "Ab")
+    units = reading_units(tokenizer, "Ab", ids)
+    assert units == (
+        Unit("a", (0,), exact=False),
+        Unit("b", (1,), exact=False),
+        Unit("</s>", (2,), special=True),
+    )
+    assert all(unit.exact for unit in reading_units(tokenizer, "ab", ids))
+
+
+def test_ids_that_are_not_the_tokenizers_own_are_placed_by_decoding():
+    tokenizer = made("byte-level")
+    ids = [0, *tokenizer.convert_tokens_to_ids(["Ã", "©", "Ġ", "t", "h", "e"]), 1]
+    assert ids != ids_of(tokenizer, "é the")
+    units = reading_units(tokenizer, "é the", ids)
+    check("é the", ids, units)
+    assert [unit.text for unit in units] == ["<s>", "é", " ", "t", "h", "e", "</s>"]
+
+
+def test_reading_units_leaves_the_tokenizer_as_it_is():
+    tokenizer = made("byte-level")
+    tokenizer(["the cat sat on the mat"], truncation=False)
+    reading_units(tokenizer, "the cat", ids_of(tokenizer, "the cat")[:2])
+    assert tokenizer.backend_tokenizer.truncation is None
+    assert not tokenizer.deprecation_warnings.get("sequence-length-is-longer-than-the-specified-maximum")
+
+
+# ------------------------------------------------------------------------------------------------------- activations
+
+SENTENCES = ["a dog runs in the rain", "猫は昼に", "a", "кошка спит", "the cat sat on the mat"]
+SEVERAL = [("llama", "product"), ("llama", "gate"), ("phi3", "gate"), ("modernbert", "gate"), ("gpt2", "product")]
+# opt flattens rows and positions into one axis
+SEVERAL += [("opt", "product"), ("bert", "product"), ("bloom", "gate"), ("gemma2", "gate"), ("xlm-roberta", "product")]
+
+
+@pytest.mark.parametrize(("family", "definition"), SEVERAL)
+def test_token_activations_sum_to_what_extraction_pools(loaded, family, definition):
+    model = loaded(family)
+    states = extraction.extract(model, "xx", SENTENCES, definition)
+    for layer in range(LAYERS):
+        for neuron in (0, 17, model.info.neurons - 1):
+            read = microscope.token_activations(model, SENTENCES, layer, neuron, definition)
+            assert [len(values) for values in read] == states.tokens.tolist()
+            assert all(values.dtype == np.float32 for values in read)
+            for k, values in enumerate(read):
+                assert (values > 0).sum() == states.arrays["nas_mean"][layer, k, neuron]
+                assert (values[-1] > 0) == states.arrays["nas_last"][layer, k, neuron]
+                assert abs(values[-1]) == states.arrays["nav_last"][layer, k, neuron]
+                np.testing.assert_allclose(np.abs(values).sum(), states.arrays["nav_mean"][layer, k, neuron], rtol=2e-6)
+
+
+@pytest.mark.parametrize(("family", "definition"), SEVERAL)
+def test_batched_equals_one_by_one_and_all_at_once(loaded, monkeypatch, family, definition):
+    model = loaded(family)
+    together = microscope.token_activations(model, SENTENCES, 1, 5, definition)
+    whole = microscope.text_activations(model, SENTENCES, definition)
+    monkeypatch.setitem(extraction.TOKEN_BUDGET, "cpu", 1)
+    for k, sentence in enumerate(SENTENCES):
+        (alone,) = microscope.token_activations(model, [sentence], 1, 5, definition)
+        np.testing.assert_allclose(together[k], alone, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(whole[k].values[1, :, 5], alone, rtol=1e-4, atol=1e-5)
+        assert whole[k].values.shape == (LAYERS, len(alone), model.info.neurons)
+
+
+@pytest.mark.parametrize("definition", ["product", "gate"])
+def test_values_are_those_of_the_formula(tiny, loaded, definition):
+    model, plain = loaded("qwen2"), PlainNeurons("qwen2", tiny("qwen2"))
+    ids = byte_tokenizer(True).encode(SENTENCES[0]).ids
+    inputs = []
+    first = model.model.get_submodule(plain.first_path(2))
+    handle = first.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
+    with torch.inference_mode():
+        model.model(input_ids=torch.tensor([ids]))
+    handle.remove()
+    wanted = plain.activations(2, inputs[0].reshape(len(ids), HIDDEN), definition).numpy()
+    (read,) = microscope.token_activations(model, SENTENCES[:1], 2, 7, definition)
+    (states,) = microscope.text_activations(model, SENTENCES[:1], definition)
+    np.testing.assert_allclose(read, wanted[:, 7], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(states.values[2], wanted, rtol=1e-4, atol=1e-5)
+    assert (wanted < 0).any() and np.array_equal(np.sign(read), np.sign(wanted[:, 7]))
+    assert states.ids == tuple(ids) and not states.truncated
+
+
+def test_the_forward_pass_ends_after_the_layer_and_leaves_no_hook(loaded):
+    model = loaded("llama")
+    ran = []
+    handles = [
+        model.model.get_submodule(network.layer).register_forward_pre_hook(lambda *_args, k=k: ran.append(k))
+        for k, network in enumerate(model.feed_forwards)
+    ]
+    microscope.token_activations(model, SENTENCES[:1], 1, 0)
+    for handle in handles:
+        handle.remove()
+    assert ran == [0, 1]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.model.modules())
+
+
+def test_a_model_that_accelerate_moves_about_gives_the_same(tiny):
+    source = models.parse_source(str(tiny("llama")))
+    model = models.load(source, device="cpu")
+    wanted = [microscope.token_activations(model, SENTENCES, layer, 3) for layer in range(LAYERS)]
+    cpu_offload(model.model, execution_device=torch.device("cpu"))
+    for _ in range(2):
+        for layer in range(LAYERS):
+            for got, value in zip(microscope.token_activations(model, SENTENCES, layer, 3), wanted[layer], strict=True):
+                np.testing.assert_array_equal(got, value)
+            assert {p.device.type for p in model.model.parameters()} == {"meta"}, "weights were left behind"
+
+
+@pytest.mark.parametrize(("layer", "neuron"), [(-1, 0), (LAYERS, 0), (0, -1), (0, 10**6)])
+def test_a_layer_or_neuron_that_there_is_not_is_refused(loaded, layer, neuron):
+    with pytest.raises(ExperimentError, match=r"llama.* has no (layer|neuron)"):
+        microscope.token_activations(loaded("llama"), SENTENCES, layer, neuron)
+
+
+def test_nan_names_language_and_layer(tiny):
+    def plant(model):
+        model.layers[1].mlp.up_proj.weight[4] = float("nan")
+
+    model = models.load(models.parse_source(str(tiny("llama", edit=plant))), device="cpu")
+    assert np.isfinite(microscope.token_activations(model, SENTENCES, 1, 5)[0]).all()
+    with pytest.raises(ExtractionError, match=r"swh_Latn: inf or NaN in the activations of layer 1 .* choose"):
+        microscope.token_activations(model, SENTENCES, 1, 4, language="swh_Latn")
+    with pytest.raises(ExtractionError, match="the text: inf or NaN in the activations of layer 1"):
+        microscope.text_activations(model, SENTENCES[:1])
+
+
+def test_a_failing_pass_and_no_memory_are_explained(loaded, monkeypatch):
+    model = loaded("llama")
+
+    def fail_with(error):
+        def run(*_arguments):
+            raise error
+
+        monkeypatch.setattr(microscope, "_run_batch", run)
+
+    fail_with(RuntimeError("boom"))
+    with pytest.raises(ExtractionError, match=r"the sentences: the forward pass of .* failed: RuntimeError: boom"):
+        microscope.token_activations(model, SENTENCES, 0, 0)
+    fail_with(MemoryError())
+    with pytest.raises(ExtractionError, match="memory ran out on a single sentence"):
+        microscope.token_activations(model, SENTENCES, 0, 0)
+
+
+def test_when_memory_runs_out_the_batch_is_made_smaller(loaded, monkeypatch):
+    model = loaded("llama")
+    wanted = microscope.token_activations(model, SENTENCES, 1, 3)
+    sizes = []
+    real = microscope._run_batch
+
+    def run(loaded, hooks, rows):
+        sizes.append(len(rows))
+        if len(rows) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        real(loaded, hooks, rows)
+
+    monkeypatch.setattr(microscope, "_run_batch", run)
+    got = microscope.token_activations(model, SENTENCES, 1, 3)
+    assert max(sizes) > 1
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_whose_activations_are_too_large_is_refused(loaded, monkeypatch):
+    model = loaded("llama")
+    a_token = model.info.layers * model.info.neurons * 4
+    tokens = len(byte_tokenizer(True).encode(SENTENCES[0]).ids)
+    monkeypatch.setattr(microscope, "TEXT_BYTES", tokens * a_token)
+    assert len(microscope.text_activations(model, SENTENCES[:1])) == 1
+    monkeypatch.setattr(microscope, "TEXT_BYTES", tokens * a_token - 1)
+    with pytest.raises(ExtractionError, match=f"shorten the text to {tokens - 1} tokens"):
+        microscope.text_activations(model, SENTENCES[:1])
+
+
+def test_no_sentences_give_nothing(loaded):
+    assert microscope.token_activations(loaded("llama"), [], 0, 0) == []
+    assert microscope.text_activations(loaded("llama"), []) == []
+
+
+def test_a_sentence_that_was_cut_says_so(tiny):
+    model = models.load(models.parse_source(str(tiny("llama"))), device="cpu")
+    model.info = replace(model.info, longest=5)
+    states = microscope.text_activations(model, ["the cat sat on the mat", "a"])
+    assert [state.truncated for state in states] == [True, False]
+    assert len(states[0].ids) == states[0].values.shape[1] == 5
+    exact = byte_tokenizer(True).decode(states[0].ids[1:-1])
+    (whole,) = microscope.text_activations(model, [exact])
+    assert len(whole.ids) == 5 and not whole.truncated
+    units = reading_units(model.tokenizer, "the cat sat on the mat", states[0].ids)
+    assert units[-1].cut and units[-2].special
+
+
+# --------------------------------------------------------------------------------------------------------- the cache
+
+
+@pytest.fixture(scope="module")
+def shelf():
+    return ModelShelf()
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "cache")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def plan(store, tiny):
+    return pipeline.make_plan(Experiment(model=str(tiny("llama")), languages=("spa_Latn",), sentences=20), store)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The sentences that the model reads, in order."""
+    sentences: list[str] = []
+    real = microscope._read
+
+    def spied(loaded, texts, *choices):
+        sentences.extend(texts)
+        return real(loaded, texts, *choices)
+
+    monkeypatch.setattr(microscope, "_read", spied)
+    return sentences
+
+
+def same(x: microscope.TokenActivations, y: microscope.TokenActivations) -> bool:
+    return (x.text, x.ids, x.truncated) == (y.text, y.ids, y.truncated) and x.values.tobytes() == y.values.tobytes()
+
+
+def test_only_what_was_not_asked_before_is_read(plan, store, shelf, read):
+    first = microscope.activations_of(plan, store, shelf, "spa_Latn", [0, 1, 2, 3, 4], 1, 3)
+    assert read == [plan.corpus.texts["spa_Latn"][k] for k in range(5)]
+    read.clear()
+    again = microscope.activations_of(plan, store, shelf, "spa_Latn", [6, 4, 2, 0, 5, 2], 1, 3)
+    assert read == [plan.corpus.texts["spa_Latn"][k] for k in (6, 5)]
+    assert [same(a, first[k]) for a, k in ((again[1], 4), (again[2], 2), (again[3], 0), (again[5], 2))] == [True] * 4
+    assert [a.text for a in again] == [plan.corpus.texts["spa_Latn"][k] for k in (6, 4, 2, 0, 5, 2)]
+    read.clear()
+    texts = [plan.corpus.texts["spa_Latn"][0], "a text of my own"]
+    microscope.activations_of(plan, store, shelf, "eng_Latn", texts, 1, 3)
+    assert read == ["a text of my own"]
+
+
+def test_what_is_known_needs_no_model(plan, store, shelf):
+    first = microscope.activations_of(plan, store, shelf, "eng_Latn", [0, 1], 1, 3)
+    other = Store(store.folder)
+    again = microscope.activations_of(plan, other, None, "eng_Latn", [0, 1], 1, 3)
+    other.close()
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_values_come_back_to_the_last_bit(plan, store, shelf, monkeypatch):
+    values = np.array([-0.0, 1e-45, 3.4028235e38, 0.1, -1 / 3, 16777217.0, np.nextafter(np.float32(1), 2)], np.float32)
+    values = np.concatenate([values, np.random.default_rng(0).standard_normal(500).astype(np.float32)])
+    made_up = microscope.TokenActivations("a", tuple(range(len(values))), values, True)
+    monkeypatch.setattr(microscope, "_read", lambda *_choices: [made_up])
+    microscope.activations_of(plan, store, shelf, "eng_Latn", ["a"], 0, 0)
+    (back,) = microscope.activations_of(plan, store, None, "eng_Latn", ["a"], 0, 0)
+    assert back.values.dtype == np.float32 and same(back, made_up)
+
+
+def test_another_layer_neuron_definition_model_or_dtype_is_read_anew(plan, store, shelf, read, tiny):
+    def ask(plan, layer=1, neuron=3):
+        read.clear()
+        microscope.activations_of(plan, store, shelf, "eng_Latn", [0], layer, neuron)
+        return len(read)
+
+    assert ask(plan) == 1 and ask(plan) == 0
+    assert ask(plan, layer=2) == 1 and ask(plan, neuron=4) == 1
+    model = str(tiny("llama"))
+    for changes in ({"neuron": "gate"}, {"dtype": "bfloat16"}, {"model": str(tiny("llama", seed=1))}):
+        experiment = Experiment(**{"model": model, "languages": ("spa_Latn",), "sentences": 20, **changes})
+        assert ask(pipeline.make_plan(experiment, store)) == 1
+    same_model = Experiment(model=model, languages=("deu_Latn", "spa_Latn"), sentences=10, state="nav")
+    assert ask(pipeline.make_plan(same_model, store)) == 0
+    assert ask(replace(plan, identity="")) == 1
+
+
+def test_sessions_at_once_never_give_wrong_values(plan, store, shelf):
+    wanted = microscope.activations_of(plan, Store(store.folder), shelf, "eng_Latn", list(range(8)), 1, 3)
+    store.drop(microscope._activations_key(plan, 1, 3))
+    wrong: list[object] = []
+
+    def session(seed: int) -> None:
+        own = Store(store.folder)
+        order = np.random.default_rng(seed)
+        for _ in range(6):
+            rows = order.choice(8, 3, replace=False).tolist()
+            for row, got in zip(rows, microscope.activations_of(plan, own, shelf, "eng_Latn", rows, 1, 3), strict=True):
+                if got.ids != wanted[row].ids or not np.allclose(got.values, wanted[row].values, 1e-4, 1e-5):
+                    wrong.append((seed, row))
+        own.close()
+
+    threads = [threading.Thread(target=session, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_what_another_session_adds_meanwhile_is_kept(plan, store, shelf, monkeypatch, read):
+    real = microscope._read
+
+    def slow(loaded, texts, *choices):
+        found = real(loaded, texts, *choices)
+        monkeypatch.setattr(microscope, "_read", real)
+        microscope.activations_of(plan, store, _Lent(loaded), "eng_Latn", [1], 1, 3)
+        return found
+
+    monkeypatch.setattr(microscope, "_read", slow)
+    microscope.activations_of(plan, store, shelf, "eng_Latn", [0], 1, 3)
+    assert len(microscope.activations_of(plan, store, None, "eng_Latn", [0, 1], 1, 3)) == 2
+
+
+class _Lent(ModelShelf):
+    def __init__(self, loaded):
+        super().__init__()
+        self._model = loaded
+
+    def borrow(self, _plan, patience=None):
+        return contextlib.nullcontext(self._model)
+
+
+def test_the_document_of_a_neuron_does_not_grow_for_ever(plan, store, shelf, monkeypatch, read):
+    monkeypatch.setattr(microscope, "KEPT_SENTENCES", 4)
+    microscope.activations_of(plan, store, shelf, "eng_Latn", [0, 1, 2], 1, 3)
+    microscope.activations_of(plan, store, shelf, "eng_Latn", [3, 4], 1, 3)
+    read.clear()
+    microscope.activations_of(plan, store, shelf, "eng_Latn", [1, 2, 3, 4], 1, 3)
+    assert read == []
+    assert len(microscope.activations_of(plan, store, shelf, "eng_Latn", list(range(9)), 1, 3)) == 9
+
+
+@pytest.mark.parametrize(
+    ("language", "row", "words"),
+    [("eng_Latn", 10**6, "has no row"), ("eng_Latn", -1, "has no row"), ("xxx_Latn", 0, "no language xxx_Latn")],
+)
+def test_a_row_that_there_is_not_is_refused(plan, store, language, row, words):
+    with pytest.raises(ExperimentError, match=words):
+        microscope.activations_of(plan, store, None, language, [row], 0, 0)
+
+
+def test_an_empty_row_and_an_unknown_neuron_are_refused_without_a_model(plan, store):
+    texts = {**plan.corpus.texts, "eng_Latn": ["", *plan.corpus.texts["eng_Latn"][1:]]}
+    gappy = replace(plan, corpus=replace(plan.corpus, texts=texts))
+    with pytest.raises(ExperimentError, match="row 0 is empty in eng_Latn"):
+        microscope.activations_of(gappy, store, None, "eng_Latn", [0], 0, 0)
+    with pytest.raises(ExperimentError, match="has no neuron 99999"):
+        microscope.activations_of(plan, store, None, "eng_Latn", [0], 0, 99999)
+
+
+def test_the_tokenizer_of_a_plan_reads_what_was_read(plan, store, shelf):
+    (found,) = microscope.activations_of(plan, store, shelf, "spa_Latn", [0], 1, 3)
+    tokenizer = microscope.tokenizer_of(plan)
+    assert tokenizer is microscope.tokenizer_of(plan)
+    check(found.text, list(found.ids), reading_units(tokenizer, found.text, found.ids))
+    assert len(microscope.pieces(tokenizer, found.ids)) == len(found.values)
+    assert microscope.pieces(tokenizer, [10**6]) == ("",)
+
+
+# ----------------------------------------------------------------------------------------------------- what stands out
+
+
+def states_of(values) -> TextStates:
+    values = np.array(values, dtype=np.float32)
+    return TextStates("x", tuple(range(values.shape[1])), values, False)
+
+
+# [layer, token, neuron]
+X = states_of([[[1, -4, 0], [3, 4, 0]], [[-1, 0.5, 2], [-1, 0.5, -2]]])
+Y = states_of([[[2, -1, 1], [2, -1, 1], [2, -1, 1]], [[1, 1, 0], [0, 1, 0], [0, 1, 0]]])
+
+
+def test_strongest_ranks_by_mean_size():
+    table = microscope.strongest(X, top=4)
+    assert table.values.tolist() == [
+        [0, 1, 4.0, 0.5, -4.0, 1],
+        [0, 0, 2.0, 1.0, 3.0, 2],
+        [1, 2, 2.0, 0.5, 2.0, 1],
+        [1, 0, 1.0, 0.0, -1.0, 1],
+    ]
+    assert list(table) == ["layer", "neuron", "mean_abs", "share_active", "peak", "peak_token"]
+    assert len(microscope.strongest(X, top=1000)) == 6
+
+
+def test_shared_neurons_counts_active_sets_by_layer():
+    table = microscope.shared_neurons(X, Y)
+    assert table.values.tolist() == [[0, 2, 2, 1, 1 / 3], [1, 2, 2, 1, 1 / 3]]
+    half = microscope.shared_neurons(X, Y, threshold=0.5)
+    assert half[["active_x", "active_y", "both"]].values.tolist() == [[1, 2, 1], [1, 1, 1]]
+    nothing = states_of(-np.ones((2, 2, 3)))
+    assert microscope.shared_neurons(nothing, nothing)["jaccard"].tolist() == [0.0, 0.0]
+
+
+def test_strongest_shared_takes_the_weaker_of_the_two():
+    table = microscope.strongest_shared(X, Y, top=5)
+    assert table[["layer", "neuron", "weaker", "mean_abs_x", "mean_abs_y"]].values.tolist() == [
+        [0, 0, 2.0, 2.0, 2.0],
+        [1, 1, 0.5, 0.5, 1.0],
+    ]
+    assert table[["share_active_x", "share_active_y"]].values.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert len(microscope.strongest_shared(X, Y, top=1)) == 1
+    assert len(microscope.strongest_shared(X, states_of(-np.ones((2, 1, 3))))) == 0
+
+
+def test_texts_that_cannot_be_compared_are_refused():
+    with pytest.raises(ExperimentError, match="different models"):
+        microscope.shared_neurons(X, states_of(np.ones((2, 2, 4))))
+    with pytest.raises(ExperimentError, match="threshold"):
+        microscope.strongest_shared(X, Y, threshold=1.0)
+
+
+def test_what_stands_out_agrees_with_a_plain_computation(loaded):
+    x, y = microscope.text_activations(loaded("llama"), SENTENCES[:2])
+    best = microscope.strongest(x, top=1).iloc[0]
+    means = np.abs(x.values.astype(np.float64)).mean(axis=1)
+    assert means[int(best.layer), int(best.neuron)] == pytest.approx(means.max())
+    token = x.values[int(best.layer), int(best.peak_token) - 1, int(best.neuron)]
+    assert token == best.peak and abs(token) == np.abs(x.values[int(best.layer), :, int(best.neuron)]).max()
+    table = microscope.shared_neurons(x, y)
+    for layer, row in table.iterrows():
+        a, b = ((s.values[layer] > 0).any(axis=0) for s in (x, y))
+        assert row.jaccard == pytest.approx((a & b).sum() / (a | b).sum())
