@@ -15,6 +15,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+# what is too much for a browser is decided here, chart by chart
+alt.data_transformers.disable_max_rows()
+
 # Okabe and Ito's colours, which people with any common colour blindness can tell apart; yellow left out
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F", "#8C564B"]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
@@ -356,7 +359,7 @@ def language_matrix(
             strokeWidth=alt.value(2),
             tooltip=[
                 alt.Tooltip("row:N", title=row_title or "Language"),
-                alt.Tooltip("column:N", title=column_title or "Language"),
+                alt.Tooltip("column:N", title=column_title or "and"),  # equal titles would be one line
                 alt.Tooltip("value:Q", title=measure, format=".4f"),
             ],
         )
@@ -414,10 +417,11 @@ def meaning(table: pd.DataFrame, method: str, title: str) -> alt.LayerChart:
     kinds = [*MEANING_KINDS, method]
     colour = _colours_of(kinds, "kind", "Mean Jaccard of", columns=4)
     y_scale = alt.Scale(domain=[-0.1, 1])
-    y = alt.Y("value:Q", title=f"Mean Jaccard overlap; {method}", scale=y_scale, axis=SCORE_AXIS)
+    y_title = f"Mean Jaccard overlap; {method}"
+    y = alt.Y("value:Q", title=y_title, scale=y_scale, axis=SCORE_AXIS)
     base = alt.Chart(table)
     band = base.mark_area(opacity=0.18).encode(
-        _layer_axis(), alt.Y("low:Q", title=y.title, scale=y_scale), alt.Y2("high:Q"), color=colour
+        _layer_axis(), alt.Y("low:Q", title=y_title, scale=y_scale), alt.Y2("high:Q"), color=colour
     )
     lines = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
         _layer_axis(),
@@ -518,7 +522,7 @@ def shared_core(table: pd.DataFrame, neurons: int, title: str) -> alt.LayerChart
         "kind:N",
         title=None,
         scale=alt.Scale(domain=kinds, range=[COLOURS[0], COLOURS[6]]),
-        legend=alt.Legend(orient="bottom", labelLimit=300),
+        legend=alt.Legend(orient="bottom", labelLimit=300, symbolOpacity=1),
     )
     tooltip = [
         alt.Tooltip("layer:Q", title="Layer"),
@@ -597,7 +601,7 @@ def probability_bars(table: pd.DataFrame, title: str) -> alt.Chart:
                 scale=alt.Scale(domain=[0, 1]),
                 axis=SCORE_AXIS,
             ),
-            alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=240)),
+            alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=240, labelOverlap=False)),
             tooltip=[
                 alt.Tooltip("label:N", title="Language"),
                 alt.Tooltip("probability:Q", title="Probability", format=".4f"),
@@ -614,7 +618,7 @@ def value_distribution(table: pd.DataFrame, x_title: str, title: str) -> alt.Lay
 
     table: label, low, lower, median, upper, high (minimum, quartiles, maximum), ordered as they are to appear.
     """
-    y = alt.Y("label:N", sort=table["label"].tolist(), title=None, axis=alt.Axis(labelLimit=240))
+    y = alt.Y("label:N", sort=table["label"].tolist(), title=None, axis=alt.Axis(labelLimit=240, labelOverlap=False))
     base = alt.Chart(table)
     tooltip = [alt.Tooltip("label:N", title="Language")] + [
         alt.Tooltip(f"{name}:Q", title=said, format=".5~g")

@@ -106,8 +106,8 @@ class ActiveRule:
 
     def __str__(self) -> str:
         if self.kind == "threshold":
-            return f"active in more than {self.value:.0%} of tokens"
-        return f"the {self.value:.1%} most often active"
+            return f"active in more than {100 * self.value:.3g} % of the tokens"
+        return f"the {100 * self.value:.3g} % most often active"
 
 
 def _intersections(x: np.ndarray, y: np.ndarray) -> np.ndarray:

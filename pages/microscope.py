@@ -183,25 +183,29 @@ with shared.healing(whole_plan):
 # ---------------------------------------------------------------------------------------------------------- sentences
 
 
-def spread_of_scripts() -> list[str]:
-    """The pivot and up to five languages of different scripts, where there are such."""
+def start_languages() -> list[str]:
+    """The pivot, two languages in which the neuron is most often on, and some of further scripts, six in all."""
+    probability = activity.counts[:, layer, neuron] / np.asarray(activity.tokens, dtype=np.float64)
+    most = [codes[k] for k in np.argsort(-probability, kind="stable")[:2]]
     first_of_script: dict[str, str] = {}
-    for code in codes:
+    for code in (plan.pivot, *most, *codes):
         first_of_script.setdefault(languages.script(code) or code, code)
-    chosen = dict.fromkeys([plan.pivot, *first_of_script.values(), *codes])
-    return list(chosen)[:6]
+    return list(dict.fromkeys([plan.pivot, *most, *first_of_script.values(), *codes]))[:6]
 
 
-def may_load() -> bool:
+def may_load(part: str) -> bool:
     """Whether the model's weights may be read now: it is small or there already, or someone asked for it."""
     if services.shelf.holds(plan) or plan.info.parameters < SMALL_MODEL:
         return True
     key = f"load-{plan.source.location}"
     if st.session_state.get(key):
         return True
-    if st.button("Load the model and read the tokens", icon=":material/memory:", key=f"{key}-button"):
-        st.session_state[key] = True
-        st.rerun(scope="fragment")
+    st.button(
+        "Load the model and read the tokens",
+        icon=":material/memory:",
+        key=f"{key}-{part}",
+        on_click=lambda: st.session_state.update({key: True}),
+    )
     st.caption(f"{plan.info.name} has {plan.info.parameters / 1e9:.1f} billion parameters and is not loaded.")
     return False
 
@@ -237,7 +241,7 @@ def show_sentences() -> None:
     st.subheader("The sentences that excite it most", anchor=False)
     columns = st.columns([2, 1, 1])
     shown = columns[0].multiselect(
-        "Side by side", codes, spread_of_scripts(), format_func=shared.label, key="microscope_languages",
+        "Side by side", codes, start_languages(), format_func=shared.label, key="microscope_languages",
         max_selections=12,
     )  # fmt: skip
     state = columns[1].selectbox(
@@ -256,7 +260,7 @@ def show_sentences() -> None:
     for code in shown:
         for row in top[code]:
             by_row.setdefault(row, []).append(code)
-    if not may_load():
+    if not may_load("sentences"):
         return
     try:
         with st.spinner("Reading tokens …"):
@@ -331,8 +335,10 @@ def sentence_row(
     name = "mean |a|" if state == "nav" else "share on"
     shaded = tokens.shaded(units, read.values, microscope.pieces(tokenizer, read.ids), code=code, scale=scale)
     return (
-        f"<div style='margin:0 0 .5rem'><div style='opacity:.65;font-size:.85rem'>{html.escape(shared.label(code))}"
-        f" · {name} {value:.4f}</div>{shaded}</div>"
+        "<div style='display:flex;flex-wrap:wrap;gap:0 1rem;max-width:64rem;margin:0 0 .4rem'>"
+        "<div style='flex:0 0 15rem;opacity:.65;font-size:.85rem;line-height:2.3'>"
+        f"{html.escape(shared.label(code))} · {name} {value:.4f}</div>"
+        f"<div style='flex:1 1 24rem'>{shaded}</div></div>"
     )
 
 
@@ -366,7 +372,7 @@ def show_free_text() -> None:
     if not texts:
         st.caption("Type a sentence, alone or with its translation, and see which neurons it excites.")
         return
-    if not may_load():
+    if not may_load("text"):
         return
     try:
         states = states_of_texts(f"{plan.identity}-{plan.dtype}-{now.neuron}", texts)

@@ -208,18 +208,23 @@ def matrix_at_layer(measure: str) -> None:
     shared.downloads(table, chart, f"overlap-{measure}-layer{layer}")
 
 
+def start_or_stop() -> None:
+    """Let the layers play, or stay."""
+    st.session_state.overlap_playing = not st.session_state.get("overlap_playing")
+    st.session_state.overlap_due = 0.0
+
+
 def show_matrix() -> None:
     with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
         measure = measure_choice("overlap_measure")
         playing = bool(st.session_state.get("overlap_playing"))
-        if last_layer and st.button(
-            "Pause" if playing else "Play the layers",
-            icon=":material/pause:" if playing else ":material/play_arrow:",
-            key="overlap_play",
-        ):
-            st.session_state.overlap_playing = not playing
-            st.session_state.overlap_due = 0.0
-            st.rerun(scope="fragment")
+        if last_layer:
+            st.button(
+                "Pause" if playing else "Play the layers",
+                icon=":material/pause:" if playing else ":material/play_arrow:",
+                key="overlap_play",
+                on_click=start_or_stop,
+            )
     st.fragment(matrix_at_layer, run_every=SECONDS_A_LAYER if playing else None)(measure)
 
 
@@ -369,12 +374,11 @@ def show_sets() -> None:
             **{str(k): [code in i.languages for i in found] for k, code in enumerate(chosen)},
         }
     )
-    where = "in all layers" if layer is None else f"in layer {layer}"
     chart = charts.upset(
         bars.head(MOST_BARS),
         [shared.label(code) for code in chosen],
         active.sum(axis=(1, 2)).tolist(),
-        f"Neurons active in exactly these languages, {where}",
+        "Neurons active in exactly these languages",
     )
     event = st.altair_chart(chart, on_select="rerun", selection_mode="members", key="upset", width="content")
     if len(bars) > MOST_BARS:
@@ -426,10 +430,11 @@ def show_core() -> None:
     if len(neurons):
         least = activity.of(chosen)
         lowest = (least.counts[:, layers, neurons] / np.asarray(least.tokens, float)[:, None]).min(axis=0)
-        rows = pd.DataFrame({"layer": layers, "neuron": neurons, "lowest probability": lowest})
+        rows = pd.DataFrame({"layer": layers, "neuron": neurons, "lowest": lowest})
         shared.neuron_list(
-            rows.sort_values("lowest probability", ascending=False, kind="stable").reset_index(drop=True),
+            rows.sort_values("lowest", ascending=False, kind="stable").reset_index(drop=True),
             "core-neurons",
+            lowest=st.column_config.NumberColumn("Lowest probability of all", format="%.3f"),
         )
     shared.downloads(table, chart, "shared-core")
 
@@ -607,11 +612,15 @@ def causal_choice(found: LanguageSpecific) -> tuple[SwitchOff, dict[str, Neurons
     """What to switch off and where to look at the effect, from widgets; None where that is nothing."""
     counts = dict(zip(found.languages, found.counts().sum(axis=1).tolist(), strict=True))
     own = sorted((code for code in codes if counts[code]), key=lambda code: -counts[code])
+    if not own:
+        st.warning("LAPE finds no specific neurons so; lower its percentiles above, or raise the share.")
+    aligned = [code for code in best_aligned() if counts[code]]
+    start = list(dict.fromkeys([*aligned[:2], *own[:2]]))
     first, second = st.columns(2)
     chosen = first.multiselect(
         "Switch off the specific neurons of",
         own,
-        own[:4],
+        start,
         format_func=lambda code: f"{shared.label(code)} · {counts[code]}",
         key="causal_sets",
     )
@@ -624,7 +633,7 @@ def causal_choice(found: LanguageSpecific) -> tuple[SwitchOff, dict[str, Neurons
     affected = second.multiselect(
         "See the effect on",
         codes,
-        list(dict.fromkeys([*own[:4], plan.pivot, *best_aligned()[:2]])),
+        list(dict.fromkeys([*start, plan.pivot, *best_aligned()[:2]])),
         format_func=shared.label,
         key="causal_languages",
     )

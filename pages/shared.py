@@ -13,6 +13,8 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 from PIL import Image, ImageDraw
+from streamlit.navigation.page import Page
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from neuronxa_core import charts, corpora, languages, models, pipeline
 from neuronxa_core.alignment import Alignment
@@ -60,7 +62,33 @@ def _services(folder: str) -> Services:
 
 def services() -> Services:
     """The store, the model shelf and the job queue of this process."""
+    _through_the_app()
     return _services(str(default_folder()))
+
+
+def navigation() -> Page:
+    """The app's pages, and the one that is asked for."""
+    return st.navigation(
+        [
+            st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
+            st.Page("pages/alignment.py", title="Alignment", icon=":material/insights:", default=True),
+            st.Page("pages/overlap.py", title="Overlap", icon=":material/join_inner:"),
+            st.Page("pages/microscope.py", title="Microscope", icon=":material/biotech:"),
+        ],
+        position="top",
+    )
+
+
+def _through_the_app() -> None:
+    """Run the whole app where Streamlit has run a page alone.
+
+    Until st.navigation is called for the first time in a process, Streamlit takes a folder named pages for its older
+    kind of app, and a link straight to a page runs that page without streamlit_app.py.
+    """
+    if "experiment" not in st.session_state and get_script_run_ctx(suppress_warning=True) is not None:
+        st.set_page_config(page_icon=icon())  # or the page's own icon is fetched from afar
+        navigation()
+        st.rerun()
 
 
 @contextmanager

@@ -175,3 +175,120 @@ def test_drawing_again_gives_the_same_specification():
         lambda: charts.layer_curves(curves(), 0.1, "NASCA"),
     ):
         assert draw().to_dict() == draw().to_dict()
+
+
+# -------------------------------------------------------------------------------------------------- overlap, microscope
+
+
+def overlap_table(layers=8):
+    value = np.linspace(0, 1, layers)
+    return pd.DataFrame({"label": "a – b", "layer": range(layers), "value": value, "chance": value / 10})
+
+
+def meaning_table(layers=8):
+    kinds = [*charts.MEANING_KINDS, "NASCA"]
+    return pd.DataFrame(
+        [(kind, layer, 0.3, 0.2, 0.4) for kind in kinds for layer in range(layers)],
+        columns=["kind", "layer", "value", "low", "high"],
+    )
+
+
+def upset_table(sets=3, bars=7):
+    inside = {str(k): [bool((bar + 1) >> k & 1) for bar in range(bars)] for k in range(sets)}
+    return pd.DataFrame({"members": [f"set {bar}" for bar in range(bars)], "size": range(bars * 10, 0, -10), **inside})
+
+
+def core_table(layers=8):
+    observed = np.arange(layers)
+    return pd.DataFrame(
+        {"layer": observed, "observed": observed, "expected": 0.5, "low": 0.0, "high": 1.0, "z": np.nan}
+    )
+
+
+def specific_table(languages=25, layers=8):
+    return pd.DataFrame(
+        {
+            "label": np.repeat([f"Language {k}" for k in range(languages)], layers),
+            "layer": np.tile(range(layers), languages),
+            "count": np.arange(languages * layers) % 7,
+        }
+    )
+
+
+def neuron_table(languages=25):
+    at = np.linspace(0, 1, languages)
+    columns = dict.fromkeys(("probability", "low", "lower", "median", "upper", "high"), at)
+    return pd.DataFrame(
+        {"label": [f"Language {k}" for k in range(languages)], "script": "Latn", "tokens": 10, **columns}
+    )
+
+
+def effect_table(sets=3, languages=8):
+    rows = [
+        {"group": group, "set": f"s{k}", "label": f"Language {j}", "value": (k - j) / 10}
+        for group in ("itself", "random")
+        for k in range(sets)
+        for j in range(languages)
+    ]
+    return pd.DataFrame(rows)
+
+
+NEW = {
+    "overlap_curves": lambda: charts.overlap_curves(overlap_table(), "Jaccard", "By layer"),
+    "meaning": lambda: charts.meaning(meaning_table(), "NASCA", "Meaning"),
+    "upset": lambda: charts.upset(upset_table(), ["العربية", '"q" \\ label', "c"], [30, 20, 10], "Sets"),
+    "shared_core": lambda: charts.shared_core(core_table(), 640, "Core"),
+    "specific_neurons": lambda: charts.specific_neurons(specific_table(), "LAPE"),
+    "probability_bars": lambda: charts.probability_bars(neuron_table(), "How often"),
+    "value_distribution": lambda: charts.value_distribution(neuron_table(), "Mean |a|", "How strongly"),
+    "effects": lambda: charts.effects(effect_table(), "Change", "Off"),
+    "text_overlap": lambda: charts.text_overlap(
+        pd.DataFrame({"layer": [0, 1], "active_x": 3, "active_y": 4, "both": 2, "jaccard": 0.4}), "Text"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_new_charts_are_drawn_small_titled_and_the_same_each_time(name):
+    spec = NEW[name]().to_dict()
+    assert spec["title"]
+    assert len(json.dumps(spec)) < PAYLOAD
+    assert json.dumps(NEW[name]().to_dict()) == json.dumps(spec)
+    assert b"<svg" in charts.svg(NEW[name]())[:200]
+
+
+@pytest.mark.parametrize("name", ["overlap_curves", "text_overlap"])
+def test_overlap_has_the_whole_range(name):
+    assert [0, 1] in domains(NEW[name]().to_dict(), "y")
+
+
+def test_large_tables_stay_small():
+    for chart in (
+        charts.specific_neurons(specific_table(200, 40), "LAPE"),
+        charts.effects(effect_table(20, 200), "Change", "Off"),
+        charts.probability_bars(neuron_table(200), "How often"),
+    ):
+        assert len(json.dumps(chart.to_dict())) < PAYLOAD
+
+
+def test_effects_have_one_scale_around_nothing():
+    spec = NEW["effects"]().to_dict()
+    (domain,) = {tuple(domain) for domain in domains(spec, "color") if domain}
+    assert domain[0] == -domain[1] == -0.7
+
+
+def test_an_upset_plot_names_its_sets_with_their_sizes_and_takes_clicks():
+    drawn = NEW["upset"]()
+    text = charts.svg(drawn).decode()
+    assert "العربية · 30" in text
+    assert "&quot;q&quot; \\ label · 20" in text or '"q" \\ label · 20' in text
+    assert not {"hconcat", "vconcat", "concat", "facet"} & set(drawn.to_dict())
+    assert any(param["name"] == "members" for param in drawn.to_dict()["params"])
+
+
+def test_a_matrix_of_a_narrow_range_shows_it():
+    values = np.full((3, 3), 0.5)
+    spec = charts.language_matrix(
+        values, ["a", "b", "c"], ["A", "B", "C"], measure="Jaccard", title="Pairs", domain=(0.4, 0.6)
+    ).to_dict()
+    assert domains(spec, "color") == [[0.4, 0.6]]

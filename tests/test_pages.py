@@ -6,12 +6,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core import pipeline
+from neuronxa_core import causal, overlap, pipeline
 from neuronxa_core.__main__ import parser
 from neuronxa_core.experiment import Experiment
+from neuronxa_core.overlap import ActiveRule
 from neuronxa_core.pipeline import ModelShelf
 from neuronxa_core.store import Store
 from pages import shared
@@ -258,6 +260,242 @@ def test_a_wrong_link_is_said_and_the_example_is_shown(computed, monkeypatch):
     assert not test.exception
     assert "could not be read" in test.warning[0].value
     assert test.session_state["experiment"] == Experiment()
+
+
+# -------------------------------------------------------------------------------------------------- overlap, microscope
+
+
+OVERLAP_VIEWS = ("Matrix", "By layer", "Meaning", "Sets", "Shared core", "Specific", "Causal check", "Summary")
+
+
+@pytest.mark.parametrize("active_by", ["top", "threshold"])
+@pytest.mark.parametrize("view", OVERLAP_VIEWS)
+def test_every_view_of_overlap_shows_its_result_and_says_what_it_does_not_prove(computed, monkeypatch, view, active_by):
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view=view, active_by=active_by)
+    assert not test.exception
+    assert not test.error
+    drawn = len(charts_of(test))
+    assert drawn == {"Causal check": 0, "Summary": 0}.get(view, 1)
+    said = [caption.value for caption in test.caption if caption.value.count(". ") or caption.value.count(": ")]
+    assert any(text.startswith(HELP_STARTS[view]) for text in said)
+
+
+HELP_STARTS = {
+    "Matrix": "Which share of their active neurons",
+    "By layer": "How the overlap of pairs",
+    "Meaning": "How much the active neurons of a sentence",
+    "Sets": "How many neurons are active in exactly",
+    "Shared core": "Neurons active in all the chosen languages",
+    "Specific": "LAPE: the neurons whose activation probability",
+    "Causal check": "What becomes of each language",
+    "Summary": "Every language's active neurons",
+}
+
+
+def activity_of(folder):
+    store = Store(folder)
+    plan = pipeline.make_plan(SMALL, store)
+    activity = pipeline.activity(plan, store)
+    store.close()
+    return plan, activity
+
+
+def test_the_overlap_matrix_holds_the_overlaps_of_the_core_at_every_layer(computed, monkeypatch):
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Matrix")
+    _, activity = activity_of(computed)
+    wanted = overlap.overlap_by_layer(activity, ActiveRule("top", 0.1))
+    for layer in (0, 6):
+        test.slider(key="overlap_layer").set_value(layer).run()
+        shown = test.dataframe[-1].value.set_index("language")
+        at = [activity.languages.index(code) for code in shown.index]
+        assert shown.to_numpy().tolist() == wanted[layer][np.ix_(at, at)].tolist()
+
+
+def test_the_layers_play_and_stop(computed, monkeypatch):
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Matrix")
+    first = test.slider(key="overlap_layer").value
+    test.button(key="overlap_play").click().run()
+    assert not test.exception
+    assert test.button(key="overlap_play").label == "Pause"
+    played = test.slider(key="overlap_layer").value
+    assert played == first + 1
+    test.session_state["overlap_due"] = 0.0
+    test.run()
+    assert test.slider(key="overlap_layer").value == played + 1
+    test.button(key="overlap_play").click().run()
+    test.session_state["overlap_due"] = 0.0
+    still = test.slider(key="overlap_layer").value
+    test.run()
+    assert test.slider(key="overlap_layer").value == still
+
+
+def test_the_lape_table_holds_the_neurons_of_the_core(computed, monkeypatch):
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Specific")
+    test.slider(key="lape_share").set_value(2.0).run()
+    test.slider(key="lape_drop").set_value(80).run()
+    test.slider(key="lape_assign").set_value(70).run()
+    assert not test.exception
+    _, activity = activity_of(computed)
+    found = overlap.lape(activity, 0.02, 80, 70)
+    shown = test.dataframe[0].value
+    assert shown["layer"].tolist() == found.layer.tolist()
+    assert shown["neuron"].tolist() == found.neuron.tolist()
+    assert shown["entropy"].tolist() == found.entropy.tolist()
+    test.selectbox(key="lape_of").set_value("tha_Thai").run()
+    assert test.dataframe[0].value["neuron"].tolist() == found.of("tha_Thai")[1].tolist()
+
+
+def test_empty_choices_of_overlap_are_said_not_raised(computed, monkeypatch):
+    for view, key in (("Sets", "sets"), ("Shared core", "core_languages"), ("Causal check", "causal_sets")):
+        test = page("overlap", SMALL, computed, monkeypatch, overlap_view=view)
+        test.multiselect(key=key).set_value([]).run()
+        assert not test.exception
+        assert test.info, view
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Meaning", meaning_y="eng_Latn")
+    assert "two different languages" in test.info[0].value
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Specific", lape_drop=100)
+    assert not test.exception
+    assert "No neuron is left" in test.info[0].value
+    test = page(
+        "overlap", SMALL, computed, monkeypatch, overlap_view="Sets", active_by="threshold", active_threshold=99
+    )
+    assert not test.exception
+
+
+def test_the_causal_check_runs_in_the_background_and_shows_its_effects(computed, monkeypatch):
+    small = {"causal_sentences": 3, "causal_draws": 1, "lape_share": 3.0}
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Causal check", **small)
+    test.multiselect(key="causal_sets").set_value(["tha_Thai"])
+    test.multiselect(key="causal_languages").set_value(["tha_Thai", "spa_Latn"]).run()
+    button = next(button for button in test.button if button.label.startswith("Measure"))
+    assert button.label == "Measure 6 of 6 effects"
+    button.click().run()
+    job = shared.services().queue.jobs()[-1]
+    assert shared.services().queue.wait(job, 60)
+    assert job.status == "done", job.error
+    test.run()
+    assert not test.exception
+    assert not any(button.label.startswith("Measure") for button in test.button)
+    (drawn,) = charts_of(test)
+    assert "Thai (tha_Thai)" in str(drawn.proto)
+    own = test.dataframe[0].value
+    store = Store(computed)
+    table = causal.effects_table(job.work, store).set_index(["set", "language"])
+    store.close()
+    assert own["effect on itself"].item() == table.loc[("tha_Thai", "tha_Thai"), "change_nats_per_byte"]
+    assert (
+        own["random: effect on it, mean"].item()
+        == table.loc[("tha_Thai · random 1", "tha_Thai"), "change_nats_per_byte"]
+    )
+    assert own["effect on the others, mean"].item() == table.loc[("tha_Thai", "spa_Latn"), "change_nats_per_byte"]
+
+
+def test_an_encoder_gets_the_alignment_part_of_the_causal_check_and_a_reason(tmp_path, tiny, monkeypatch):
+    chosen = replace(SMALL, model=str(tiny("bert")), sentences=4)
+    store = Store(tmp_path / "cache")
+    pipeline.compute_missing(pipeline.make_plan(chosen, store), store, ModelShelf())
+    store.close()
+    parameters = {"lape_share": 10.0, "lape_drop": 50, "lape_assign": 50}
+    test = page("overlap", chosen, tmp_path / "cache", monkeypatch, overlap_view="Causal check", **parameters)
+    assert not test.exception
+    assert "is an encoder" in everything_said(test)
+    test.number_input(key="causal_sentences").set_value(3)
+    test.number_input(key="causal_draws").set_value(1).run()
+    assert test.multiselect(key="causal_sets").value, everything_said(test)
+    next(button for button in test.button if button.label.startswith("Measure")).click().run()
+    (job,) = shared.services().queue.jobs()
+    assert shared.services().queue.wait(job, 60)
+    assert job.status == "done", job.error
+    test.run()
+    assert not test.exception
+    assert "NASCA" in str(charts_of(test)[0].proto)
+
+
+def test_the_microscope_opens_on_a_neuron_and_shades_sentences_in_their_direction(computed, monkeypatch):
+    test = page("microscope", SMALL, computed, monkeypatch, neuron_layer=7, neuron_number=84)
+    assert not test.exception
+    assert not test.error
+    assert len(charts_of(test)) == 2
+    bodies = [element.proto.body for element in test.get("html")]
+    for code, direction in (("arb-Arab", "rtl"), ("tha-Thai", "ltr")):
+        assert any(f'dir="{direction}" lang="{code}"' in body for body in bodies)
+    _, activity = activity_of(computed)
+    shown = test.dataframe[1].value.set_index("language")["probability"]
+    for k, code in enumerate(activity.languages):
+        assert shown[code] == activity.probability(7)[k, 84]
+
+
+def test_the_microscope_starts_at_the_most_specific_neuron(computed, monkeypatch):
+    test = page("microscope", SMALL, computed, monkeypatch)
+    assert not test.exception
+    _, activity = activity_of(computed)
+    found = overlap.lape(activity)
+    assert test.number_input(key="neuron_layer").value == found.layer[0]
+    assert test.number_input(key="neuron_number").value == found.neuron[0]
+
+
+def test_a_neuron_chosen_elsewhere_is_the_one_that_is_looked_at(computed, monkeypatch):
+    test = page("microscope", SMALL, computed, monkeypatch, microscope_jump=(2, 345))
+    assert not test.exception
+    assert "Neuron 345 of layer 2" in everything_said(test)
+
+
+@pytest.mark.parametrize("way", ["shared", "specific", "discriminating", "sentence"])
+def test_neurons_are_found_in_every_way(computed, monkeypatch, way):
+    test = page("microscope", SMALL, computed, monkeypatch, find_by=way)
+    assert not test.exception
+    table = test.dataframe[0].value
+    assert len(table) == 100
+    assert table["neuron"].between(0, 639).all()
+    test.toggle(key="find_here").set_value(True).run()
+    assert set(test.dataframe[0].value["layer"]) == {test.number_input(key="neuron_layer").value}
+
+
+def test_free_text_is_read_alone_and_with_its_translation(computed, monkeypatch):
+    test = page("microscope", SMALL, computed, monkeypatch, neuron_layer=3, neuron_number=9)
+    before = len(charts_of(test))
+    test.text_area(key="text_x").set_value("Open the <b>file</b>.")
+    test.button[-1].click().run()
+    assert not test.exception
+    assert "&lt;" in test.get("html")[-1].proto.body
+    assert "<b>file" not in test.get("html")[-1].proto.body
+    assert {"mean_abs", "peak"} <= set(test.dataframe[-1].value)
+    test.text_area(key="text_y").set_value("افتح الملف.")
+    test.button[-1].click().run()
+    assert not test.exception
+    assert len(charts_of(test)) == before + 1
+    assert 'dir="auto"' in test.get("html")[-1].proto.body
+
+
+def test_tokens_wait_for_a_model_that_is_at_work(computed, tmp_path, monkeypatch):
+    folder = tmp_path / "own"  # nothing of the tokens is cached there
+    shutil.copytree(computed, folder)
+    monkeypatch.setenv("NEURONXA_CACHE_DIR", str(folder))
+    services = shared._services(str(folder))
+    plan = pipeline.make_plan(SMALL, services.store)
+    with services.shelf.borrow(plan):
+        test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=2)
+        assert not test.exception
+        assert "at work" in test.info[0].value
+
+
+def test_a_large_model_is_loaded_only_when_asked(computed, tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    shutil.copytree(computed, folder)
+    store = Store(folder)
+    plan = pipeline.make_plan(SMALL, store)
+    store.close()
+    large = replace(plan, info=replace(plan.info, parameters=8_000_000_000))
+    monkeypatch.setattr(shared, "plan_for", lambda _chosen: large)
+    test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=3)
+    assert not test.exception
+    assert "8.0 billion parameters" in everything_said(test)
+    button = next(button for button in test.button if "Load the model" in button.label)
+    assert not shared._services(str(folder)).shelf.holds(large)
+    assert button.key.startswith("load-")
+
+
+# ----------------------------------------------------------------------------------------------------------- pieces
 
 
 def test_texts_come_out_harmless():

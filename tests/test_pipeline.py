@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from neuronxa_core import extraction, models, pipeline
-from neuronxa_core.errors import ExperimentError, ModelError
+from neuronxa_core import corpora, extraction, microscope, models, pipeline
+from neuronxa_core.errors import ExperimentError, ModelBusy, ModelError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.pipeline import ModelShelf
 from neuronxa_core.store import Store
@@ -237,3 +237,124 @@ def test_a_file_is_hashed_once_while_it_stays_the_same(store, monkeypatch):
 
     monkeypatch.setattr(models, "_hash_file", refuse)
     assert pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store).keys == first.keys
+
+
+# ------------------------------------------------------------------------------------------- overlap from stored states
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """A store with the states of three languages, one with a row that the others lack, and its plan."""
+    folder = tmp_path_factory.mktemp("corpus")
+    demo = corpora.read("demo").texts
+    for code in ("eng_Latn", "deu_Latn", "tha_Thai"):
+        lines = list(demo[code][:8])
+        if code == "deu_Latn":
+            lines[3] = ""
+        (folder / f"{code}.txt").write_text("\n".join(lines), "utf-8")
+    store = Store(tmp_path_factory.mktemp("store"))
+    plan = pipeline.make_plan(Experiment(corpus=str(folder)), store)
+    pipeline.compute_missing(plan, store, ModelShelf())
+    yield plan, store
+    store.close()
+
+
+def tokenwise(plan, language):
+    """Activations of every usable sentence [layer, token, neuron], read one by one in another way."""
+    with ModelShelf().borrow(plan) as loaded:
+        return [states.values for states in microscope.text_activations(loaded, plan.corpus.sentences(language))]
+
+
+def test_activation_counts_against_every_token(computed):
+    plan, store = computed
+    activity = pipeline.activity(plan, store)
+    assert activity.languages == plan.everyone == ("eng_Latn", "deu_Latn", "tha_Thai")
+    assert len(plan.corpus.usable) == 7
+    for k, code in enumerate(activity.languages):
+        values = tokenwise(plan, code)
+        assert activity.tokens[k] == sum(v.shape[1] for v in values)
+        np.testing.assert_array_equal(activity.counts[k], sum((v > 0).sum(axis=1) for v in values))
+
+
+def test_activation_counts_are_summed_once_and_again_when_damaged(computed, monkeypatch):
+    plan, store = computed
+    before = pipeline.activity(plan, store)
+
+    def never(*_arguments):
+        raise AssertionError("states were read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "StatesReader", never)
+        np.testing.assert_array_equal(pipeline.activity(plan, store).counts, before.counts)
+    key = pipeline._counts_key(plan, "tha_Thai")
+    with store.get(key) as entry:
+        file = store.folder / entry._filename
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 0xFF
+    file.write_bytes(content)
+    np.testing.assert_array_equal(pipeline.activity(plan, store).counts, before.counts)
+
+
+def test_progress_counts_languages(computed):
+    plan, store = computed
+    seen = []
+    pipeline.activity(plan, store, on_progress=lambda done, whole: seen.append((done, whole)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_parallel_overlaps_against_every_token(computed):
+    plan, store = computed
+    found = pipeline.parallel_overlaps(plan, store, "eng_Latn", "tha_Thai", 0.5)
+    x, y = tokenwise(plan, "eng_Latn"), tokenwise(plan, "tha_Thai")
+    for layer, one in enumerate(found):
+        sets = [[set(np.flatnonzero((v[layer] > 0).mean(axis=0) > 0.5)) for v in values] for values in (x, y)]
+        jaccards = np.array([[len(a & b) / len(a | b) for b in sets[1]] for a in sets[0]])
+        others = jaccards[~np.eye(len(jaccards), dtype=bool)]
+        assert one.parallel[0] == pytest.approx(np.diag(jaccards).mean(), abs=1e-12)
+        assert one.mismatched[0] == pytest.approx(others.mean(), abs=1e-12)
+
+
+def test_neuron_values_and_the_strongest_of_a_sentence_against_every_token(computed):
+    plan, store = computed
+    values = tokenwise(plan, "deu_Latn")
+    mean_size = np.stack([np.abs(v).mean(axis=1, dtype=np.float64) for v in values], axis=1)
+    got = pipeline.neuron_values(plan, store, ["deu_Latn"], 5, 17)["deu_Latn"]
+    np.testing.assert_allclose(got, mean_size[5, :, 17], rtol=1e-4)
+    on = pipeline.neuron_values(plan, store, ["deu_Latn"], 5, 17, "nas")["deu_Latn"]
+    np.testing.assert_allclose(on, [(v[5, :, 17] > 0).mean() for v in values])
+
+    deviations = (mean_size[:, 2] - mean_size.mean(axis=1)) / mean_size.std(axis=1)
+    table = pipeline.strongest_in_sentence(plan, store, "deu_Latn", 2, top=20)
+    assert len(table) == 20
+    np.testing.assert_allclose(table["deviations"], np.sort(deviations.ravel())[::-1][:20], rtol=1e-3)
+    for row in table.itertuples():
+        assert row.deviations == pytest.approx(deviations[row.layer, row.neuron], rel=1e-3)
+        assert row.value == pytest.approx(mean_size[row.layer, 2, row.neuron], rel=1e-4)
+    one_layer = pipeline.strongest_in_sentence(plan, store, "deu_Latn", 2, layer=3, top=5)
+    assert set(one_layer["layer"]) == {3}
+    np.testing.assert_allclose(one_layer["deviations"], np.sort(deviations[3])[::-1][:5], rtol=1e-3)
+
+
+def test_the_alignment_of_a_pair_is_that_of_all_languages(computed):
+    plan, store = computed
+    whole = pipeline.align(plan, store, "nav", "mean")
+    pair = pipeline.pair_alignment(plan, store, "eng_Latn", "tha_Thai", "nav", "mean")
+    at = whole.languages.index("tha_Thai")
+    np.testing.assert_array_equal(pair.forward[0], whole.forward[at])
+    np.testing.assert_array_equal(pair.backward[0], whole.backward[at])
+    turned = pipeline.pair_alignment(plan, store, "tha_Thai", "eng_Latn", "nav", "mean")
+    np.testing.assert_array_equal(turned.forward, pair.backward)
+
+
+def test_an_impatient_borrower_is_told_that_the_model_is_busy(computed):
+    plan, _ = computed
+    shelf = ModelShelf()
+    assert not shelf.holds(plan)
+    with shelf.borrow(plan):
+        assert shelf.busy
+        with pytest.raises(ModelBusy, match="at work"), shelf.borrow(plan, patience=0.01):
+            raise AssertionError("two had the model at once")
+    assert not shelf.busy
+    assert shelf.holds(plan)
+    with shelf.borrow(plan, patience=0.01) as loaded:
+        assert loaded.info == plan.info
