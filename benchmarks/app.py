@@ -46,22 +46,38 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+LOOK = """chart => {
+  const drawn = document.querySelector(chart);
+  if (!drawn) return null;
+  if (drawn.toDataURL) return drawn.toDataURL();
+  return [...drawn.querySelectorAll('path, text')].map(m => m.getAttribute('d') + m.getAttribute('fill')).join();
+}"""
+
+
 def step_slider(page: Page, number: int) -> float:
-    """Move the layer slider by one; until the pixels of the chart are others."""
+    """Move the layer slider by one; until what the chart shows is another."""
     page.wait_for_timeout(700)  # the step before is over
-    page.get_by_role("slider").focus()
+    page.get_by_role("slider").last.focus()
     key = "ArrowLeft" if number % 2 else "ArrowRight"
-    before = page.locator(CHART).first.evaluate("canvas => canvas.toDataURL()")
+    before = page.evaluate(LOOK, CHART)
 
     def move() -> None:
         page.keyboard.press(key)
         page.wait_for_function(
-            "([chart, before]) => { const c = document.querySelector(chart); return c && c.toDataURL() !== before }",
+            f"([chart, before]) => {{ const now = ({LOOK})(chart); return now && now !== before }}",
             arg=[CHART, before],
             polling="raf",
         )
 
     return seconds(move)
+
+
+def slider_steps(page: Page, address: str, times: int) -> float:
+    """The median step of a view's layer slider."""
+    page.goto(address)
+    page.locator(CHART).first.wait_for()
+    step_slider(page, 0)
+    return median_of(times, lambda k: step_slider(page, k + 1))
 
 
 def main() -> None:
@@ -114,13 +130,14 @@ def main() -> None:
                 return seconds(lambda: (link.click(), shown.wait_for()))
 
             rows.append(("page switch", median_of(2 * options.times, switch)))
-            page.goto(f"{address}&view=Sentences")
-            page.get_by_text("at layer").first.wait_for()
-            page.locator(CHART).first.wait_for()
-            step_slider(page, 0)
-            rows.append(
-                ("layer slider step to the new matrix", median_of(options.times, lambda k: step_slider(page, k + 1)))
-            )
+            root, _, query = address.partition("?")
+            for name, path in (
+                ("similarity matrix", f"?{query}&view=Sentences"),
+                ("all pairs", f"?{query}&view=All+pairs"),
+                ("overlap matrix", f"overlap?{query}"),
+                ("overlap sets", f"overlap?{query}&overlap_view=Sets"),
+            ):
+                rows.append((f"layer slider step: {name}", slider_steps(page, root + path, options.times)))
             browser.close()
         finally:
             server.terminate()

@@ -597,7 +597,7 @@ def probability_bars(table: pd.DataFrame, title: str) -> alt.Chart:
         .encode(
             alt.X(
                 "probability:Q",
-                title="Activation probability (share of tokens with a > 0)",
+                title="Share of tokens with a > 0",
                 scale=alt.Scale(domain=[0, 1]),
                 axis=SCORE_AXIS,
             ),

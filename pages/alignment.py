@@ -256,9 +256,7 @@ def show_all_pairs() -> None:
     codes = [plan.everyone[k] for k in order]
     labels = [shared.label(code) for code in codes]
     ordered = scores[np.ix_(order, order)]
-    chart = charts.language_matrix(
-        ordered, codes, labels, measure=method, title=f"{method} of every pair of languages at layer {layer}"
-    )
+    chart = charts.language_matrix(ordered, codes, labels, measure=method, title=f"{method} of every pair of languages")
     picked = None
     if len(codes) <= charts.MOST_LABELLED:
         cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key="pairs").selection.get("pair")
@@ -276,7 +274,9 @@ def show_all_pairs() -> None:
     else:
         st.caption("Choose a cell to see the two languages' sentences.")
     shared.downloads(
-        pd.DataFrame(ordered, index=codes, columns=codes).rename_axis("language").reset_index(), chart, "all-pairs"
+        pd.DataFrame(ordered, index=codes, columns=codes).rename_axis("language").reset_index(),
+        chart,
+        f"all-pairs-layer{layer}",
     )
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from neuronxa_core import charts, corpora, languages, microscope, overlap, pipeline
 from neuronxa_core.errors import ModelBusy
 from neuronxa_core.microscope import TextStates, TokenActivations
+from neuronxa_core.overlap import Activity
 from pages import shared, tokens
 
 # a model of fewer parameters is loaded without being asked for
@@ -29,16 +30,12 @@ with shared.healing(whole_plan):
     activity = shared.activity_of(plan)
 codes = list(plan.everyone)
 
-if jump := st.session_state.pop("microscope_jump", None):
-    st.session_state.neuron_layer, st.session_state.neuron_number = jump
 
-
-def most_specific_neuron() -> tuple[int, int]:
+@st.cache_resource(max_entries=16, show_spinner=False)
+def most_specific_neuron(key: str, _activity: Activity) -> tuple[int, int]:
     """Where to start: the neuron that LAPE finds most specific, or the first."""
-    found = overlap.lape(activity) if len(codes) > 1 else None
-    if found is None or not len(found.neuron):
-        return 0, 0
-    return int(found.layer[0]), int(found.neuron[0])
+    found = overlap.lape(_activity)
+    return (int(found.layer[0]), int(found.neuron[0])) if len(found.neuron) else (0, 0)
 
 
 def look_at(key: str, table: pd.DataFrame) -> None:
@@ -66,16 +63,20 @@ def pick_list(table: pd.DataFrame, key: str, **columns: object) -> None:
     st.caption("Choose a row to look at that neuron.")
 
 
-if "neuron_layer" not in st.session_state and "neuron_layer" not in st.query_params:
-    st.session_state.neuron_layer, st.session_state.neuron_number = most_specific_neuron()
 st.caption(
     "One neuron: how often it is on in each language, and on which words. What excites it in these sentences suggests "
     "what it is for; it does not prove that the model uses it for that, which *Overlap* → *Causal check* can test."
 )
+start = most_specific_neuron(pipeline.activity_key(plan), activity)
 with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-    layer = st.number_input("Layer", 0, plan.info.layers - 1, key="neuron_layer", bind="query-params", width=160)
-    neuron = st.number_input("Neuron", 0, plan.info.neurons - 1, key="neuron_number", bind="query-params", width=160)
-layer, neuron = int(layer), int(neuron)
+    numbers = [
+        st.number_input(name, 0, count - 1, value, key=key, bind="query-params", width=160)
+        for name, count, value, key in (
+            ("Layer", plan.info.layers, start[0], "neuron_layer"),
+            ("Neuron", plan.info.neurons, start[1], "neuron_number"),
+        )
+    ]
+layer, neuron = map(int, numbers)
 
 
 # ------------------------------------------------------------------------------------------------------ find a neuron
@@ -283,6 +284,8 @@ def show_sentences() -> None:
     tokenizer = microscope.tokenizer_of(plan)
     units = {code: [microscope.reading_units(tokenizer, one.text, one.ids) for one in read[code]] for code in shown}
     scale = max(token_scale(read[code], units[code]) for code in shown)
+    kind = "mean size |a| of its tokens" if state == "nav" else "share of its tokens that are on"
+    st.caption(f"Beside each language the sentence's {kind}; point at a token for its exact value.")
     st.html(tokens.legend(scale))
     for k, (row, first_in) in enumerate(by_row.items()):
         line = plan.corpus.lines[plan.corpus.usable[row]]
@@ -291,8 +294,7 @@ def show_sentences() -> None:
             f"<p style='margin:.6rem 0 .2rem'><b>Sentence {row}</b> "
             f"<span style='opacity:.65'>line {line} of the corpus · among the strongest in {strongest}</span></p>"
             + "".join(
-                sentence_row(code, values[code][row], state, read[code][k], units[code][k], tokenizer, scale)
-                for code in shown
+                sentence_row(code, values[code][row], read[code][k], units[code][k], tokenizer, scale) for code in shown
             )
         )
     table = pd.DataFrame(
@@ -325,19 +327,17 @@ def show_sentences() -> None:
 def sentence_row(
     code: str,
     value: float,
-    state: str,
     read: TokenActivations,
     units: tuple[microscope.Unit, ...],
     tokenizer: object,
     scale: float,
 ) -> str:
     """HTML of one language's shaded sentence under its name and value."""
-    name = "mean |a|" if state == "nav" else "share on"
     shaded = tokens.shaded(units, read.values, microscope.pieces(tokenizer, read.ids), code=code, scale=scale)
     return (
         "<div style='display:flex;flex-wrap:wrap;gap:0 1rem;max-width:64rem;margin:0 0 .4rem'>"
         "<div style='flex:0 0 15rem;opacity:.65;font-size:.85rem;line-height:2.3'>"
-        f"{html.escape(shared.label(code))} · {name} {value:.4f}</div>"
+        f"{html.escape(shared.label(code))} · {value:.4f}</div>"
         f"<div style='flex:1 1 24rem'>{shaded}</div></div>"
     )
 
@@ -391,7 +391,6 @@ def show_free_text() -> None:
             for one, parts in zip(own, units, strict=True)
         )
     )
-    number = st.column_config.NumberColumn(format="%.4f")
     if len(states) == 1:
         st.caption("The neurons with the largest mean |a| in it")
         pick_list(
@@ -412,10 +411,10 @@ def show_free_text() -> None:
         microscope.strongest_shared(*states, threshold=share / 100),
         "text-shared",
         weaker=st.column_config.NumberColumn("Weaker mean |a|", format="%.4f"),
-        mean_abs_x=number,
-        mean_abs_y=number,
-        share_active_x=number,
-        share_active_y=number,
+        mean_abs_x=st.column_config.NumberColumn("Mean |a| in the first", format="%.4f"),
+        mean_abs_y=st.column_config.NumberColumn("in the second", format="%.4f"),
+        share_active_x=st.column_config.NumberColumn("Tokens on in the first", format="percent"),
+        share_active_y=st.column_config.NumberColumn("in the second", format="percent"),
     )
     shared.downloads(table, chart, "text-overlap")
 

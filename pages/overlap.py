@@ -733,7 +733,7 @@ def show_effects(work: SwitchOff, table: pd.DataFrame, neurons: dict[str, Neuron
             control[name] = wide.loc[drawn]
     groups = {
         "the set itself": {name: wide.loc[name] for name in neurons if name in wide.index},
-        f"random neurons, mean of {draws}": {name: drawn.mean() for name, drawn in control.items()},
+        "random neurons (mean)": {name: drawn.mean() for name, drawn in control.items()},
     }
     rows = [
         {"group": group, "set": set_label(name), "label": shared.label(code), "value": values[code]}

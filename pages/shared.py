@@ -332,8 +332,9 @@ def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
 
 def open_microscope(layer: int, neuron: int) -> None:
     """Go to the Microscope with this neuron."""
-    st.session_state.microscope_jump = (int(layer), int(neuron))
-    st.switch_page("pages/microscope.py")
+    # the parameters of this page's widgets cannot be cleared here, only replaced
+    named = {"neuron_layer": str(int(layer)), "neuron_number": str(int(neuron))}
+    st.switch_page("pages/microscope.py", query_params={**experiment().to_query(), **named})
 
 
 def neuron_list(table: pd.DataFrame, key: str, **columns: object) -> None:

@@ -434,10 +434,15 @@ def test_the_microscope_starts_at_the_most_specific_neuron(computed, monkeypatch
     assert test.number_input(key="neuron_number").value == found.neuron[0]
 
 
-def test_a_neuron_chosen_elsewhere_is_the_one_that_is_looked_at(computed, monkeypatch):
-    test = page("microscope", SMALL, computed, monkeypatch, microscope_jump=(2, 345))
+@pytest.mark.parametrize(("layer", "neuron"), [(2, 345), (0, 0)])
+def test_a_link_to_a_neuron_opens_it(computed, monkeypatch, layer, neuron):
+    monkeypatch.setenv("NEURONXA_CACHE_DIR", str(computed))
+    test = AppTest.from_file(str(ROOT / "pages" / "microscope.py"), default_timeout=120)
+    test.session_state["experiment"] = SMALL
+    test.query_params["neuron_layer"], test.query_params["neuron_number"] = str(layer), str(neuron)
+    test.run()
     assert not test.exception
-    assert "Neuron 345 of layer 2" in everything_said(test)
+    assert f"Neuron {neuron} of layer {layer}" in everything_said(test)
 
 
 @pytest.mark.parametrize("way", ["shared", "specific", "discriminating", "sentence"])
