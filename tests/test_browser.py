@@ -1,4 +1,4 @@
-"""A real browser walks from Run to Alignment; any console error or exception box fails the walk."""
+"""A real browser walks through all pages; any console error or exception box fails the walk."""
 
 import importlib.util
 import os
@@ -85,7 +85,14 @@ def page(browser, request):
         return route.fulfill(status=204, body="")
 
     page.route("**/*", local_only)
-    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+
+    def on_console(message):
+        # opened at a page's own address, Streamlit looks for its server below that address first
+        looking = "/_stcore/" in message.location.get("url", "") and "404" in message.text
+        if message.type == "error" and not looking:
+            page.errors.append(message.text)
+
+    page.on("console", on_console)
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     yield page
     page.close()
@@ -102,6 +109,17 @@ def visit(page, name):
     """Follow the navigation to a page."""
     page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
     page.get_by_role("heading", name=name, exact=True).wait_for()
+
+
+def test_a_link_straight_to_a_page_opens_it_in_the_whole_app(address, page):
+    """The first page that a new server shows: before it, Streamlit knows nothing of the app's navigation."""
+    corpus = ROOT / "neuronxa_core" / "demo" / "corpus"
+    page.goto(f"{address}/overlap?corpus={corpus}&languages=spa_Latn&sentences=7")
+    page.get_by_role("heading", name="Overlap", exact=True).wait_for()
+    page.get_by_text("2 of 2 languages of this choice are not computed yet").wait_for()
+    settled(page)
+    assert page.get_by_test_id("stTopNavLink").count() == 4
+    assert page.strangers == []
 
 
 def test_from_run_to_alignment(address, page):
@@ -151,5 +169,58 @@ def test_a_link_opens_the_same_view(address, page):
     page.goto(f"{address}/?languages=spa_Latn,arb_Arab,jpn_Jpan&sentences=15&state=emb&view=Table")
     page.locator("[data-testid=stDataFrame]").first.wait_for()
     settled(page)
-    assert page.get_by_text("15 parallel sentences, 3 languages against English").is_visible()
+    page.get_by_text("15 parallel sentences, 3 languages against English").wait_for()
     assert page.errors == []
+
+
+def choose_view(page, name):
+    page.get_by_role("radio", name=name, exact=True).or_(
+        page.get_by_test_id("stMain").get_by_role("button", name=name, exact=True)
+    ).first.click()
+
+
+def test_from_overlap_to_the_microscope(address, page):
+    page.goto(f"{address}/overlap?languages=spa_Latn,arb_Arab,tha_Thai&sentences=15")
+    chart = page.locator("[data-testid=stVegaLiteChart] .marks").first
+    chart.wait_for()
+    page.get_by_text("3 languages against").wait_for()
+    settled(page)
+    box = chart.bounding_box()
+    chart.click(position={"x": box["width"] * 0.9, "y": box["height"] * 0.2})
+    page.get_by_text("that are active in both").wait_for()
+    settled(page)
+
+    page.get_by_role("button", name="Play the layers").click()
+    page.wait_for_function("new URL(location).searchParams.get('overlap_layer') === '6'")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Play the layers").wait_for()
+    settled(page)
+
+    for view in ("By layer", "Meaning", "Shared core", "Causal check", "Summary", "Sets"):
+        choose_view(page, view)
+        page.wait_for_function("view => new URL(location).searchParams.get('overlap_view') === view", arg=view)
+        settled(page)
+    chart.wait_for()
+    bar = page.locator("[data-testid=stVegaLiteChart] .marks path[aria-roledescription=bar]").first
+    bar.click()
+    page.get_by_role("heading", name="Active in exactly").wait_for()
+    settled(page)
+
+    choose_view(page, "Specific")
+    frame = page.locator("[data-testid=stDataFrame]").first
+    frame.wait_for()
+    settled(page)
+    frame.click(position={"x": 12, "y": 52})
+    page.get_by_role("button", name="Open neuron").click()
+    page.get_by_role("heading", name="Microscope", exact=True).wait_for()
+    page.locator("div[lang=arb-Arab]").first.wait_for()
+    settled(page)
+    assert page.locator("div[lang=arb-Arab]").first.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    assert page.locator("div[lang=tha-Thai] span[title]").first.get_attribute("title")
+    page.locator("textarea").nth(0).fill("The file could not be opened.")
+    page.locator("textarea").nth(1).fill("تعذر فتح الملف.")
+    page.get_by_role("button", name="Read", exact=True).click()
+    page.get_by_text("The neurons that are strongest in both").wait_for()
+    settled(page)
+    assert page.errors == []
+    assert page.strangers == []
