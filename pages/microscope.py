@@ -34,6 +34,8 @@ codes = list(plan.everyone)
 @st.cache_resource(max_entries=16, show_spinner=False)
 def most_specific_neuron(key: str, _activity: Activity) -> tuple[int, int]:
     """Where to start: the neuron that LAPE finds most specific, or the first."""
+    if len(_activity.languages) < 2:
+        return 0, 0
     found = overlap.lape(_activity)
     return (int(found.layer[0]), int(found.neuron[0])) if len(found.neuron) else (0, 0)
 

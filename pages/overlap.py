@@ -53,6 +53,9 @@ with shared.healing(whole_plan):
     activity = shared.activity_of(plan)
 codes = list(plan.everyone)
 last_layer = plan.info.layers - 1
+if len(codes) < 2:
+    st.info("Overlap needs at least two languages; choose more in *Run*.")
+    st.stop()
 
 
 def active_rule() -> ActiveRule:
@@ -404,7 +407,9 @@ def with_probabilities(layer: np.ndarray, neuron: np.ndarray, chosen: list[str])
 
 
 def show_core() -> None:
-    chosen = st.multiselect("Languages", codes, codes, format_func=shared.label, key="core_languages")
+    chosen = codes
+    if not st.toggle(f"All {len(codes)} languages", True, key="core_all"):
+        chosen = st.multiselect("Languages", codes, codes[:6], format_func=shared.label, key="core_languages")
     if len(chosen) < 2:
         st.info("Choose at least two languages.")
         return

@@ -347,7 +347,7 @@ def test_the_lape_table_holds_the_neurons_of_the_core(computed, monkeypatch):
 
 def test_empty_choices_of_overlap_are_said_not_raised(computed, monkeypatch):
     for view, key in (("Sets", "sets"), ("Shared core", "core_languages"), ("Causal check", "causal_sets")):
-        test = page("overlap", SMALL, computed, monkeypatch, overlap_view=view)
+        test = page("overlap", SMALL, computed, monkeypatch, overlap_view=view, core_all=False)
         test.multiselect(key=key).set_value([]).run()
         assert not test.exception
         assert test.info, view
@@ -360,6 +360,19 @@ def test_empty_choices_of_overlap_are_said_not_raised(computed, monkeypatch):
         "overlap", SMALL, computed, monkeypatch, overlap_view="Sets", active_by="threshold", active_threshold=99
     )
     assert not test.exception
+
+
+@pytest.mark.parametrize("name", ["overlap", "microscope"])
+def test_a_single_language_is_no_error(tmp_path, monkeypatch, name):
+    alone = Experiment(languages=("eng_Latn",), sentences=3)
+    store = Store(tmp_path / "cache")
+    pipeline.compute_missing(pipeline.make_plan(alone, store), store, ModelShelf())
+    store.close()
+    test = page(name, alone, tmp_path / "cache", monkeypatch)
+    assert not test.exception
+    assert not test.error
+    if name == "overlap":
+        assert "at least two languages" in test.info[0].value
 
 
 def test_the_causal_check_runs_in_the_background_and_shows_its_effects(computed, monkeypatch):
