@@ -628,10 +628,13 @@ class Store:
         """Remove files that no row names, as a killed writer leaves them; one that is being written is younger."""
         oldest_writer = time.time() - ORPHAN_AGE_S
         old_files = set()
-        for path in self.folder.glob("??/??/*.val"):
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime < oldest_writer:
-                    old_files.add(str(path.relative_to(self.folder)))
+        # not a glob: another process may remove a folder that has just become empty, and a walk passes over that
+        for folder, _, names in os.walk(self.folder):
+            for path in (Path(folder, name).relative_to(self.folder) for name in names):
+                if len(path.parts) == 3 and path.match("??/??/*.val"):
+                    with contextlib.suppress(FileNotFoundError):
+                        if (self.folder / path).stat().st_mtime < oldest_writer:
+                            old_files.add(str(path))
         if old_files:
             named = {filename for (filename,) in cache._sql("SELECT filename FROM Cache")}
             for filename in old_files - named:

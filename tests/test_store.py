@@ -779,6 +779,23 @@ def use_store(folder: Path, seed: int, rounds: int, size_limit: int) -> None:
                             np.testing.assert_array_equal(entry.array("states"), values_of(key))
 
 
+def test_a_folder_that_vanishes_while_orphans_are_looked_for_is_no_error(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    for part in ("aa/bb", "cc/dd"):
+        (folder / part).mkdir(parents=True)
+        (folder / part / f"{'0' * 28}.val").write_bytes(b"left behind")
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("aa"):
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with contextlib.closing(Store(folder)) as store:
+        assert store.entries() == []
+
+
 def test_processes_share_a_folder_from_its_making_on(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     size_limit = 4 * values_of("a").nbytes
     users = [spawn.Process(target=use_store, args=(folder, seed, 60, size_limit)) for seed in range(3)]
