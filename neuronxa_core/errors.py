@@ -39,3 +39,7 @@ class ExperimentError(NeuronXAError):
 
 class Cancelled(NeuronXAError):
     """The user asked for the run to stop; what was finished before is kept."""
+
+
+class ScoresError(NeuronXAError):
+    """Task scores cannot be read, contradict each other, or cannot be told apart."""

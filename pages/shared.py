@@ -74,6 +74,7 @@ def navigation() -> Page:
             st.Page("pages/alignment.py", title="Alignment", icon=":material/insights:", default=True),
             st.Page("pages/overlap.py", title="Overlap", icon=":material/join_inner:"),
             st.Page("pages/microscope.py", title="Microscope", icon=":material/biotech:"),
+            st.Page("pages/downstream.py", title="Downstream", icon=":material/scatter_plot:"),
         ],
         position="top",
     )

@@ -224,3 +224,46 @@ def test_from_overlap_to_the_microscope(address, page):
     settled(page)
     assert page.errors == []
     assert page.strangers == []
+
+
+def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):
+    scores = tmp_path / "scores.csv"
+    rows = ["language,xnli", "es,0.7", "ru,0.55", "ar,0.41", "th,0.33", "pt,0.66", "de,0.61", "tlh,0.1"]
+    scores.write_text("\n".join(rows) + "\n", "utf-8")
+    languages = "spa_Latn,rus_Cyrl,arb_Arab,tha_Thai,por_Latn,deu_Latn"
+    page.goto(f"{address}/downstream?languages={languages}")
+    page.get_by_text("6 languages against").wait_for()
+    settled(page)
+    chart = page.locator("[data-testid=stVegaLiteChart] .marks").first
+    button = page.get_by_role("button", name="Measure", exact=True)
+    button.or_(chart).first.wait_for()
+    if button.count():
+        button.click()
+    chart.wait_for()
+    settled(page)
+    point = page.locator("[data-testid=stVegaLiteChart] .marks path[aria-roledescription=circle]").first
+    point.click()
+    page.get_by_text("Off: ").wait_for()
+    page.locator("[data-testid=stMetric]").filter(has_text="Languages").filter(has_text="5").wait_for()
+    point.click()
+    page.locator("[data-testid=stMetric]").filter(has_text="Languages").filter(has_text="6").wait_for()
+    settled(page)
+
+    choose_view(page, "File")
+    page.get_by_role("textbox", name="File or folder").fill(str(scores))
+    page.keyboard.press("Enter")
+    page.get_by_text("What the columns are").wait_for()
+    chart.wait_for()
+    settled(page)
+    page.get_by_text("6 languages have both").click()
+    page.get_by_text("tlh").first.wait_for()
+
+    choose_view(page, "Published")
+    page.get_by_text("the alignment is that of demo").wait_for()
+    settled(page)
+    choose_view(page, "Report")
+    page.get_by_role("button", name="Make the report").click()
+    page.get_by_role("button", name="HTML").wait_for()
+    settled(page)
+    assert page.errors == []
+    assert page.strangers == []

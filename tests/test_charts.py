@@ -233,6 +233,43 @@ def effect_table(sets=3, languages=8):
     return pd.DataFrame(rows)
 
 
+def point_table(n=24):
+    at = np.linspace(0, 1, n)
+    labels = [f"Language {k}" for k in range(n)]
+    return pd.DataFrame({"language": labels, "label": labels, "x": at, "y": at**2, "group": "Latin", "more": "…"})
+
+
+def line_table():
+    at = np.linspace(0, 1, 20)
+    return pd.DataFrame({"x": at, "mean": at, "low": at - 0.1, "high": at + 0.1})
+
+
+def r_table(layers=8):
+    tables = [
+        pd.DataFrame({"method": method, "layer": range(layers), "r": r, "low": r - 0.1, "high": r + 0.1})
+        for method, r in (("NASCA", np.linspace(0, 0.8, layers)), ("MEXA", np.full(layers, np.nan)))
+    ]
+    return pd.concat(tables).assign(p=0.1, rho=0.2, tau=0.3)
+
+
+def methods_table():
+    rows = [
+        {
+            "row": f"{method} · weighted",
+            "task": task,
+            "r": 0.5,
+            "n": 24,
+            "low": 0.1,
+            "high": 0.8,
+            "p": 0.01,
+            "text": "0.5",
+        }
+        for method in ("NASCA", "MEXA")
+        for task in ("xnli", "arc")
+    ]
+    return pd.DataFrame(rows).assign(text="0.500 (24)")
+
+
 NEW = {
     "overlap_curves": lambda: charts.overlap_curves(overlap_table(), "Jaccard", "By layer"),
     "meaning": lambda: charts.meaning(meaning_table(), "NASCA", "Meaning"),
@@ -242,6 +279,17 @@ NEW = {
     "probability_bars": lambda: charts.probability_bars(neuron_table(), "How often"),
     "value_distribution": lambda: charts.value_distribution(neuron_table(), "Mean |a|", "How strongly"),
     "effects": lambda: charts.effects(effect_table(), "Change", "Off"),
+    "scatter": lambda: charts.scatter(
+        point_table(), line_table(), x_title="NASCA", y_title="XNLI", colour="Script", title="Scatter"
+    ),
+    "correlation_by_layer": lambda: charts.correlation_by_layer(r_table(), "By layer", {"paper": 0.93}),
+    "methods_by_tasks": lambda: charts.methods_by_tasks(methods_table(), "Methods"),
+    "sentence_curve": lambda: charts.sentence_curve(
+        pd.DataFrame({"sentences": [10, 100], "r": [0.5, 0.6], "low": [0.3, 0.6], "high": [0.7, 0.6]}), "Sentences"
+    ),
+    "model_curves": lambda: charts.model_curves(
+        pd.DataFrame({"model": ["a", "a", "b"], "depth": [0, 1, 0.5], "score": 0.4, "low": 0.3, "high": 0.5}), "Depth"
+    ),
     "text_overlap": lambda: charts.text_overlap(
         pd.DataFrame({"layer": [0, 1], "active_x": 3, "active_y": 4, "both": 2, "jaccard": 0.4}), "Text"
     ),
@@ -292,3 +340,16 @@ def test_a_matrix_of_a_narrow_range_shows_it():
         values, ["a", "b", "c"], ["A", "B", "C"], measure="Jaccard", title="Pairs", domain=(0.4, 0.6)
     ).to_dict()
     assert domains(spec, "color") == [[0.4, 0.6]]
+
+
+def test_a_scatter_takes_clicks_and_can_be_without_a_line():
+    spec = NEW["scatter"]().to_dict()
+    assert any(param["name"] == "off" for param in spec["params"])
+    bare = charts.scatter(point_table(3), pd.DataFrame(), x_title="x", y_title="y", colour="Model", title="Few")
+    assert len(bare.to_dict()["layer"]) == 2
+    many = charts.scatter(point_table(200), line_table(), x_title="x", y_title="y", colour="c", title="Many")
+    assert len(json.dumps(many.to_dict())) < PAYLOAD
+
+
+def test_correlations_have_the_whole_range():
+    assert [-1, 1] in domains(NEW["correlation_by_layer"]().to_dict(), "y")

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from neuronxa_core import pipeline
+from neuronxa_core import pipeline, study
 from neuronxa_core.__main__ import COLUMNS, main
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.store import Store
@@ -134,3 +136,92 @@ def test_the_module_runs_on_a_folder_with_the_cache_from_the_environment(tmp_pat
     assert failed.returncode == 2
     assert failed.stderr.count("\n") == 1
     assert "fra" in failed.stderr
+
+
+# ----------------------------------------------------------------------------------------------------------- correlate
+
+SIX = ("spa_Latn", "ell_Grek", "rus_Cyrl", "deu_Latn", "por_Latn", "zho_Hans")
+
+
+def correlate(capsys, cache, *options):
+    arguments = ["correlate", *BASE[1:], "--cache-dir", str(cache), "--sentences", "10", "--languages", *SIX, *options]
+    status = main(arguments)
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+@pytest.fixture
+def scores(tmp_path):
+    file = tmp_path / "scores.csv"
+    rows = ["language,task,acc", "es,xnli,70", "el,xnli,40", "ru,xnli,55", "de,xnli,61", "pt,xnli,66", "en,xnli,85"]
+    rows += ["zh-Hans,xnli,50", "tlh,xnli,10"]
+    rows += [f"{code},arc,{k}" for k, code in enumerate(("es", "el", "ru", "de", "pt"), start=20)]
+    file.write_text("\n".join(rows) + "\n", "utf-8")
+    return str(file)
+
+
+def test_correlate_writes_every_method_and_layer_of_every_task(capsys, cache, scores):
+    status, out, err = correlate(capsys, cache, "--scores", scores, "--states", "nas", "emb")
+    assert status == 0, err
+    table = pd.read_csv(io.StringIO(out))
+    assert list(table.columns) == list(study.COLUMNS)
+    assert len(table) == 2 * 2 * (8 + 2)
+    assert table.loc[table["layer"].isna(), "layer_pooling"].tolist() == ["mean", "max"] * 4
+    assert dict(zip(table["task"], table["n_languages"], strict=True)) == {"xnli": 6, "arc": 5}
+    assert "tlh" in err  # what was not matched is said
+    assert "one can make the result" in err
+
+
+def test_correlate_agrees_with_scipy_on_the_scores_that_score_writes(capsys, cache, scores):
+    _, out, _ = correlate(capsys, cache, "--scores", scores, "--task", "xnli", "--states", "emb")
+    found = pd.read_csv(io.StringIO(out))
+    _, out, _ = run(capsys, cache, "--sentences", "10", "--languages", *SIX, "--states", "emb")
+    by_layer = pd.read_csv(io.StringIO(out)).pivot(index="language", columns="layer", values="score")
+    y = {"spa_Latn": 0.70, "ell_Grek": 0.40, "rus_Cyrl": 0.55, "deu_Latn": 0.61, "por_Latn": 0.66, "zho_Hans": 0.50}
+    for row in found.itertuples():
+        pooled = pd.isna(row.layer)
+        x = (getattr(by_layer, row.layer_pooling)(axis=1) if pooled else by_layer[int(row.layer)])[list(y)]
+        if x.nunique() == 1:
+            assert np.isnan(row.pearson_r)
+            continue
+        wanted = stats.pearsonr(x, list(y.values()))
+        assert row.pearson_r == pytest.approx(wanted.statistic, abs=1e-9)
+        assert row.pearson_p == pytest.approx(wanted.pvalue, rel=1e-7)
+        assert (row.pearson_low, row.pearson_high) == pytest.approx(tuple(wanted.confidence_interval()), abs=1e-9)
+        assert row.spearman_rho == pytest.approx(stats.spearmanr(x, list(y.values())).statistic, abs=1e-9)
+        assert row.kendall_tau == pytest.approx(stats.kendalltau(x, list(y.values())).statistic, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--task", "nothing"], "no task nothing"),
+        (["--metric", "f1"], "no metric f1"),
+        (["--scores-model", "gpt"], "no scores of the model gpt"),
+    ],
+)
+def test_correlate_names_what_the_scores_lack(capsys, cache, scores, options, said):
+    status, out, err = correlate(capsys, cache, "--scores", scores, *options)
+    assert (status, out) == (2, "")
+    assert said in err.strip().splitlines()[-1]
+
+
+def test_correlate_refuses_fewer_than_five_languages_and_missing_files(capsys, cache, tmp_path):
+    few = tmp_path / "few.csv"
+    few.write_text("language,acc\nes,0.7\nel,0.4\nru,0.5\n", "utf-8")
+    for scores, said in ((few, "at least 5"), (tmp_path / "none.csv", "none.csv")):
+        status, out, err = correlate(capsys, cache, "--scores", str(scores))
+        assert (status, out) == (2, "")
+        assert said in err.strip().splitlines()[-1]
+
+
+def test_correlate_wants_to_know_whose_scores_are_meant(capsys, cache, tmp_path):
+    several = tmp_path / "several.csv"
+    rows = ["model,language,acc"] + [f"m{m},{code},0.{m}{k}" for m in (1, 2) for k, code in enumerate(SIX)]
+    several.write_text("\n".join(rows) + "\n", "utf-8")
+    status, _, err = correlate(capsys, cache, "--scores", str(several))
+    assert status == 2
+    assert "--scores-model" in err
+    status, out, err = correlate(capsys, cache, "--scores", str(several), "--scores-model", "m2")
+    assert status == 0, err
+    assert set(pd.read_csv(io.StringIO(out))["n_languages"]) == {6}
