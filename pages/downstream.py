@@ -129,16 +129,30 @@ def matched(scores: TaskScores, model: str, task: str, metric: str) -> Task:
     )
 
 
-def task_choice(scores: TaskScores, key: str) -> Task | None:
-    """One model, task and metric of a table of scores, from widgets."""
+@st.cache_resource(max_entries=32, show_spinner="Matching languages …")
+def best_covered(codes: tuple[str, ...], pivot: str) -> tuple[str, str, str]:
+    """The published (model, task, metric) with scores of most of the languages."""
+    scores = published_scores()
+    groups = [tuple(row) for row in scores.groups[["model", "task", "metric"]].itertuples(index=False)]
+
+    def covered(group: tuple[str, str, str]) -> int:
+        chosen = scores.select(model=group[0], task=group[1], metric=group[2])
+        return len(downstream.join(chosen, codes, pivot=pivot).pairs)
+
+    return max(groups, key=covered)
+
+
+def task_choice(scores: TaskScores, key: str, start: tuple[str, ...] = ()) -> Task | None:
+    """One model, task and metric of a table of scores, from widgets; at first the model's own, or `start`."""
     groups = scores.groups
     columns = st.columns(3)
     models = list(dict.fromkeys(groups["model"]))
     own = study.same_model(plan, models)
-    at = 0 if own is None else models.index(own)
+    at = next((models.index(name) for name in (own, *start[:1]) if name in models), 0)
     model = columns[0].selectbox("Scores of the model", models, at, key=f"{key}_model")
     tasks = list(dict.fromkeys(groups.loc[groups["model"] == model, "task"]))
-    task = columns[1].selectbox("Task", tasks, key=f"{key}_task")
+    at = tasks.index(start[1]) if model in start[:1] else 0
+    task = columns[1].selectbox("Task", tasks, at, key=f"{key}_task")
     metrics = groups.loc[(groups["model"] == model) & (groups["task"] == task), "metric"].tolist()
     metric = columns[2].selectbox("Metric", metrics, key=f"{key}_metric")
     if model != own:
@@ -148,13 +162,13 @@ def task_choice(scores: TaskScores, key: str) -> Task | None:
                 "say how hard a language is, not what this model can do."
             )
         )
-    for note in scores.notes[:6]:
+    for note in scores.notes[:6] if key != "published" else ():
         st.caption(shared.safe(note))
     return matched(scores, model, task, metric)
 
 
 def from_published() -> Task | None:
-    return task_choice(published_scores(), "published")
+    return task_choice(published_scores(), "published", best_covered(plan.everyone, plan.pivot))
 
 
 MAPPED = ("language", "model", "task", "metric", "score", "stderr", "n", "source")
@@ -738,6 +752,9 @@ def show_doubts() -> None:
     for sentence in refused:
         st.caption(shared.safe(sentence))
     st.markdown("**Without one language**")
+    if len(codes) <= correlation.FEWEST:
+        st.caption(f"Leaving one out would leave fewer than {correlation.FEWEST} languages.")
+        return
     influence = correlation.leave_one_out(x, used.y, codes)
     influence.insert(1, "label", [shared.label(code) for code in influence["language"]])
     st.dataframe(
@@ -1009,10 +1026,10 @@ def the_report() -> str:
             charts.methods_by_tasks(methods, "Pearson's r (number of languages)"),
             methods.drop(columns=["text", "row"]),
         ),
-        reports.Section(
-            "Without one language", [HELP["Doubts"]], None, correlation.leave_one_out(x, used.y, used.languages)
-        ),
     ]
+    if one.n > correlation.FEWEST:
+        influence = correlation.leave_one_out(x, used.y, used.languages)
+        sections.append(reports.Section("Without one language", [HELP["Doubts"]], None, influence))
     if task.unmatched:
         sections.append(reports.Section("What was not used", task.unmatched))
     choices = {

@@ -259,7 +259,7 @@ def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):
     page.get_by_text("tlh").first.wait_for()
 
     choose_view(page, "Published")
-    page.get_by_text("the alignment is that of demo").wait_for()
+    page.get_by_text("the alignment is that of demo").first.wait_for()
     settled(page)
     choose_view(page, "Report")
     page.get_by_role("button", name="Make the report").click()

@@ -688,6 +688,19 @@ def test_tasks_of_the_harness_are_run_and_their_results_read(wide, tmp_path, mon
     assert "no name of a task" in test.error[0].value
 
 
+@pytest.mark.parametrize("view", ["Scatter", "By layer", "Methods", "Sentences", "Doubts", "Estimate", "Report"])
+def test_five_languages_are_enough_for_every_view(wide, tmp_path, monkeypatch, view):
+    file = tmp_path / "five.csv"
+    file.write_text("lang,acc\nes,0.7\nru,0.5\nar,0.4\nth,0.3\npt,0.6\n", "utf-8")
+    named = {"scores_from": "File", "scores_path": str(file), "downstream_view": view}
+    test = page("downstream", WIDE, wide, monkeypatch, **named)
+    if view == "Report":
+        test.button(key="report_make").click().run()
+        assert "report" in test.session_state
+    assert not test.exception
+    assert not test.error
+
+
 def test_the_report_is_one_file_with_the_figures(wide, monkeypatch):
     test = page("downstream", WIDE, wide, monkeypatch, downstream_view="Report")
     test.button(key="report_make").click().run()
