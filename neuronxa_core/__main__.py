@@ -158,7 +158,7 @@ PREFERRED_METRICS = ("acc", "accuracy")
 
 def correlate(options: argparse.Namespace) -> None:
     """Compute what is missing, match the task scores and write their correlations."""
-    scores = downstream.read_scores(options.scores)
+    scores = downstream.read_scores_or_pairs(options.scores, options.pivot)
     plan, store, shelf = _prepared(options)
     groups = _chosen_groups(scores, plan, options)
     found = []

@@ -274,6 +274,16 @@ def read_scores(
     return merge(*(_read_source(Path(one).expanduser(), model, task, metric) for one in sources))
 
 
+def read_scores_or_pairs(source: str | Path, pivot: str) -> TaskScores:
+    """`read_scores`, and of a table of language pairs (see `read_consistency`) each language's value with the pivot."""
+    path = Path(source).expanduser()
+    if path.is_file() and _suffix(path.name) in TABLE_SUFFIXES:
+        frame = read_frame(path.name, read_content(path))
+        if is_consistency(frame):
+            return consistency(frame, source=path.name).consistency_with(pivot)
+    return read_scores(source)
+
+
 def read_file(name: str, data: bytes, *, model: str = "", task: str = "", metric: str = "") -> TaskScores:
     """Read one file, (name, content), as `read_scores` does: for uploads. Raises ScoresError as it does."""
     name = _printable(name)

@@ -215,6 +215,23 @@ def test_correlate_refuses_fewer_than_five_languages_and_missing_files(capsys, c
         assert said in err.strip().splitlines()[-1]
 
 
+def test_correlate_reads_a_table_of_language_pairs(capsys, cache, tmp_path):
+    matrix = tmp_path / "rankc.csv"
+    codes = ["en", "es", "el", "ru", "de", "pt"]
+    rows = [",".join(["language", *codes])]
+    rows += [",".join([a, *(str(round(1 / (1 + abs(i - j)), 3)) for j in range(6))]) for i, a in enumerate(codes)]
+    matrix.write_text("\n".join(rows) + "\n", "utf-8")
+    status, out, err = correlate(capsys, cache, "--scores", str(matrix), "--states", "emb")
+    assert status == 0, err
+    table = pd.read_csv(io.StringIO(out))
+    assert set(table["n_languages"]) == {5}
+    _, out, _ = run(capsys, cache, "--sentences", "10", "--languages", *SIX, "--states", "emb")
+    scores = pd.read_csv(io.StringIO(out)).groupby("language")["score"].mean()
+    with_english = [scores[code] for code in ("spa_Latn", "ell_Grek", "rus_Cyrl", "deu_Latn", "por_Latn")]
+    wanted = stats.pearsonr(with_english, [0.5, 0.333, 0.25, 0.2, 0.167]).statistic
+    assert table.loc[table["layer_pooling"] == "mean", "pearson_r"].item() == pytest.approx(wanted, abs=1e-9)
+
+
 def test_correlate_wants_to_know_whose_scores_are_meant(capsys, cache, tmp_path):
     several = tmp_path / "several.csv"
     rows = ["model,language,acc"] + [f"m{m},{code},0.{m}{k}" for m in (1, 2) for k, code in enumerate(SIX)]

@@ -594,6 +594,24 @@ def test_the_columns_of_a_table_can_be_corrected(wide, tmp_path, monkeypatch):
     assert metric_of(test, "Pearson's r") not in ("nan", "")
 
 
+def test_a_table_of_language_pairs_gives_each_languages_value_with_the_pivot(wide, tmp_path, monkeypatch):
+    file = tmp_path / "rankc.csv"
+    rows = ["pair,rankc"] + [f"en-{code},0.{k}" for k, code in enumerate(("es", "ru", "ar", "th", "pt", "de"), start=1)]
+    file.write_text("\n".join(rows) + "\n", "utf-8")
+    test = page("downstream", WIDE, wide, monkeypatch, scores_from="File", scores_path=str(file))
+    assert not test.exception
+    assert not test.error
+    assert "A table of language pairs" in everything_said(test)
+    assert metric_of(test, "Languages") == "6"
+
+
+def test_the_papers_figures_are_named_as_such(wide, monkeypatch):
+    test = page("downstream", WIDE, wide, monkeypatch, downstream_view="By layer", layers_paper=True)
+    assert not test.exception
+    assert "Huang et al." in everything_said(test)
+    assert "paper: NASCA, XNLI" in str(charts_of(test)[0].proto)
+
+
 def test_published_scores_say_that_they_are_of_another_model(wide, monkeypatch):
     test = page("downstream", WIDE, wide, monkeypatch, scores_from="Published")
     assert not test.exception
