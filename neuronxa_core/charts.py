@@ -785,10 +785,13 @@ def _around(*columns: pd.Series | None) -> alt.Scale:
     return alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
 
 
-def correlation_by_layer(table: pd.DataFrame, title: str, references: dict[str, float] | None = None) -> alt.LayerChart:
+def correlation_by_layer(
+    table: pd.DataFrame, title: str, references: dict[str, float] | None = None, *, lower_is_better: bool = False
+) -> alt.LayerChart:
     """Pearson's r by layer, one line a method with its interval, each one's best layer marked.
 
     table: method, layer, r, low, high, p, rho, tau. references: name -> r of the papers' figures, as dotted lines.
+    lower_is_better: of the task's scores, so that the most negative r is the best.
     """
     methods = list(dict.fromkeys(table["method"]))
     colour = _colours_of(methods, "method", "Method", columns=4)
@@ -812,7 +815,8 @@ def correlation_by_layer(table: pd.DataFrame, title: str, references: dict[str, 
         _layer_axis(), alt.Y("r:Q", title=y_title, scale=y_scale), color=colour, tooltip=tooltip
     )
     known = table.dropna(subset="r")
-    best = known.loc[known.groupby("method", sort=False)["r"].idxmax()]
+    by_method = known.groupby("method", sort=False)["r"]
+    best = known.loc[by_method.idxmin() if lower_is_better else by_method.idxmax()]
     diamonds = (
         alt.Chart(best)
         .mark_point(shape="diamond", size=130, filled=True, stroke="black", strokeWidth=0.8)

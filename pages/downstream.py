@@ -51,6 +51,8 @@ HELP = {
     "Report": "One file with the choices, charts, tables and versions, and how to make the figures again. It holds "
     "what this page shows now, with the same limits.",
 }
+# metrics of which less is better, by a word in their names
+LOWER_IS_BETTER = ("perplexity", "bits", "nats", "loss", "error")
 SENTENCE_STEPS = (10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
 # figures of the paper's tables, as method.md's source gives them
 PAPER = {
@@ -95,6 +97,11 @@ class Task:
     def title(self) -> str:
         return f"{self.name} ({self.metric})"
 
+    @property
+    def sign(self) -> int:
+        """1, or -1 where less is better: a method predicts such a task by a negative correlation."""
+        return 1 if self.higher_is_better else -1
+
 
 def scores_of(task: Task, state: str, pooling: str) -> Alignment:
     """Alignment of the plan's languages, on the sentences that the task leaves for it."""
@@ -129,6 +136,7 @@ def matched(scores: TaskScores, model: str, task: str, metric: str) -> Task:
         {code: float(value) for code, value in joined.pairs["n"].items()},
         "; ".join(sources[:3]) + (f" and {len(sources) - 3} more" if len(sources) > 3 else ""),
         joined.notes,
+        higher_is_better=not any(word in metric.lower() for word in LOWER_IS_BETTER),
         table=scores,
     )
 
@@ -544,7 +552,10 @@ def show_layers() -> None:
     table = layer_table()
     with_paper = st.toggle("The paper's figures, for orientation", key="layers_paper")
     chart = charts.correlation_by_layer(
-        table, f"Correlation with {task.title} by layer; a diamond marks the best", PAPER if with_paper else None
+        table,
+        f"Correlation with {task.title} by layer; a diamond marks the best",
+        PAPER if with_paper else None,
+        lower_is_better=not task.higher_is_better,
     )
     st.altair_chart(chart)
     if with_paper:
@@ -556,7 +567,7 @@ def show_layers() -> None:
     for name in ("nas", "nav", "emb"):
         scores = scores_of(task, name, pooling).score[used.at]
         try:
-            nested = correlation.nested_layer_choice(scores, used.y)
+            nested = correlation.nested_layer_choice(scores, task.sign * used.y)
         except NeuronXAError as error:
             st.caption(shared.safe(str(error)))
             break
@@ -564,10 +575,10 @@ def show_layers() -> None:
             {
                 "method": METHODS[name],
                 "best layer": nested.best,
-                "r there": nested.optimistic,
-                "r on languages that did not choose it": nested.mean,
-                "90 % of halves from": np.nanquantile(nested.held_out, 0.05),
-                "to": np.nanquantile(nested.held_out, 0.95),
+                "r there": task.sign * nested.optimistic,
+                "r on languages that did not choose it": task.sign * nested.mean,
+                "90 % of halves from": np.nanquantile(task.sign * nested.held_out, 0.05),
+                "to": np.nanquantile(task.sign * nested.held_out, 0.95),
                 "optimism": nested.gap,
             }
         )
@@ -662,7 +673,9 @@ def show_methods() -> None:
     st.altair_chart(chart, width="content")
     st.subheader("Is NASCA better than MEXA?", anchor=False)
     x, z = (scores_of(task, name, pooling).pooled(layers)[used.at] for name in ("nas", "emb"))
-    one = correlation.compare(x, z, used.y)
+    one = correlation.compare(x, z, task.sign * used.y)
+    if not task.higher_is_better:
+        st.caption("Less is better in this task, so its scores are turned round here: a larger r predicts better.")
     with st.container(horizontal=True, gap="medium"):
         st.metric("r of NASCA", f"{one.r_xy:.3f}", width="content")
         st.metric("r of MEXA", f"{one.r_zy:.3f}", width="content")

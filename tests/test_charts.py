@@ -351,5 +351,12 @@ def test_a_scatter_takes_clicks_and_can_be_without_a_line():
     assert len(json.dumps(many.to_dict())) < PAYLOAD
 
 
+@pytest.mark.parametrize(("lower", "layer"), [(False, 7), (True, 0)])
+def test_the_best_layer_is_the_lowest_where_less_is_better(lower, layer):
+    spec = charts.correlation_by_layer(r_table(), "By layer", lower_is_better=lower).to_dict()
+    marked = next(part for part in spec["layer"] if part["mark"].get("shape") == "diamond")
+    assert [row["layer"] for row in spec["datasets"][marked["data"]["name"]]] == [layer]
+
+
 def test_correlations_have_the_whole_range():
     assert [-1, 1] in domains(NEW["correlation_by_layer"]().to_dict(), "y")

@@ -719,6 +719,22 @@ def test_five_languages_are_enough_for_every_view(wide, tmp_path, monkeypatch, v
     assert not test.error
 
 
+def test_a_task_of_which_less_is_better_is_turned_round_where_methods_are_compared(wide, tmp_path, monkeypatch):
+    file = tmp_path / "loss.csv"
+    file.write_text("lang,metric,value\n" + "".join(
+        f"{code},word_perplexity,{k}\n" for k, code in enumerate(("es", "ru", "ar", "th", "pt", "de", "fr"), start=5)
+    ))  # fmt: skip
+    named = {"scores_from": "File", "scores_path": str(file), "downstream_view": "Methods"}
+    test = page("downstream", WIDE, wide, monkeypatch, **named)
+    assert not test.exception
+    assert "a larger r predicts better" in everything_said(test)
+    store = Store(wide)
+    plan = pipeline.make_plan(WIDE, store)
+    x = pipeline.align(plan, store, "nas", "weighted").pooled("mean")
+    store.close()
+    assert metric_of(test, "r of NASCA") == f"{-stats.pearsonr(x, np.arange(7)).statistic:.3f}"
+
+
 def test_the_report_is_one_file_with_the_figures(wide, monkeypatch):
     test = page("downstream", WIDE, wide, monkeypatch, downstream_view="Report")
     test.button(key="report_make").click().run()
