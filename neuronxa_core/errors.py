@@ -43,3 +43,7 @@ class Cancelled(NeuronXAError):
 
 class ScoresError(NeuronXAError):
     """Task scores cannot be read, contradict each other, or cannot be told apart."""
+
+
+class HarnessError(NeuronXAError):
+    """The evaluation harness is not there, or its run failed."""

@@ -34,7 +34,7 @@ from typing import BinaryIO, ClassVar
 
 import xxhash
 
-from neuronxa_core.errors import Cancelled, ExperimentError, ModelError, NeuronXAError, StoreError
+from neuronxa_core.errors import Cancelled, ExperimentError, HarnessError, ModelError, StoreError
 from neuronxa_core.experiment import digest
 from neuronxa_core.pipeline import ModelShelf, Plan
 from neuronxa_core.store import Store
@@ -65,10 +65,6 @@ from lm_eval.tasks import TaskManager
 print("\\n" + json.dumps(list(TaskManager(include_path=sys.argv[1] or None).all_tasks)))
 """
 _PRINT_VERSION = "import importlib.metadata; print(importlib.metadata.version('lm_eval'))"
-
-
-class HarnessError(NeuronXAError):
-    """The evaluation harness is not there, or its run failed."""
 
 
 def python() -> str:

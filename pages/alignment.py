@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,29 +22,8 @@ with shared.errors_shown():
     whole_plan = shared.plan_for(now)
 plan = shared.computed_part(whole_plan)
 
-
-def choice(label: str, name: str, **options: object) -> str:
-    """One of an experiment's choices that need no run, at first what it was when the page was entered."""
-    default = getattr(shared.entered_with(), name)
-    key = f"alignment_{name}"
-    return st.segmented_control(label, CHOICES[name], default=default, required=True, key=key, **options)
-
-
-with st.container(horizontal=True, gap="large"):
-    state = choice(
-        "State",
-        "state",
-        format_func=lambda s: f"{s.upper()} ({METHODS[s]})",
-        help="NAS: which neurons are on. NAV: how strongly. EMB: the hidden state, MEXA's baseline.",
-    )
-    pooling = choice(
-        "Sentence vector",
-        "pooling",
-        help="Weighted by token position, the last token alone, or the plain mean of tokens.",
-    )
-    layers = choice("Layers pooled by", "layers")
-if (state, pooling, layers) != (now.state, now.pooling, now.layers):
-    shared.choose(replace(now, state=state, pooling=pooling, layers=layers))
+now = shared.reading_choice("alignment")
+state, pooling, layers = now.state, now.pooling, now.layers
 method = METHODS[state]
 with shared.healing(whole_plan):
     found = shared.alignment_of(plan, state, pooling)

@@ -380,14 +380,6 @@ def measured(work: Work) -> bool:
 # ------------------------------------------------------------------------------------------------------------- choices
 
 
-def choice(label: str, name: str, **options: object) -> str:
-    """One of an experiment's choices that need no run, at first what it was when the page was entered."""
-    default = getattr(shared.entered_with(), name)
-    return st.segmented_control(
-        label, CHOICES[name], default=default, required=True, key=f"downstream_{name}", **options
-    )
-
-
 SOURCES: dict[str, Callable[[], Task | None]] = {
     "Measured here": from_measure,
     "Published": from_published,
@@ -404,13 +396,8 @@ if task is None:
     st.info("There are no task scores yet; choose or measure some above.")
     st.stop()
 
-with st.container(horizontal=True, gap="large"):
-    state = choice("State", "state", format_func=lambda s: f"{s.upper()} ({METHODS[s]})")
-    pooling = choice("Sentence vector", "pooling")
-    layers = choice("Layers pooled by", "layers")
-if (state, pooling, layers) != (now.state, now.pooling, now.layers):
-    now = replace(now, state=state, pooling=pooling, layers=layers)
-    shared.choose(now)
+now = shared.reading_choice("downstream")
+state, pooling, layers = now.state, now.pooling, now.layers
 method = METHODS[state]
 used = study.points(plan, task.scores)
 with st.expander(f"{len(used.languages)} languages have both alignment and a score", icon=":material/join:"):

@@ -6,6 +6,7 @@ import html
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +18,9 @@ from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from neuronxa_core import charts, corpora, languages, models, pipeline
-from neuronxa_core.alignment import Alignment
+from neuronxa_core.alignment import METHODS, Alignment
 from neuronxa_core.errors import CorruptEntry, NeuronXAError
-from neuronxa_core.experiment import Experiment, digest
+from neuronxa_core.experiment import CHOICES, Experiment, digest
 from neuronxa_core.jobs import Job, JobQueue
 from neuronxa_core.overlap import Activity
 from neuronxa_core.pipeline import Extraction, ModelShelf, Plan
@@ -267,6 +268,37 @@ def computed_part(whole: Plan) -> Plan:
         )
     )
     return part
+
+
+def reading_choice(page: str) -> Experiment:
+    """Widgets for state, sentence vector and pooled layers, which need no run; the experiment as they say.
+
+    Each starts at what it was when the page was entered.
+    """
+    columns = {
+        "state": ("State", "NAS: which neurons are on. NAV: how strongly. EMB: the hidden state, MEXA's baseline."),
+        "pooling": (
+            "Sentence vector",
+            "Weighted by token position, the last token alone, or the plain mean of tokens.",
+        ),
+        "layers": ("Layers pooled by", None),
+    }
+    chosen = {}
+    with st.container(horizontal=True, gap="large"):
+        for name, (said, help_text) in columns.items():
+            chosen[name] = st.segmented_control(
+                said,
+                CHOICES[name],
+                default=getattr(entered_with(), name),
+                required=True,
+                key=f"{page}_{name}",
+                format_func=(lambda s: f"{s.upper()} ({METHODS[s]})") if name == "state" else str,
+                help=help_text,
+            )
+    now = replace(experiment(), **chosen)
+    if now != experiment():
+        choose(now)
+    return now
 
 
 def label(code: str) -> str:

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from neuronxa_core import corpora, harness, pipeline
-from neuronxa_core.errors import Cancelled, ExperimentError, ModelError
+from neuronxa_core.errors import Cancelled, ExperimentError, HarnessError, ModelError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.harness import HarnessError, HarnessRun
+from neuronxa_core.harness import HarnessRun
 from neuronxa_core.jobs import JobQueue
 from neuronxa_core.pipeline import ModelShelf
 from neuronxa_core.store import Store
