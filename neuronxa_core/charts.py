@@ -903,7 +903,8 @@ def model_curves(table: pd.DataFrame, title: str) -> alt.LayerChart:
     models = list(dict.fromkeys(table["model"]))
     colour = _colours_of(models, "model", "Model", columns=3)
     y_scale = alt.Scale(domain=[0, 1])
-    x = alt.X("depth:Q", title="Relative depth", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".1f"))
+    depth = alt.Axis(format=".1f", tickCount=10)
+    x = alt.X("depth:Q", title="Relative depth", scale=alt.Scale(domain=[0, 1]), axis=depth)
     base = alt.Chart(table)
     band = base.mark_area(opacity=0.12).encode(
         x, alt.Y("low:Q", title="Mean score", scale=y_scale), alt.Y2("high:Q"), color=colour

@@ -920,6 +920,8 @@ def show_models() -> None:
         )
     shared.downloads(table, chart, "models-by-depth")
     frame = pd.DataFrame(points, columns=["model", "language", "x", "y"])
+    for other in plans[1:]:
+        measure_for(other)
     if frame["model"].nunique() < 2:
         st.info("The scores above are of one model only, so no correlation over several models is shown.")
         return
@@ -940,6 +942,23 @@ def show_models() -> None:
     if several.simpson:
         st.warning("The points together turn the sign of what holds within the models (Simpson's paradox).")
     st.dataframe(several.per_model, hide_index=True)
+
+
+def measure_for(other: Plan) -> None:
+    """A button, or the progress, where the task is measured here and not yet on another model."""
+    if task.work is None:
+        return
+    work = replace(task.work, plan=other)
+    job = services.queue.find(work)
+    if job is not None and job.active:
+        watch(work)
+    elif work.totals(services.store):
+        if job is not None and job.status == "failed":
+            st.error(job.error, icon=":material/error:")
+        name = other.source.name
+        if st.button(f"Measure {task.name} on {name}", key=f"measure-{name}", icon=":material/play_arrow:"):
+            services.queue.submit(work)
+            st.rerun()
 
 
 def scores_for(other: Plan) -> dict[str, float]:
