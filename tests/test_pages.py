@@ -748,7 +748,6 @@ def test_the_report_is_one_file_with_the_figures(wide, monkeypatch):
 
 def test_models_are_compared_on_what_both_have(wide, tiny, monkeypatch):
     model = str(tiny("llama"))
-    other = replace(WIDE, model=model)
     test = page(
         "downstream", WIDE, wide, monkeypatch, downstream_view="Models", other_models=f"{model}, /no/such/model"
     )
