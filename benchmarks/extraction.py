@@ -1,0 +1,124 @@
+"""What reading the states costs beside the forward pass itself: python benchmarks/extraction.py [--times N]
+
+Three models: (a) the bundled one, (b) a random Llama of 2048 hidden, 8192 inner, 4 layers, (c) a random BERT of 384
+hidden, 1536 inner, 12 layers; 100 sentences x 8 languages of the bundled corpus. In every round each of the three ways
+runs once on the same batches, one after the other; the figures are medians over rounds of the ratios within a round:
+
+- extraction (NAS, NAV, EMB under three poolings) against the bare forward pass of the same batches without any hook;
+- the obvious script, one sentence at a time with output_hidden_states, EMB only, pooled on the host, against
+  extraction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
+
+from neuronxa_core import corpora, extraction, models
+from neuronxa_core.models import LoadedModel
+
+LANGUAGES = ("eng_Latn", "deu_Latn", "fra_Latn", "rus_Cyrl", "zho_Hans", "tur_Latn", "jpn_Jpan", "arb_Arab")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def random_model(kind: str) -> LoadedModel:
+    """(b) or (c) with random weights and the bundled model's tokenizer."""
+    torch.manual_seed(0)
+    demo = models.parse_source("demo")
+    vocabulary = 8000
+    if kind == "b":
+        model = LlamaModel(
+            LlamaConfig(vocab_size=vocabulary, hidden_size=2048, intermediate_size=8192, num_hidden_layers=4,
+                        num_attention_heads=16, num_key_value_heads=4)
+        )  # fmt: skip
+    else:
+        model = BertModel(
+            BertConfig(vocab_size=vocabulary, hidden_size=384, intermediate_size=1536, num_hidden_layers=12,
+                       num_attention_heads=6), add_pooling_layer=False,
+        )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        models.load_tokenizer(demo).save_pretrained(folder)
+        return models.load(models.parse_source(folder), dtype="float32", device="cpu")
+
+
+def measure(name: str, loaded: LoadedModel, times: int) -> None:
+    """Print a row of the table."""
+    raw = corpora.read("demo").texts
+    texts = [raw[code] for code in LANGUAGES]
+    rows = [extraction.tokenize(loaded, sentences, loaded.info.longest).ids for sentences in texts]
+    budget = extraction.TOKEN_BUDGET["cpu"]
+    batches = [
+        [ids[k] for k in batch] for ids in rows for batch in extraction.batches_by_length(list(map(len, ids)), budget)
+    ]
+    options = {"use_cache": False} if loaded.info.causal else {}
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for batch in batches:
+            ids, _, mask = extraction.right_padded(loaded, batch)
+            loaded.model(input_ids=ids, attention_mask=mask, **options)
+
+    def extract() -> None:
+        for code, sentences in zip(LANGUAGES, texts, strict=True):
+            extraction.extract(loaded, code, sentences)
+
+    @torch.inference_mode()
+    def obvious() -> None:
+        for ids in (row for language in rows for row in language):
+            states = loaded.model(input_ids=torch.tensor([ids]), output_hidden_states=True, **options).hidden_states
+            weights = torch.arange(1, len(ids) + 1, dtype=torch.float32)
+            [(hidden[0].cpu() * weights[:, None]).sum(dim=0) / weights.sum() for hidden in states[1:]]
+
+    bare()
+    extract()
+    overheads, gains, spent = [], [], []
+    for number in range(times):
+        ways = [bare, extract] if number % 2 else [extract, bare]
+        taken = {way: seconds(way) for way in ways}
+        overheads.append(taken[extract] / taken[bare])
+        spent.append(taken[extract])
+        if number < max(1, times // 3):
+            gains.append(seconds(obvious) / taken[extract])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"| {name} | {statistics.median(spent):.2f} | {statistics.median(overheads):.3f} | "
+        f"{min(overheads):.3f} | {statistics.median(gains):.2f} | {peak:.2f} |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=7, help="rounds")
+    parser.add_argument("--models", default="abc")
+    options = parser.parse_args()
+    print("| model | extraction, s | against bare forward | least | obvious script against it | peak GiB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    if "a" in options.models:
+        measure("(a) bundled", models.load(models.parse_source("demo"), device="cpu"), options.times)
+    if "c" in options.models:
+        measure("(c) BERT 384 x 12", random_model("c"), options.times)
+    if "b" in options.models:
+        measure("(b) Llama 2048 x 4", random_model("b"), max(3, options.times // 2))
+
+
+if __name__ == "__main__":
+    main()
