@@ -111,13 +111,7 @@ def layer_curves(table: pd.DataFrame, chance: float, method: str, title: str | N
     """Score by layer, one line a language, the peak marked. table: label, layer, score, low, high."""
     labels = list(dict.fromkeys(table["label"]))
     style = {
-        "color": alt.Color(
-            "label:N",
-            sort=labels,
-            title="Language",
-            scale=alt.Scale(domain=labels, range=[COLOURS[k % len(COLOURS)] for k in range(len(labels))]),
-            legend=alt.Legend(orient="bottom", columns=3, labelLimit=240, symbolOpacity=1),
-        ),
+        "color": _colours_of(labels, "label", "Language", limit=240),
         "strokeDash": alt.StrokeDash(
             "label:N",
             sort=labels,
@@ -127,7 +121,7 @@ def layer_curves(table: pd.DataFrame, chance: float, method: str, title: str | N
             ),
         ),
     }
-    x = alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
+    x = _layer_axis()
     y = alt.Y("score:Q", title=method, scale=alt.Scale(domain=[0, 1]), axis=SCORE_AXIS)
     tooltip = [
         alt.Tooltip("label:N", title="Language"),
@@ -156,17 +150,10 @@ def states_side_by_side(table: pd.DataFrame) -> alt.FacetChart:
     """The three states' curves in three panels with one scale. table: state, method, label, layer, score."""
     labels = list(dict.fromkeys(table["label"]))
     base = alt.Chart(table)
-    color = alt.Color(
-        "label:N",
-        sort=labels,
-        title="Language",
-        scale=alt.Scale(domain=labels, range=[COLOURS[k % len(COLOURS)] for k in range(len(labels))]),
-        legend=alt.Legend(orient="bottom", columns=3, labelLimit=240, symbolOpacity=1),
-    )
     line = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
-        alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
+        _layer_axis(),
         alt.Y("score:Q", title="Score", scale=alt.Scale(domain=[0, 1]), axis=SCORE_AXIS),
-        color=color,
+        color=_colours_of(labels, "label", "Language", limit=240),
         tooltip=[
             alt.Tooltip("label:N", title="Language"),
             alt.Tooltip("method:N", title="Method"),
@@ -372,13 +359,13 @@ def _layer_axis() -> alt.X:
     return alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
 
 
-def _colours_of(labels: list[str], field: str, title: str, columns: int = 3) -> alt.Color:
+def _colours_of(labels: list[str], field: str, title: str, columns: int = 3, limit: int = 360) -> alt.Color:
     return alt.Color(
         f"{field}:N",
         sort=labels,
         title=title,
         scale=alt.Scale(domain=labels, range=[COLOURS[k % len(COLOURS)] for k in range(len(labels))]),
-        legend=alt.Legend(orient="bottom", columns=columns, labelLimit=360, symbolOpacity=1),
+        legend=alt.Legend(orient="bottom", columns=columns, labelLimit=limit, symbolOpacity=1),
     )
 
 

@@ -59,6 +59,10 @@ class Activity:
         """Activation probabilities of a layer, [language, neuron] float64 in [0, 1]."""
         return self.counts[:, layer] / np.asarray(self.tokens, dtype=np.float64)[:, None]
 
+    def at(self, layer: int | np.ndarray, neuron: int | np.ndarray) -> np.ndarray:
+        """Activation probabilities of single neurons, [language] or, of arrays [found], [language, found]."""
+        return (self.counts[:, layer, neuron].T / np.asarray(self.tokens, dtype=np.float64)).T
+
     def of(self, languages: Sequence[str]) -> Activity:
         """The same for some of the languages, in the order given."""
         at = [self.languages.index(code) for code in languages]
@@ -375,7 +379,7 @@ def lape(
     wanted = min(round(share * entropy.size), int(np.isfinite(entropy).sum()))
     order = np.argsort(np.round(entropy, ENTROPY_DECIMALS), kind="stable")[:wanted]
     layer, neuron = np.divmod(order, activity.neurons)
-    probability = activity.counts[:, layer, neuron].T / np.asarray(activity.tokens, dtype=np.float64)
+    probability = activity.at(layer, neuron).T
     return LanguageSpecific(
         activity.languages,
         layer,
@@ -449,9 +453,10 @@ def rank_neurons(
     numbers = np.asarray(layers)[at]
     table = pd.DataFrame({"layer": numbers, "neuron": neuron, "value": value.ravel()[order]})
     concerned = {"shared": (), "specific": (x,), "discriminating": (x, y)}[by]
+    probabilities = activity.at(numbers, neuron)
     for code in concerned:
         k = activity.languages.index(code)
-        table[code] = activity.counts[k, numbers, neuron] / float(activity.tokens[k])
+        table[code] = probabilities[k]
     return table
 
 

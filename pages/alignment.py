@@ -16,11 +16,7 @@ from pages import shared
 
 services = shared.services()
 now = shared.experiment()
-st.title("Alignment")
-
-with shared.errors_shown():
-    whole_plan = shared.plan_for(now)
-plan = shared.computed_part(whole_plan)
+whole_plan, plan = shared.open_page("Alignment")
 
 now = shared.reading_choice("alignment")
 state, pooling, layers = now.state, now.pooling, now.layers
@@ -70,16 +66,12 @@ def curve_table(result: Alignment, codes: list[str]) -> pd.DataFrame:
 def spread_of_languages(result: Alignment) -> list[str]:
     """Five languages from the best to the worst."""
     order = np.argsort(-result.pooled(layers), kind="stable")
-    picks = dict.fromkeys(int(k) for k in np.linspace(0, len(order) - 1, min(5, len(order))).round())
-    return [result.languages[order[k]] for k in picks]
+    return shared.spread([result.languages[k] for k in order], 5)
 
 
 def layer_slider(key: str) -> int:
     """A layer from 0; it starts at the layer where the languages together score highest."""
-    if plan.info.layers == 1:
-        return 0
-    best = int(found.score.mean(axis=0).argmax())
-    return st.slider("Layer", 0, plan.info.layers - 1, best, key=key, bind="query-params")
+    return shared.layer_slider(plan.info.layers, int(found.score.mean(axis=0).argmax()), key)
 
 
 def mark_table(matched: list[alignment.Match], cosines: np.ndarray) -> pd.DataFrame:
@@ -235,17 +227,7 @@ def show_all_pairs() -> None:
     labels = [shared.label(code) for code in codes]
     ordered = scores[np.ix_(order, order)]
     chart = charts.language_matrix(ordered, codes, labels, measure=method, title=f"{method} of every pair of languages")
-    picked = None
-    if len(codes) <= charts.MOST_LABELLED:
-        cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key="pairs").selection.get("pair")
-        if cells and {cells[0]["row_code"], cells[0]["column_code"]} <= set(codes):
-            picked = cells[0]["row_code"], cells[0]["column_code"]
-    else:
-        st.altair_chart(chart)
-        columns = st.columns(2)
-        x = columns[0].selectbox("Sentences of", codes, None, format_func=shared.label, key="pairs_from")
-        y = columns[1].selectbox("and", codes, None, format_func=shared.label, key="pairs_to")
-        picked = (x, y) if x and y else None
+    picked = shared.pair_of_matrix(chart, codes, "pairs", "Sentences of")
     st.caption("Languages that align alike stand together (average linkage on 1 − score).")
     if picked:
         pair_view(*picked, layer, "pairs")
@@ -330,16 +312,4 @@ VIEWS = {
     "States": show_states,
     "Table": show_table,
 }
-view = st.segmented_control(
-    "View", list(VIEWS), default="Ranking", required=True, key="view", bind="query-params", label_visibility="collapsed"
-)
-
-
-@st.fragment
-def show_view() -> None:
-    """The chosen view; what happens in it runs it alone again, errors included."""
-    with shared.healing(whole_plan):
-        VIEWS[view]()
-
-
-show_view()
+shared.show_views(VIEWS, "view", whole_plan)

@@ -64,10 +64,7 @@ PAPER = {
 
 services = shared.services()
 now = shared.experiment()
-st.title("Downstream")
-with shared.errors_shown():
-    whole_plan = shared.plan_for(now)
-plan = shared.computed_part(whole_plan)
+whole_plan, plan = shared.open_page("Downstream")
 
 
 @dataclass(frozen=True)
@@ -263,7 +260,6 @@ def from_measure() -> Task | None:
         "Measure", list(MEASURES), default="topics", required=True, key="measure", format_func=MEASURES.get,
         bind="query-params",
     )  # fmt: skip
-    rows = None
     if kind == "topics":
         columns = st.columns(3)
         source = columns[0].selectbox(
@@ -275,7 +271,6 @@ def from_measure() -> Task | None:
             help="Chosen: by cross-validation in the source language alone.",
         )  # fmt: skip
         work = measures.TransferProbe(plan, source, state, now.pooling, layer)
-        name = f"topic transfer from {source}"
         st.caption(
             f"A linear classifier learns {len(work.classes)} labels of the corpus in {shared.label(source)} and tells "
             f"them in every language, on sentences that it did not learn from. Chance is {work.chance:.2f}."
@@ -285,27 +280,36 @@ def from_measure() -> Task | None:
         state = columns[0].selectbox("by", CHOICES["state"], 0, format_func=str.upper, key="retrieval_state")
         share = columns[1].slider("Held out, % of the sentences", 20, 80, 50, key="retrieval_share") / 100
         work = measures.HeldOutRetrieval(plan, state, now.pooling, share=share)
-        rows = tuple(measures.parts(plan, share)[0].tolist())
-        name = f"retrieval of held-out sentences by {state.upper()}"
         st.caption(
             "How often a sentence finds its translation among the held-out ones. Alignment is then measured on the "
             "other sentences, so that both share none; they still share the model and the method, so expect r near 1."
         )
     else:
         work = measures.LikelihoodPerByte(plan)
-        name = "likelihood"
         st.caption(
             "Nats per UTF-8 byte: lower is better, so a good model has a negative correlation. Scripts take one to "
             "three bytes a letter, which moves languages by itself."
         )
     if not measured(work):
         return None
-    found = work.results(services.store)
+    return measured_task(work)
+
+
+def measured_task(work: Work) -> Task:
+    """The task that a complete measure is."""
+    rows = None
+    if isinstance(work, measures.TransferProbe):
+        name = f"topic transfer from {work.source_language}"
+    elif isinstance(work, measures.HeldOutRetrieval):
+        name = f"retrieval of held-out sentences by {work.state.upper()}"
+        rows = tuple(measures.parts(plan, work.share, work.seed)[0].tolist())
+    else:
+        name = "likelihood"
     scores = downstream.from_measure(
         plan.source.name,
         name,
         work.metric,
-        {code: (one.score, one.stderr, one.n) for code, one in found.items()},
+        {code: (one.score, one.stderr, one.n) for code, one in work.results(services.store).items()},
         "measured here",
     )
     task = matched(scores, plan.source.name, name, work.metric)
@@ -350,31 +354,9 @@ def from_harness() -> Task | None:
     return task_choice(replace(scores, table=named), "harness")
 
 
-@st.fragment(run_every=1.0)
-def watch(work: Work) -> None:
-    """A job's bar, until it is over."""
-    job = services.queue.find(work)
-    if job is None or not job.active:
-        st.rerun()
-    shared.job_progress(job, services.queue, by_language=False)
-
-
 def measured(work: Work) -> bool:
     """Whether a measure is complete; where it is not, its button or its progress."""
-    job = services.queue.find(work)
-    if job is not None and job.active:
-        watch(work)
-        return False
-    if not work.totals(services.store):
-        return True
-    if job is not None and job.status == "failed":
-        st.error(job.error, icon=":material/error:")
-    if job is not None and job.status == "cancelled":
-        st.info("The measure was cancelled; what was finished is kept.")
-    if st.button("Measure", type="primary", icon=":material/play_arrow:", key="measure_button"):
-        services.queue.submit(work)
-        st.rerun()
-    return False
+    return shared.is_done(work, "Measure", "measure_button", type="primary", icon=":material/play_arrow:")
 
 
 # ------------------------------------------------------------------------------------------------------------- choices
@@ -470,6 +452,27 @@ def coloured(codes: tuple[str, ...], by: str) -> list[str]:
     return [f"{known[code]:g}" if code in known else "unknown" for code in codes]
 
 
+def point_table(x: np.ndarray, y: np.ndarray, by: str) -> pd.DataFrame:
+    """The languages as charts.scatter takes them."""
+    return pd.DataFrame(
+        {
+            "language": used.languages,
+            "label": [shared.label(code) for code in used.languages],
+            "x": x,
+            "y": y,
+            "group": coloured(used.languages, by),
+            "more": [f"alignment {a:.4f}, score {b:.4f}" for a, b in zip(joined["alignment"], used.y, strict=True)],
+        }
+    )
+
+
+def regression_line(span: np.ndarray, x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
+    """The line of y on x with its band, from the least to the largest of `span`; empty where x is constant."""
+    at = np.linspace(span.min(), span.max(), 60)
+    fit = correlation.regression(x, y, at)
+    return pd.DataFrame({"x": at, "mean": fit.line, "low": fit.low, "high": fit.high}).dropna()
+
+
 def show_scatter() -> None:
     columns = st.columns(3)
     by = columns[0].selectbox("Colour", COLOURINGS if shares() else COLOURINGS[:2], key="scatter_colour")
@@ -490,23 +493,12 @@ def show_scatter() -> None:
         one, line = None, pd.DataFrame(columns=["x", "mean", "low", "high"])
     else:
         one = correlation.correlate(x[kept], y[kept])
-        at = np.linspace(x.min(), x.max(), 60)
-        fit = correlation.regression(x[kept], y[kept], at)
-        line = pd.DataFrame({"x": at, "mean": fit.line, "low": fit.low, "high": fit.high})
-    points = pd.DataFrame(
-        {
-            "language": used.languages,
-            "label": [shared.label(code) for code in used.languages],
-            "x": x,
-            "y": y,
-            "group": coloured(used.languages, by),
-            "more": [f"alignment {a:.4f}, score {b:.4f}" for a, b in zip(joined["alignment"], used.y, strict=True)],
-        }
-    )
+        line = regression_line(x, x[kept], y[kept])
+    points = point_table(x, y, by)
     names = {"identity": "", "log": "ln of ", "logit": "logit of "}
     chart = charts.scatter(
         points,
-        line.dropna(),
+        line,
         x_title=f"{names[x_scale]}{method}, {layers} over layers",
         y_title=f"{names[y_scale]}{task.title}",
         colour=by.capitalize(),
@@ -526,7 +518,7 @@ def show_scatter() -> None:
 # ------------------------------------------------------------------------------------------------------------ by layer
 
 
-def layer_table(states: tuple[str, ...] = ("nas", "nav", "emb")) -> pd.DataFrame:
+def layer_table(states: tuple[str, ...] = CHOICES["state"]) -> pd.DataFrame:
     tables = []
     for name in states:
         one = correlation.correlation_by_layer(scores_of(task, name, pooling).score[used.at], used.y)
@@ -551,7 +543,7 @@ def show_layers() -> None:
             "MEXA 0.8370, NAVCA 0.8937 and NASCA 0.9326, and 0.9556 as the mean over tasks with 100 sentence pairs."
         )
     rows = []
-    for name in ("nas", "nav", "emb"):
+    for name in CHOICES["state"]:
         scores = scores_of(task, name, pooling).score[used.at]
         try:
             nested = correlation.nested_layer_choice(scores, task.sign * used.y)
@@ -604,24 +596,7 @@ def measured_already() -> list[Task]:
         works.append(measures.TransferProbe(plan, plan.pivot, "emb", now.pooling))
     if plan.info.causal:
         works.append(measures.LikelihoodPerByte(plan))
-    names = {
-        "HeldOutRetrieval": "retrieval of held-out sentences by NAS",
-        "TransferProbe": f"topic transfer from {plan.pivot}",
-        "LikelihoodPerByte": "likelihood",
-    }
-    found = []
-    for work in works:
-        if work.totals(services.store):
-            continue
-        results = work.results(services.store)
-        scores = {code: one.score for code, one in results.items()}
-        rows = tuple(measures.parts(plan)[0].tolist()) if isinstance(work, measures.HeldOutRetrieval) else None
-        counts = {code: float(one.n) for code, one in results.items()}
-        name = names[type(work).__name__]
-        found.append(
-            Task(plan.source.name, name, work.metric, scores, counts, "measured here", (), rows, work.higher_is_better)
-        )
-    return found
+    return [measured_task(work) for work in works if not work.totals(services.store)]
 
 
 def methods_table(tasks: list[Task]) -> pd.DataFrame:
@@ -813,11 +788,7 @@ def show_estimate() -> None:
     )
     best = min(rows, key=lambda row: row[1].mean_absolute)[0]
     st.caption(f"The smallest mean absolute error has: {best}.")
-    everyone = pd.DataFrame(
-        {
-            "language": [code for code in plan.languages if code != plan.pivot],
-        }
-    )
+    everyone = pd.DataFrame({"language": [code for code in plan.languages if code != plan.pivot]})
     at = [plan.languages.index(code) for code in everyone["language"]]
     known = correlation.predicted(result[used.at], used.y, result[at], float(pivot_score))
     everyone["label"] = [shared.label(code) for code in everyone["language"]]
@@ -846,16 +817,9 @@ def other_plan(model: str) -> Plan | None:
         st.error(str(error), icon=":material/error:")
         return None
     work = pipeline.Extraction(whole)
-    job = services.queue.find(work)
-    if job is not None and job.active:
-        watch(work)
-        return None
-    lacking = pipeline.missing(whole, services.store)
-    if lacking:
-        st.caption(f"{len(lacking)} languages of {model} are not computed.")
-        if st.button(f"Compute {model}", key=f"compute-{model}"):
-            services.queue.submit(work)
-            st.rerun()
+    lacking = len(work.totals(services.store))
+    if not shared.is_done(work, f"Compute {model}", f"compute-{model}"):
+        st.caption(f"{lacking} languages of {model} are not computed.")
         return None
     return whole
 
@@ -946,19 +910,10 @@ def show_models() -> None:
 
 def measure_for(other: Plan) -> None:
     """A button, or the progress, where the task is measured here and not yet on another model."""
-    if task.work is None:
-        return
-    work = replace(task.work, plan=other)
-    job = services.queue.find(work)
-    if job is not None and job.active:
-        watch(work)
-    elif work.totals(services.store):
-        if job is not None and job.status == "failed":
-            st.error(job.error, icon=":material/error:")
+    if task.work is not None:
         name = other.source.name
-        if st.button(f"Measure {task.name} on {name}", key=f"measure-{name}", icon=":material/play_arrow:"):
-            services.queue.submit(work)
-            st.rerun()
+        work = replace(task.work, plan=other)
+        shared.is_done(work, f"Measure {task.name} on {name}", f"measure-{name}", icon=":material/play_arrow:")
 
 
 def scores_for(other: Plan) -> dict[str, float]:
@@ -1006,24 +961,11 @@ def the_report() -> str:
     result = scores_of(task, state, pooling)
     x = result.pooled(layers)[used.at]
     one = correlation.correlate(x, used.y)
-    at = np.linspace(x.min(), x.max(), 60)
-    fit = correlation.regression(x, used.y, at)
-    line = pd.DataFrame({"x": at, "mean": fit.line, "low": fit.low, "high": fit.high}).dropna()
-    points = pd.DataFrame(
-        {
-            "language": used.languages,
-            "label": [shared.label(code) for code in used.languages],
-            "x": x,
-            "y": used.y,
-            "group": coloured(used.languages, "script"),
-            "more": "",
-        }
-    )
     by_layer = layer_table()
     methods = methods_table(tasks_at_hand())
     scatter = charts.scatter(
-        points,
-        line,
+        point_table(x, used.y, "script"),
+        regression_line(x, x, used.y),
         x_title=f"{method}, {layers} over layers",
         y_title=task.title,
         colour="Script",
@@ -1087,23 +1029,4 @@ VIEWS = {
     "Models": show_models,
     "Report": show_report,
 }
-view = st.segmented_control(
-    "View",
-    list(VIEWS),
-    default="Scatter",
-    required=True,
-    key="downstream_view",
-    bind="query-params",
-    label_visibility="collapsed",
-)
-st.caption(HELP[view])
-
-
-@st.fragment
-def show_view() -> None:
-    """The chosen view; what happens in it runs it alone again, errors included."""
-    with shared.healing(whole_plan):
-        VIEWS[view]()
-
-
-show_view()
+shared.show_views(VIEWS, "downstream_view", whole_plan, HELP)

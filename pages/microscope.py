@@ -22,10 +22,7 @@ MOST_BARS = 60
 
 services = shared.services()
 now = shared.experiment()
-st.title("Microscope")
-with shared.errors_shown():
-    whole_plan = shared.plan_for(now)
-plan = shared.computed_part(whole_plan)
+whole_plan, plan = shared.open_page("Microscope")
 with shared.healing(whole_plan):
     activity = shared.activity_of(plan)
 codes = list(plan.everyone)
@@ -147,7 +144,7 @@ st.subheader(f"Neuron {neuron} of layer {layer}", anchor=False)
 
 def by_language() -> None:
     """Activation probability and the distribution of values, language by language."""
-    probability = activity.counts[:, layer, neuron] / np.asarray(activity.tokens, dtype=np.float64)
+    probability = activity.at(layer, neuron)
     values = pipeline.neuron_values(plan, services.store, codes, layer, neuron)
     table = pd.DataFrame(
         {
@@ -188,7 +185,7 @@ with shared.healing(whole_plan):
 
 def start_languages() -> list[str]:
     """The pivot, two languages in which the neuron is most often on, and some of further scripts, six in all."""
-    probability = activity.counts[:, layer, neuron] / np.asarray(activity.tokens, dtype=np.float64)
+    probability = activity.at(layer, neuron)
     most = [codes[k] for k in np.argsort(-probability, kind="stable")[:2]]
     first_of_script: dict[str, str] = {}
     for code in (plan.pivot, *most, *codes):

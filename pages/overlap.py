@@ -45,10 +45,7 @@ HELP = {
 
 services = shared.services()
 now = shared.experiment()
-st.title("Overlap")
-with shared.errors_shown():
-    whole_plan = shared.plan_for(now)
-plan = shared.computed_part(whole_plan)
+whole_plan, plan = shared.open_page("Overlap")
 with shared.healing(whole_plan):
     activity = shared.activity_of(plan)
 codes = list(plan.everyone)
@@ -116,9 +113,7 @@ def overlaps_now(measure: str) -> np.ndarray:
 
 def layer_slider(key: str) -> int:
     """A layer from 0; it starts in the middle."""
-    if last_layer == 0:
-        return 0
-    return st.slider("Layer", 0, last_layer, last_layer // 2, key=key, bind="query-params")
+    return shared.layer_slider(plan.info.layers, last_layer // 2, key)
 
 
 def pair_choice(key: str, first: str | None = None, second: str | None = None) -> tuple[str, str]:
@@ -183,23 +178,13 @@ def matrix_at_layer(measure: str) -> None:
         row_title="Of the neurons of" if is_conditional else None,
         column_title="active in" if is_conditional else None,
     )
-    picked: tuple[str, str] | None = None
-    if len(names) <= charts.MOST_LABELLED:
-        cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key="overlap").selection.get("pair")
-        if cells and {cells[0]["row_code"], cells[0]["column_code"]} <= set(names):
-            picked = cells[0]["row_code"], cells[0]["column_code"]
-    else:
-        st.altair_chart(chart)
-        columns = st.columns(2)
-        x = columns[0].selectbox("Neurons of", names, None, format_func=shared.label, key="overlap_from")
-        y = columns[1].selectbox("and", names, None, format_func=shared.label, key="overlap_to")
-        picked = (x, y) if x and y else None
+    picked = shared.pair_of_matrix(chart, names, "overlap", "Neurons of")
     st.caption(
         "Languages that share most, over all layers, stand together; order and colours stay as the layer changes."
     )
     if picked and picked[0] != picked[1]:
         st.subheader(f"{shared.label(picked[0])} and {shared.label(picked[1])}", anchor=False)
-        table = curve_table(*picked, [picked[1]], measure)
+        table = curve_table(picked[0], [picked[1]], measure)
         st.altair_chart(charts.overlap_curves(table, measure_name(measure), "Their overlap by layer"))
         st.caption(f"Neurons of layer {layer} that are active in both")
         shared.neuron_list(
@@ -251,7 +236,7 @@ def measure_name(measure: str) -> str:
 # ---------------------------------------------------------------------------------------------------------- by layer
 
 
-def curve_table(x: str, _y: str, others: list[str], measure: str) -> pd.DataFrame:
+def curve_table(x: str, others: list[str], measure: str) -> pd.DataFrame:
     """Overlap of a language with others by layer, and what independent sets of the same sizes would have."""
     whole = overlaps_now(measure)
     sets = rule.all_sets(activity.of([x, *others]))
@@ -260,7 +245,9 @@ def curve_table(x: str, _y: str, others: list[str], measure: str) -> pd.DataFram
     for k, code in enumerate(others, start=1):
         for layer in range(plan.info.layers):
             a, b = int(sizes[0, layer]), int(sizes[k, layer])
-            chance = b / plan.info.neurons if measure == "conditional" else None
+            chance = overlap.chance_jaccard(a, b, plan.info.neurons)
+            if measure == "conditional":
+                chance = b / plan.info.neurons
             rows.append(
                 {
                     "label": f"{shared.label(x)} – {shared.label(code)}",
@@ -268,7 +255,7 @@ def curve_table(x: str, _y: str, others: list[str], measure: str) -> pd.DataFram
                     "y": code,
                     "layer": layer,
                     "value": whole[layer, codes.index(x), codes.index(code)],
-                    "chance": overlap.chance_jaccard(a, b, plan.info.neurons) if chance is None else chance,
+                    "chance": chance,
                     "active in x": a,
                     "active in y": b,
                 }
@@ -280,13 +267,10 @@ def show_curves() -> None:
     columns = st.columns([1, 2])
     x = columns[0].selectbox("Language", codes, 0, format_func=shared.label, key="curve_x", bind="query-params")
     ranked = [code for code in (*best_aligned(), plan.pivot) if code != x]
-    spread = [
-        ranked[k] for k in dict.fromkeys(np.linspace(0, len(ranked) - 1, min(4, len(ranked))).round().astype(int))
-    ]
     others = columns[1].multiselect(
         "with",
         [code for code in codes if code != x],
-        spread,
+        shared.spread(ranked, 4),
         format_func=shared.label,
         key=f"curve_y_{x}",
         max_selections=8,
@@ -295,7 +279,7 @@ def show_curves() -> None:
     if not others:
         st.info("Choose at least one language to compare with.")
         return
-    table = curve_table(x, x, others, measure)
+    table = curve_table(x, others, measure)
     chart = charts.overlap_curves(table, measure_name(measure), f"Overlap of active neurons by layer, {rule}")
     st.altair_chart(chart)
     shared.downloads(table, chart, "overlap-by-layer")
@@ -312,9 +296,9 @@ def meaning_table(key: str, x: str, y: str, threshold: float, state: str, poolin
     for layer, one in enumerate(found):
         values = (one.parallel, one.mismatched, one.difference)
         rows += [(kind, layer, *value) for kind, value in zip(charts.MEANING_KINDS, values, strict=True)]
-    aligned = pipeline.pair_alignment(_plan, services.store, x, y, state, pooling).aligned
-    low, high = alignment.bootstrap(aligned)
-    scores = aligned.mean(axis=2)
+    pair = pipeline.pair_alignment(_plan, services.store, x, y, state, pooling)
+    low, high = alignment.bootstrap(pair.aligned)
+    scores = pair.score
     rows += [(METHODS[state], k, scores[0, k], low[0, k], high[0, k]) for k in range(_plan.info.layers)]
     return pd.DataFrame(rows, columns=["kind", "layer", "value", "low", "high"])
 
@@ -401,8 +385,7 @@ def show_sets() -> None:
 
 def with_probabilities(layer: np.ndarray, neuron: np.ndarray, chosen: list[str]) -> pd.DataFrame:
     """Neurons with their activation probability in some languages."""
-    part = activity.of(chosen)
-    values = part.counts[:, layer, neuron] / np.asarray(part.tokens, dtype=np.float64)[:, None]
+    values = activity.of(chosen).at(layer, neuron)
     return pd.DataFrame({"layer": layer, "neuron": neuron, **dict(zip(chosen, values, strict=True))})
 
 
@@ -433,8 +416,7 @@ def show_core() -> None:
         st.caption("No neuron is active in all of them; choose fewer languages, or a lower bar above.")
     layers, neurons = np.nonzero(active.all(axis=0))
     if len(neurons):
-        least = activity.of(chosen)
-        lowest = (least.counts[:, layers, neurons] / np.asarray(least.tokens, float)[:, None]).min(axis=0)
+        lowest = activity.of(chosen).at(layers, neurons).min(axis=0)
         rows = pd.DataFrame({"layer": layers, "neuron": neurons, "lowest": lowest})
         shared.neuron_list(
             rows.sort_values("lowest", ascending=False, kind="stable").reset_index(drop=True),
@@ -677,14 +659,6 @@ def causal_choice(found: LanguageSpecific) -> tuple[SwitchOff, dict[str, Neurons
     return work, neurons, int(draws)
 
 
-@st.fragment(run_every=1.0)
-def causal_progress(work: SwitchOff) -> None:
-    job = services.queue.find(work)
-    if job is None or not job.active:
-        st.rerun()
-    shared.job_progress(job, services.queue, by_language=False)
-
-
 def show_causal() -> None:
     with st.expander("Which neurons are specific (LAPE)"):
         found = lape_choice()
@@ -694,18 +668,8 @@ def show_causal() -> None:
         return
     work, neurons, draws = chosen
     to_do = sum(work.totals(services.store).values())
-    job = services.queue.find(work)
-    if job is not None and job.active:
-        causal_progress(work)
-    elif to_do:
-        if job is not None and job.status == "failed":
-            st.error(job.error, icon=":material/error:")
-        if job is not None and job.status == "cancelled":
-            st.info("The check was cancelled; what was measured is kept.")
-        of = len(work.everything) * len(work.languages)
-        if st.button(f"Measure {to_do} of {of} effects", type="primary", icon=":material/play_arrow:"):
-            services.queue.submit(work)
-            st.rerun()
+    label = f"Measure {to_do} of {len(work.everything) * len(work.languages)} effects"
+    if not shared.is_done(work, label, "causal_measure_button", type="primary", icon=":material/play_arrow:"):
         st.caption(
             f"{len(work.sets)} sets and the untouched model, each read by {len(work.languages)} languages: "
             f"{work.sentences} sentences a language and one for the pivot."
@@ -787,23 +751,4 @@ VIEWS = {
     "Causal check": show_causal,
     "Summary": show_summary,
 }
-view = st.segmented_control(
-    "View",
-    list(VIEWS),
-    default="Matrix",
-    required=True,
-    key="overlap_view",
-    bind="query-params",
-    label_visibility="collapsed",
-)
-st.caption(HELP[view])
-
-
-@st.fragment
-def show_view() -> None:
-    """The chosen view; what happens in it runs it alone again, errors included."""
-    with shared.healing(whole_plan):
-        VIEWS[view]()
-
-
-show_view()
+shared.show_views(VIEWS, "overlap_view", whole_plan, HELP)

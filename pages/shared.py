@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import streamlit as st
 from PIL import Image, ImageDraw
@@ -21,7 +22,7 @@ from neuronxa_core import charts, corpora, languages, models, pipeline
 from neuronxa_core.alignment import METHODS, Alignment
 from neuronxa_core.errors import CorruptEntry, NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment, digest
-from neuronxa_core.jobs import Job, JobQueue
+from neuronxa_core.jobs import Job, JobQueue, Work
 from neuronxa_core.overlap import Activity
 from neuronxa_core.pipeline import Extraction, ModelShelf, Plan
 from neuronxa_core.store import Store, default_folder
@@ -221,6 +222,34 @@ def _part(plan: Plan) -> Plan | None:
 
 
 @st.fragment(run_every=1.0)
+def watch(work: Work) -> None:
+    """A job's bar, until it is over."""
+    job = services().queue.find(work)
+    if job is None or not job.active:
+        st.rerun()
+    job_progress(job, services().queue, by_language=False)
+
+
+def is_done(work: Work, button: str, key: str, **options: object) -> bool:
+    """Whether work is complete; where it is not, its progress, or what ended it and a button that starts it."""
+    queue = services().queue
+    job = queue.find(work)
+    if job is not None and job.active:
+        watch(work)
+        return False
+    if not work.totals(services().store):
+        return True
+    if job is not None and job.status == "failed":
+        st.error(job.error, icon=":material/error:")
+    if job is not None and job.status == "cancelled":
+        st.info("The run was cancelled; what was finished is kept.")
+    if st.button(button, key=key, **options):
+        queue.submit(work)
+        st.rerun()
+    return False
+
+
+@st.fragment(run_every=1.0)
 def _progress(plan: Plan, shown: int) -> None:
     """The run's bar, and what is seen anew as languages are finished."""
     job = services().queue.find(Extraction(plan))
@@ -268,6 +297,64 @@ def computed_part(whole: Plan) -> Plan:
         )
     )
     return part
+
+
+def open_page(title: str) -> tuple[Plan, Plan]:
+    """A page's title, the plan of the session's experiment, and the part of it whose states are there."""
+    st.title(title)
+    with errors_shown():
+        whole = plan_for(experiment())
+    return whole, computed_part(whole)
+
+
+def show_views(views: dict[str, Callable[[], None]], key: str, whole: Plan, says: dict[str, str] | None = None) -> None:
+    """A switch between a page's views, what the chosen one says of itself, and the view."""
+    view = st.segmented_control(
+        "View",
+        list(views),
+        default=next(iter(views)),
+        required=True,
+        key=key,
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    if says is not None:
+        st.caption(says[view])
+    _show_view(views[view], whole)
+
+
+@st.fragment
+def _show_view(show: Callable[[], None], whole: Plan) -> None:
+    """A view; what happens in it runs it alone again, errors included."""
+    with healing(whole):
+        show()
+
+
+def layer_slider(layers: int, start: int, key: str) -> int:
+    """A layer from 0."""
+    if layers == 1:
+        return 0
+    return st.slider("Layer", 0, layers - 1, start, key=key, bind="query-params")
+
+
+def pair_of_matrix(chart: alt.TopLevelMixin, codes: list[str], key: str, said: str) -> tuple[str, str] | None:
+    """Draw a language matrix; the cell that was clicked or, where there are too many for that, two languages chosen."""
+    if len(codes) <= charts.MOST_LABELLED:
+        cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key=key).selection.get("pair")
+        if cells and {cells[0]["row_code"], cells[0]["column_code"]} <= set(codes):
+            return cells[0]["row_code"], cells[0]["column_code"]
+        return None
+    st.altair_chart(chart)
+    columns = st.columns(2)
+    x = columns[0].selectbox(said, codes, None, format_func=label, key=f"{key}_from")
+    y = columns[1].selectbox("and", codes, None, format_func=label, key=f"{key}_to")
+    return (x, y) if x and y else None
+
+
+def spread(ranked: Sequence[str], count: int) -> list[str]:
+    """So many of a ranking, evenly from its first to its last."""
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
+    return [ranked[k] for k in dict.fromkeys(places.tolist())]
 
 
 def reading_choice(page: str) -> Experiment:
