@@ -986,7 +986,9 @@ def the_report() -> str:
         reports.Section(
             "By layer",
             [HELP["By layer"]],
-            charts.correlation_by_layer(by_layer, "Correlation by layer").properties(width=700),
+            charts.correlation_by_layer(
+                by_layer, "Correlation by layer", lower_is_better=not task.higher_is_better
+            ).properties(width=700),
             by_layer,
         ),
         reports.Section(
