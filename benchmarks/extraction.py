@@ -1,4 +1,4 @@
-"""What reading the states costs beside the forward pass itself: python benchmarks/extraction.py [--times N]
+"""What reading the states costs beside the forward pass itself: python benchmarks/extraction.py [--times N] [--memory]
 
 Three models: (a) the bundled one, (b) a random Llama of 2048 hidden, 8192 inner, 4 layers, (c) a random BERT of 384
 hidden, 1536 inner, 12 layers; 100 sentences x 8 languages of the bundled corpus. In every round each of the three ways
@@ -7,13 +7,17 @@ runs once on the same batches, one after the other; the figures are medians over
 - extraction (NAS, NAV, EMB under three poolings) against the bare forward pass of the same batches without any hook;
 - the obvious script, one sentence at a time with output_hidden_states, EMB only, pooled on the host, against
   extraction.
+
+With --memory: the peak of resident memory of a process that reads so many sentences of so many languages.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 
-from neuronxa_core import corpora, extraction, models
+from neuronxa_core import corpora, extraction, forms, memory, models
 from neuronxa_core.models import LoadedModel
 
 LANGUAGES = ("eng_Latn", "deu_Latn", "fra_Latn", "rus_Cyrl", "zho_Hans", "tur_Latn", "jpn_Jpan", "arb_Arab")
@@ -59,14 +63,14 @@ def random_model(kind: str) -> LoadedModel:
         return models.load(models.parse_source(folder), dtype="float32", device="cpu")
 
 
-def measure(name: str, loaded: LoadedModel, times: int) -> None:
+def measure(name: str, loaded: LoadedModel, times: int, sentences: int) -> None:
     """Print a row of the table."""
     raw = corpora.read("demo").texts
-    texts = [raw[code] for code in LANGUAGES]
+    texts = [raw[code][:sentences] for code in LANGUAGES]
     rows = [extraction.tokenize(loaded, sentences, loaded.info.longest).ids for sentences in texts]
-    budget = extraction.TOKEN_BUDGET["cpu"]
+    sizes = extraction.TOKEN_BUDGET["cpu"], extraction.PASS_TOKENS["cpu"]
     batches = [
-        [ids[k] for k in batch] for ids in rows for batch in extraction.batches_by_length(list(map(len, ids)), budget)
+        [ids[k] for k in batch] for ids in rows for batch in extraction.batches_by_length(list(map(len, ids)), *sizes)
     ]
     options = {"use_cache": False} if loaded.info.causal else {}
 
@@ -97,27 +101,62 @@ def measure(name: str, loaded: LoadedModel, times: int) -> None:
         spent.append(taken[extract])
         if number < max(1, times // 3):
             gains.append(seconds(obvious) / taken[extract])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"| {name} | {statistics.median(spent):.2f} | {statistics.median(overheads):.3f} | "
-        f"{min(overheads):.3f} | {statistics.median(gains):.2f} | {peak:.2f} |",
+        f"{min(overheads):.3f} | {statistics.median(gains):.2f} |",
         flush=True,
     )
+
+
+def peak_memory(sentences: int, languages: int) -> None:
+    """Print the peak of this process's resident memory, in MiB, after extraction with the bundled model."""
+    memory.keep_what_is_freed()
+    loaded = models.load(models.parse_source("demo"), device="cpu")
+    raw = corpora.read("demo").texts
+    for code in itertools.islice(itertools.cycle(raw), languages):
+        extraction.extract(loaded, code, list(itertools.islice(itertools.cycle(raw[code]), sentences)))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
+def measure_memory() -> None:
+    """Print the table of peaks, each of a process of its own."""
+    print("\n| sentences | languages | states of a language, MiB | peak of the process, MiB |")
+    print("| ---: | ---: | ---: | ---: |")
+    info = models.describe(models.parse_source("demo"))
+    for sentences, languages in ((100, 1), (100, 16), (400, 1), (1600, 1), (6400, 1)):
+        command = [sys.executable, __file__, "--peak-of", str(sentences), str(languages)]
+        peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        held = sentences * forms.bytes_a_sentence(info, "exact") >> 20
+        print(f"| {sentences} | {languages} | {held} | {peak} |", flush=True)
+
+
+def measure_speed(kinds: str, times: int, sentences: int) -> None:
+    """Print the table of times."""
+    memory.keep_what_is_freed()
+    print("| model | extraction, s | against bare forward | least | obvious script against it |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    if "a" in kinds:
+        measure("(a) bundled", models.load(models.parse_source("demo"), device="cpu"), times, sentences)
+    if "c" in kinds:
+        measure("(c) BERT 384 x 12", random_model("c"), times, sentences)
+    if "b" in kinds:
+        measure("(b) Llama 2048 x 4", random_model("b"), -(-times // 2), sentences)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=7, help="rounds")
     parser.add_argument("--models", default="abc")
+    parser.add_argument("--sentences", type=int, default=100, help="of each language")
+    parser.add_argument("--memory", action="store_true", help="measure peaks of memory instead")
+    parser.add_argument("--peak-of", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    print("| model | extraction, s | against bare forward | least | obvious script against it | peak GiB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    if "a" in options.models:
-        measure("(a) bundled", models.load(models.parse_source("demo"), device="cpu"), options.times)
-    if "c" in options.models:
-        measure("(c) BERT 384 x 12", random_model("c"), options.times)
-    if "b" in options.models:
-        measure("(b) Llama 2048 x 4", random_model("b"), max(3, options.times // 2))
+    if options.peak_of:
+        peak_memory(*options.peak_of)
+    elif options.memory:
+        measure_memory()
+    else:
+        measure_speed(options.models, options.times, options.sentences)
 
 
 if __name__ == "__main__":

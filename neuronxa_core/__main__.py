@@ -6,17 +6,20 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, NoReturn
 
 import pandas as pd
 from tqdm import tqdm
 
-from neuronxa_core import correlation, downstream, pipeline, study
+from neuronxa_core import cluster, corpora, correlation, downstream, pipeline, study
+from neuronxa_core.alignment import Alignment
 from neuronxa_core.downstream import TaskScores
-from neuronxa_core.errors import NeuronXAError
+from neuronxa_core.errors import CorruptEntry, NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.pipeline import ModelShelf, Plan
 from neuronxa_core.store import Store
@@ -49,9 +52,13 @@ def parser() -> argparse.ArgumentParser:
     top = OneLineParser(prog="neuronxa_core", description="Cross-lingual alignment of a language model's neurons.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=OneLineParser)
     score = commands.add_parser(
-        "score", help="alignment scores by language and layer, as CSV", description="Writes a long CSV of scores."
+        "score",
+        help="alignment scores by language and layer, as CSV",
+        description="Writes a long CSV of scores. With several models, one that fails costs no other its rows: each "
+        "failure is one line on stderr, and the exit status is then 2.",
     )
-    _add_options(score, states=["nas"])
+    _add_options(score, states=["nas"], several_models=True)
+    _add_cluster_options(score)
     correlate = commands.add_parser(
         "correlate",
         help="correlation of alignment with task scores over languages, as CSV",
@@ -69,9 +76,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_options(command: argparse.ArgumentParser, states: list[str]) -> None:
+def _add_options(command: argparse.ArgumentParser, states: list[str], several_models: bool = False) -> None:
     """What both commands take."""
-    command.add_argument("--model", required=True, help="a local folder, a hub id (optionally @revision), or demo")
+    source = "a local folder, a hub id (optionally @revision), or demo"
+    if several_models:
+        command.add_argument("--model", nargs="+", required=True, metavar="M", help=f"{source}; one or several")
+    else:
+        command.add_argument("--model", required=True, metavar="M", help=source)
     command.add_argument("--corpus", required=True, help="a folder, a CSV/TSV/Parquet file, or demo")
     command.add_argument("--pivot", required=True, help="the language that the others are compared with")
     command.add_argument("--languages", nargs="+", default=[], metavar="L", help="default: all of the corpus")
@@ -80,16 +91,48 @@ def _add_options(command: argparse.ArgumentParser, states: list[str]) -> None:
     command.add_argument(
         "--states", nargs="+", choices=CHOICES["state"], default=states, help=f"default: {' '.join(states)}"
     )
-    for name in ("pooling", "neuron", "dtype", "device"):
+    for name in ("pooling", "neuron", "dtype", "device", "storage"):
         command.add_argument(f"--{name}", choices=CHOICES[name], default=getattr(Experiment, name))
     command.add_argument("--cache-dir", type=Path, help="default: NEURONXA_CACHE_DIR, else the project's cache folder")
     command.add_argument("--out", type=Path, metavar="F", help="the CSV file (default: stdout)")
 
 
-def _experiment(options: argparse.Namespace) -> Experiment:
-    """What the options ask for."""
+def _add_cluster_options(command: argparse.ArgumentParser) -> None:
+    """Where `score` computes, if not in this process."""
+    group = command.add_argument_group(
+        "several GPUs or machines",
+        "Worth it where there are several and there is much to do: every task loads its model first.",
+    )
+    group.add_argument(
+        "--ray",
+        nargs="?",
+        const=cluster.LOCAL,
+        metavar="ADDRESS",
+        help="compute as tasks of a Ray cluster: auto or host:port of one that this machine belongs to; without "
+        "ADDRESS, this machine's own CPUs and GPUs",
+    )
+    group.add_argument(
+        "--chunk",
+        type=int,
+        metavar="N",
+        help="languages a task (default: as many as share the models out evenly over the cluster in the fewest tasks, "
+        "since every task may have to load its model)",
+    )
+    group.add_argument(
+        "--gpus-per-task", type=float, metavar="N", help="GPUs a task, or a part of one (default: 1; on cpu 0)"
+    )
+    group.add_argument(
+        "--cpus-per-task",
+        type=int,
+        metavar="N",
+        help="CPUs a task (default: 1; on cpu all of the smallest machine, so that models do not crowd its memory)",
+    )
+
+
+def _experiment(options: argparse.Namespace, model: str) -> Experiment:
+    """What the options ask of a model."""
     return Experiment(
-        model=options.model,
+        model=model,
         corpus=options.corpus,
         pivot=options.pivot,
         languages=tuple(dict.fromkeys(options.languages)),
@@ -99,67 +142,182 @@ def _experiment(options: argparse.Namespace) -> Experiment:
         neuron=options.neuron,
         dtype=options.dtype,
         device=options.device,
+        storage=options.storage,
     )
 
 
-def _prepared(options: argparse.Namespace) -> tuple[Plan, Store, ModelShelf]:
-    """The plan, with what was found in the corpus said on stderr."""
+def _prepared(options: argparse.Namespace) -> Store:
+    """The store, when it is certain that there is somewhere for the table to go."""
     if options.out is not None and not options.out.parent.is_dir():
         raise NeuronXAError(f"--out: there is no folder {options.out.parent}")
-    store = Store(options.cache_dir)
-    plan = pipeline.make_plan(_experiment(options), store)
-    for finding in plan.corpus.findings:
+    return Store(options.cache_dir)
+
+
+def _plans(
+    options: argparse.Namespace, models: Sequence[str], make_plan: Callable[..., Plan], store: Store
+) -> dict[str, Plan]:
+    """A plan a model, by the model's name in the table; what was found in the corpus is said on stderr.
+
+    Where models share a name, as checkpoints in folders of one name do, they go by what the user called them.
+    """
+    raw = corpora.read(options.corpus)
+    plans = [make_plan(_experiment(options, model), store=store, raw=raw) for model in dict.fromkeys(models)]
+    for plan in plans:
+        pipeline.refuse_too_large(plan, store)
+    for finding in plans[0].corpus.findings:
         if finding.severity != "info":
             print(f"{finding.severity}: {finding.message}", file=sys.stderr)
-    return plan, store, ModelShelf()
+    named = Counter(plan.source.name for plan in plans)
+    return {
+        plan.source.name if named[plan.source.name] == 1 else plan.experiment.model: plan  # the user's word for it
+        for plan in plans
+    }
 
 
-def score(options: argparse.Namespace) -> None:
-    """Compute what is missing and write the table."""
-    plan, store, shelf = _prepared(options)
-    experiment = plan.experiment
-    with _progress(plan, store) as on_progress:
-        pipeline.compute_missing(plan, store, shelf, on_progress=on_progress)
-        tables = {
-            state: pipeline.healed(
+Compute = Callable[[dict[str, Plan]], Iterator[tuple[str, NeuronXAError | None]]]
+"""Computes what plans lack, and gives the name of each when it lacks nothing, or with what went wrong."""
+
+
+def score(options: argparse.Namespace) -> int:
+    """Compute what is missing and write the table; 2 where a model failed."""
+    _check_cluster_options(options)
+    store = _prepared(options)
+    if options.ray is None:
+        plans = _plans(options, options.model, pipeline.make_plan, store)
+        with _progress(plans, store) as on_progress:
+            compute = partial(_one_after_another, store=store, shelf=ModelShelf(), on_progress=on_progress)
+            tables, failures = _aligned(options, plans, store, compute)
+    else:
+        with cluster.connected(options.ray) as joined:
+            device = joined.resolve_device(options.device)
+            share = joined.share(device, options.cpus_per_task, options.gpus_per_task)
+            plans = _plans(options, options.model, partial(cluster.make_plan, device=device), store)
+            with _progress(plans, store) as on_progress:
+                compute = partial(
+                    _on_cluster, store=store, joined=joined, share=share, size=options.chunk, on_progress=on_progress
+                )
+                tables, failures = _aligned(options, plans, store, compute)
+    if tables:
+        with _destination(options.out) as handle:
+            writer = csv.writer(handle, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for name in [name for name in plans if name in tables]:
+                _write_rows(writer, name, plans[name], tables[name])
+    for name, error in failures.items():
+        _complain(error if len(plans) == 1 else f"{name}: {error}")
+    return 2 if failures else 0
+
+
+def _check_cluster_options(options: argparse.Namespace) -> None:
+    """Raise NeuronXAError for those that make no sense."""
+    for name in ("chunk", "gpus_per_task", "cpus_per_task"):
+        if options.ray is None and getattr(options, name) is not None:
+            raise NeuronXAError(f"--{name.replace('_', '-')} goes with --ray")
+    if options.chunk is not None and options.chunk < 1:
+        raise NeuronXAError(f"--chunk must be at least 1, not {options.chunk}")
+
+
+def _one_after_another(
+    plans: dict[str, Plan], store: Store, shelf: ModelShelf, on_progress: Callable[[str, str, int], None]
+) -> Iterator[tuple[str, NeuronXAError | None]]:
+    """Compute in this process."""
+    for name, plan in plans.items():
+        error = None
+        try:
+            pipeline.compute_missing(
                 plan,
                 store,
                 shelf,
-                lambda state=state: pipeline.align(plan, store, state, experiment.pooling),
-                on_progress=on_progress,
+                on_progress=lambda language, done, _all, name=name: on_progress(name, language, done),
             )
-            for state in dict.fromkeys(options.states)
-        }
-    with _destination(options.out) as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for state, found in tables.items():
-            columns = found.score, found.retrieval_forward, found.retrieval_backward
-            for k, language in enumerate(found.languages):
-                for layer in range(plan.info.layers):
-                    writer.writerow(
-                        [
-                            plan.source.name,
-                            plan.corpus.name,
-                            state,
-                            experiment.pooling,
-                            experiment.neuron,
-                            plan.pivot,
-                            language,
-                            layer,
-                            found.n_sentences,
-                            *(float(column[k, layer]) for column in columns),
-                        ]
-                    )
+        except NeuronXAError as hindrance:
+            error = hindrance
+        yield name, error
+
+
+def _on_cluster(
+    plans: dict[str, Plan],
+    store: Store,
+    joined: cluster.Cluster,
+    share: cluster.Share,
+    size: int | None,
+    on_progress: Callable[[str, str, int], None],
+) -> Iterator[tuple[str, NeuronXAError | None]]:
+    """Compute as tasks of a cluster."""
+    names, numbered = list(plans), list(plans.values())
+
+    def stored(number: int, language: str) -> None:
+        on_progress(names[number], language, len(numbered[number].rows(language)))
+
+    with closing(joined.compute(numbered, store, share, size=size, on_progress=stored)) as finished:
+        for number, error in finished:
+            yield names[number], error
+
+
+def _aligned(
+    options: argparse.Namespace, plans: dict[str, Plan], store: Store, compute: Compute
+) -> tuple[dict[str, dict[str, Alignment]], dict[str, NeuronXAError]]:
+    """({model: {state: its alignment}}, {model: what went wrong}).
+
+    A model is aligned as soon as its states are there. Where they turn out damaged (the store has dropped them), they
+    are computed again.
+    """
+    tables: dict[str, dict[str, Alignment]] = {}
+    failures: dict[str, NeuronXAError] = {}
+    todo = plans
+    for rounds_left in reversed(range(1 + max(len(plan.everyone) for plan in plans.values()))):
+        damaged = {}
+        with closing(compute(todo)) as finished:
+            for name, error in finished:
+                try:
+                    if error is not None:
+                        raise error
+                    tables[name] = {
+                        state: pipeline.align(plans[name], store, state, options.pooling)
+                        for state in dict.fromkeys(options.states)
+                    }
+                except NeuronXAError as hindrance:
+                    if isinstance(hindrance, CorruptEntry) and rounds_left:
+                        damaged[name] = plans[name]
+                    else:
+                        failures[name] = hindrance
+        todo = damaged
+        if not todo:
+            break
+    return tables, failures
+
+
+def _write_rows(writer, name: str, plan: Plan, tables: dict[str, Alignment]) -> None:
+    """A model's part of the table."""
+    for state, found in tables.items():
+        columns = found.score, found.retrieval_forward, found.retrieval_backward
+        for k, language in enumerate(found.languages):
+            for layer in range(plan.info.layers):
+                writer.writerow(
+                    [
+                        name,
+                        plan.corpus.name,
+                        state,
+                        plan.experiment.pooling,
+                        plan.experiment.neuron,
+                        plan.pivot,
+                        language,
+                        layer,
+                        found.n_sentences,
+                        *(float(column[k, layer]) for column in columns),
+                    ]
+                )
 
 
 PREFERRED_METRICS = ("acc", "accuracy")
 
 
-def correlate(options: argparse.Namespace) -> None:
+def correlate(options: argparse.Namespace) -> int:
     """Compute what is missing, match the task scores and write their correlations."""
     scores = downstream.read_scores_or_pairs(options.scores, options.pivot)
-    plan, store, shelf = _prepared(options)
+    store, shelf = _prepared(options), ModelShelf()
+    plans = _plans(options, [options.model], pipeline.make_plan, store)
+    (name, plan), *_ = plans.items()
     groups = _chosen_groups(scores, plan, options)
     found = []
     for model, task, metric in groups:
@@ -175,7 +333,11 @@ def correlate(options: argparse.Namespace) -> None:
         if len(points.languages) < correlation.FEW:
             print(f"{task}: only {len(points.languages)} languages; one can make the result", file=sys.stderr)
         found.append((task, points))
-    with _progress(plan, store) as on_progress:
+    with _progress(plans, store) as of_model:
+
+        def on_progress(language: str, done: int, _all: int) -> None:
+            of_model(name, language, done)
+
         pipeline.compute_missing(plan, store, shelf, on_progress=on_progress)
         tables = [
             pipeline.healed(
@@ -191,6 +353,7 @@ def correlate(options: argparse.Namespace) -> None:
         ]
     with _destination(options.out) as handle:
         pd.concat(tables, ignore_index=True).to_csv(handle, index=False, lineterminator="\n")
+    return 0
 
 
 def _chosen_groups(scores: TaskScores, plan: Plan, options: argparse.Namespace) -> list[tuple[str, str, str]]:
@@ -225,16 +388,20 @@ def _chosen_groups(scores: TaskScores, plan: Plan, options: argparse.Namespace) 
 
 
 @contextmanager
-def _progress(plan: Plan, store: Store) -> Iterator:
-    """A progress bar of sentences on stderr."""
-    total = sum(len(plan.rows(language)) for language in pipeline.missing(plan, store))
-    seen: dict[str, int] = {}
-    with tqdm(total=total, unit=" sentences", file=sys.stderr, disable=total == 0) as bar:
+def _progress(plans: dict[str, Plan], store: Store) -> Iterator[Callable[[str, str, int], None]]:
+    """A progress bar of sentences on stderr: on_progress(model, language, sentences of it that are done)."""
+    todo = {
+        plan.keys[language]: len(plan.rows(language))
+        for plan in plans.values()
+        for language in pipeline.missing(plan, store)
+    }
+    seen: dict[tuple[str, str], int] = {}
+    with tqdm(total=sum(todo.values()), unit=" sentences", file=sys.stderr, disable=not todo) as bar:
 
-        def on_progress(language: str, done: int, _all: int) -> None:
-            bar.set_description(language)
-            bar.update(done - seen.get(language, 0))
-            seen[language] = done
+        def on_progress(name: str, language: str, done: int) -> None:
+            bar.set_description(language if len(plans) == 1 else f"{name} {language}")
+            bar.update(done - seen.get((name, language), 0))
+            seen[name, language] = done
 
         yield on_progress
 
@@ -254,13 +421,21 @@ def _destination(out: Path | None) -> Iterator[IO[str]]:
         partial.unlink(missing_ok=True)
 
 
+def _complain(error: object) -> None:
+    """One line on stderr."""
+    print(f"neuronxa_core: error: {' '.join(str(error).split())}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0, or 2 for bad input, with one line on stderr."""
+    """Exit status: 0, or 2 for bad input, with one line on stderr.
+
+    Where some of several models fail, the rows of the others are written; the status is 2, with one line a failure.
+    """
     options = parser().parse_args(arguments)
     try:
-        {"score": score, "correlate": correlate}[options.command](options)
+        return {"score": score, "correlate": correlate}[options.command](options)
     except NeuronXAError as error:
-        print(f"neuronxa_core: error: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain(error)
         return 2
     except KeyboardInterrupt:
         print("neuronxa_core: stopped; finished languages are kept in the cache", file=sys.stderr)
@@ -268,7 +443,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"neuronxa_core: error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

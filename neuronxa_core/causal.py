@@ -8,8 +8,8 @@ any neurons costs something, so that sets are compared with random ones of the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from neuronxa_core import alignment, extraction, likelihood
+from neuronxa_core import alignment, experts, extraction, likelihood
 from neuronxa_core.errors import Cancelled, ExperimentError
 from neuronxa_core.experiment import digest
 from neuronxa_core.extraction import POOLINGS, STATES
@@ -117,45 +117,64 @@ def switched_off(loaded: LoadedModel, neurons: Neurons, neuron: Neuron = "produc
     both take away column j of W_down and nothing else. Where extraction reads `gate` at the activation function's
     output, the neuron is set to 0 there too, so that its states are 0 under both definitions.
 
+    In a mixture of experts the neurons are 0 at the tokens that chose their expert; at all others they are anyway. The
+    router chooses as before in that layer. All experts run as `experts.replacing` runs them, also where no neuron is
+    switched off, so that what is compared was computed in one way.
+
     StateHooks see the activations as they are after switching off, wherever they were registered. Raises
     ExperimentError for neurons that the model lacks, ModelError where `gate` cannot be read.
     """
     neurons.check(loaded.info)
-    handles = []
-    try:
-        for layer, numbers in neurons.pairs:
+    with ExitStack() as stack:
+        if loaded.info.experts:
+            off_in_experts = _OffInExperts(neurons, loaded.info.neurons // loaded.info.experts)
+            for definition in sorted({"product", neuron}):
+                stack.enter_context(experts.replacing(loaded, off_in_experts, definition))
+        for layer, numbers in () if loaded.info.experts else neurons.pairs:
             feed_forward = loaded.feed_forwards[layer]
             off = _Off(numbers)
             last = loaded.model.get_submodule(feed_forward.last_projection)
             # first of all: hooks that were there before are to see the zeros as well
-            handles.append(last.register_forward_pre_hook(off.of_input, prepend=True))
+            stack.callback(last.register_forward_pre_hook(off.of_input, prepend=True).remove)
             path, side = feed_forward.module_for(neuron)
             if side == "output":
                 activation = loaded.model.get_submodule(path)
-                handles.append(activation.register_forward_hook(off.of_output, prepend=True))
+                stack.callback(activation.register_forward_hook(off.of_output, prepend=True).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Off:
     """Hooks of one layer that set some neurons of [..., neuron] to 0, in a copy."""
 
-    def __init__(self, numbers: tuple[int, ...]) -> None:
-        self._index = torch.tensor(numbers)
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._index = torch.tensor(list(numbers))
 
-    def _zeroed(self, activations: torch.Tensor) -> torch.Tensor:
+    def zeroed(self, activations: torch.Tensor) -> torch.Tensor:
         if self._index.device != activations.device:
             self._index = self._index.to(activations.device)
         # filled rather than multiplied: inf times 0 is NaN
         return activations.index_fill(-1, self._index, 0)
 
     def of_input(self, _module: torch.nn.Module, inputs: tuple) -> tuple:
-        return (self._zeroed(inputs[0]), *inputs[1:])
+        return (self.zeroed(inputs[0]), *inputs[1:])
 
     def of_output(self, _module: torch.nn.Module, _inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-        return self._zeroed(output)
+        return self.zeroed(output)
+
+
+class _OffInExperts:
+    """What `experts.replacing` calls to set some neurons of a mixture to 0, whose experts have `width` columns each."""
+
+    def __init__(self, neurons: Neurons, width: int) -> None:
+        columns: dict[tuple[int, int], list[int]] = {}
+        for layer, numbers in neurons.pairs:
+            for number in numbers:
+                columns.setdefault((layer, number // width), []).append(number % width)
+        self._off = {place: _Off(some) for place, some in columns.items()}
+
+    def __call__(self, layer: int, expert: int, _tokens: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
+        off = self._off.get((layer, expert))
+        return activations if off is None else off.zeroed(activations)
 
 
 @dataclass(frozen=True)

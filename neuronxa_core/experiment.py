@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 from neuronxa_core.errors import ExperimentError
+from neuronxa_core.forms import FORMS
 
 CHOICES = {
     "state": ("nas", "nav", "emb"),
     "pooling": ("weighted", "last", "mean"),
     "neuron": ("product", "gate"),
-    "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "dtype": ("auto", "float32", "bfloat16", "float16", "int8", "nf4"),
     "device": ("auto", "cpu", "cuda"),
     "layers": ("mean", "max"),
+    "storage": FORMS,
 }
 
 
@@ -25,7 +27,7 @@ class Experiment:
 
     model: `demo`, a folder or a hub id. corpus: `demo`, a folder or a file. languages: codes, empty for all of the
     corpus. sentences: the first so many lines, or a random sample where there is a seed; None for all.
-    state, pooling, neuron: see extraction. layers: how the layers' scores are pooled.
+    state, pooling, neuron: see extraction. layers: how the layers' scores are pooled. storage: see forms.
     """
 
     model: str = "demo"
@@ -40,6 +42,7 @@ class Experiment:
     dtype: str = "auto"
     device: str = "auto"
     layers: str = "mean"
+    storage: str = "exact"
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -98,7 +101,7 @@ def digest(content: object) -> str:
 
 
 def states_key(
-    model_identity: str, dtype: str, neuron: str, longest: int, version: int, sentences: Sequence[str]
+    model_identity: str, dtype: str, neuron: str, storage: str, longest: int, version: int, sentences: Sequence[str]
 ) -> str:
     """The cache key of one language's states: it changes exactly when the numbers could."""
-    return "states-" + digest([model_identity, dtype, neuron, longest, version, list(sentences)])
+    return "states-" + digest([model_identity, dtype, neuron, storage, longest, version, list(sentences)])

@@ -16,22 +16,31 @@ of the `mean` numerators over sentences is the activation count that overlap nee
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
+from torch.utils.hooks import RemovableHandle
 
+from neuronxa_core import experts, forms
 from neuronxa_core.errors import Cancelled, ExtractionError, NeuronXAError
-from neuronxa_core.models import LoadedModel, Neuron
+from neuronxa_core.memory import give_back, let_go, on_disk
+from neuronxa_core.models import FeedForward, LoadedModel, Neuron
 
 # part of the cache key: raise it whenever the numbers below could change
-VERSION = 1
+VERSION = 2
 STATES = ("nas", "nav", "emb")
 POOLINGS = ("weighted", "last", "mean")
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}
+# what a pass costs beside its tokens, in tokens
+PASS_TOKENS = {"cpu": 128, "cuda": 4096}
+# states of one language that are held in memory; larger ones are written to the disk as they come
+HELD_BYTES = 64 << 20
 T = TypeVar("T")
 
 
@@ -39,8 +48,10 @@ T = TypeVar("T")
 class LanguageStates:
     """Pooled states of one language's sentences.
 
-    arrays: `<state>_<pooling>` -> numerators [layer, sentence, neuron or hidden]: NAS as unsigned integers (`last` as
-    uint8, the others as uint16 or, for sentences of more than 361 tokens, uint32), NAV and EMB as float32.
+    arrays: `<state>_<pooling>` -> numerators [layer, sentence, neuron or hidden]: NAS as the smallest unsigned integers
+    that hold those of the longest sentence (`mean` is uint8 up to 255 tokens, `weighted` uint16 up to 361), NAV and EMB
+    as float32; shorter where the form says so, with `<state>_<pooling>_scale` [layer, sentence] beside it. Arrays of
+    more than HELD_BYTES together lie in a file that is gone with them.
     tokens: real tokens of each sentence, [sentence]. truncated: how many sentences were cut at `longest` tokens.
     """
 
@@ -99,77 +110,108 @@ def _quiet(tokenizer) -> Iterator[None]:
         given.update(before)
 
 
-def batches_by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def batches_by_length(lengths: Sequence[int], budget: int, pass_tokens: int = 0) -> list[list[int]]:
     """Sentence numbers in batches of similar length, longest first; rows x longest row stays within `budget` tokens.
 
-    A sentence longer than the budget gets a batch of its own.
+    Of all such batches, those that cost least in tokens: rows x longest row each, padding included, and `pass_tokens`
+    for every pass. A sentence longer than the budget gets a batch of its own.
     """
     order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
+    longest = np.array([lengths[k] for k in order], dtype=np.int64)
+    least = np.zeros(len(order) + 1, dtype=np.int64)
+    starts = np.zeros(len(order) + 1, dtype=np.int64)
+    first = 0
+    for end in range(1, len(order) + 1):
+        while first < end - 1 and (end - first) * longest[first] > budget:
+            first += 1
+        start = np.arange(first, end)
+        costs = least[start] + (end - start) * longest[start] + pass_tokens
+        best = int(costs.argmin())
+        least[end], starts[end] = costs[best], first + best
     batches: list[list[int]] = []
-    for k in order:
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(k)
-        else:
-            batches.append([k])
-    return batches
+    end = len(order)
+    while end:
+        batches.append(order[starts[end] : end])
+        end = int(starts[end])
+    return batches[::-1]
 
 
 class StateHooks:
     """Hooks on every layer that pool activations on their device while the forward pass runs.
 
-    No token-level activation leaves the hooks: what they keep of a batch is `pooled[name][layer]` of [3, row, width],
-    the three poolings in the order of POOLINGS.
+    No token-level activation leaves the hooks, and none is held longer than its layer runs. A product with the tokens'
+    weights pools the three ways at once, one pass over a layer's states. keep(state, layer, pooled)
+    gets the numerators of a batch as float32 [row, pooling, width] on the host, the poolings in the order of POOLINGS;
+    what it wants of them it must copy. On a CPU it is called while the pass runs, on a GPU by finish().
     """
 
-    def __init__(self, loaded: LoadedModel, neuron: Neuron) -> None:
+    def __init__(self, loaded: LoadedModel, neuron: Neuron, keep: Callable[[str, int, np.ndarray], None]) -> None:
         self.loaded = loaded
-        self.pooled: dict[str, list[torch.Tensor | None]] = {}
-        self._handles = []
-        for number, feed_forward in enumerate(loaded.feed_forwards):
-            path, side = feed_forward.module_for(neuron)
-            module = loaded.model.get_submodule(path)
-            if side == "input":
-                hook = module.register_forward_pre_hook(
-                    lambda _module, inputs, number=number: self._neurons(number, inputs[0])
-                )
-            else:
-                hook = module.register_forward_hook(
-                    lambda _module, _inputs, output, number=number: self._neurons(number, output)
-                )
-            self._handles.append(hook)
-            layer = loaded.model.get_submodule(feed_forward.layer)
-            self._handles.append(
-                layer.register_forward_hook(
+        self._neuron: Neuron = neuron
+        self._keep = keep
+        self._memory: dict[tuple[str, torch.device], torch.Tensor] = {}
+        self._on_its_way: list[tuple[str, int, torch.Tensor]] = []
+
+    def __enter__(self) -> StateHooks:
+        with ExitStack() as opened:
+            for number, feed_forward in enumerate(self.loaded.feed_forwards):
+                if not feed_forward.experts:
+                    opened.callback(self._hook_neurons(number, feed_forward).remove)
+                layer = self.loaded.model.get_submodule(feed_forward.layer)
+                handle = layer.register_forward_hook(
                     lambda _module, _inputs, output, number=number: self._hidden(
                         number, output[0] if isinstance(output, tuple | list) else output
                     )
                 )
-            )
-
-    def __enter__(self) -> StateHooks:
+                opened.callback(handle.remove)
+            if self.loaded.info.experts:
+                opened.enter_context(experts.recording(self.loaded, self._expert, self._neuron))
+            self._opened = opened.pop_all()
         return self
 
+    def _hook_neurons(self, number: int, feed_forward: FeedForward) -> RemovableHandle:
+        path, side = feed_forward.module_for(self._neuron)
+        module = self.loaded.model.get_submodule(path)
+        if side == "input":
+            return module.register_forward_pre_hook(lambda _module, inputs: self._neurons(number, inputs[0]))
+        return module.register_forward_hook(lambda _module, _inputs, output: self._neurons(number, output))
+
     def __exit__(self, *_exception) -> None:
-        for handle in self._handles:
-            handle.remove()
+        self._opened.close()
 
     def begin(self, lengths: torch.Tensor, width: int) -> None:
         """Prepare for a batch of right-padded rows: `lengths` [row], `width` positions."""
         position = torch.arange(1, width + 1, device=lengths.device)
-        real = position[None, :] <= lengths[:, None]
-        # [row, 2, position]: the weights of `weighted` and `mean`, 0 on padding
-        self._weights = torch.stack([position * real, real.long()], dim=1).to(torch.float32)
-        self._last = lengths - 1
+        real = position <= lengths[:, None]
+        # the last token's weight is 1 on it and 0 elsewhere, so that its sum is the state itself
+        by_pooling = {"weighted": position * real, "last": position == lengths[:, None], "mean": real}
+        # [row, pooling, position], 0 on padding
+        weights = torch.stack([by_pooling[pooling].to(torch.float32) for pooling in POOLINGS], dim=1)
+        self._weights = {lengths.device: weights}
         self._shape = (len(lengths), width)
-        self.pooled = {state: [None] * len(self.loaded.feed_forwards) for state in STATES}
+        self._seen: set[tuple[int, int]] = set()
+        self._gathered: dict[tuple[str, int], torch.Tensor] = {}
+        self._views: dict[tuple[str, torch.device, Sequence[int]], torch.Tensor] = {}
+        self._on_its_way = []
 
-    def _pool(self, states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """[row, position, width] -> numerators [row, 2, width] of `weighted` and `mean`."""
-        return torch.bmm(weights, states)
+    def release(self) -> None:
+        """Give back what was held of a batch, also of one that failed."""
+        self._memory, self._views, self._gathered = {}, {}, {}
+        self._on_its_way = []
 
-    def _at_last(self, states: torch.Tensor) -> torch.Tensor:
-        rows = torch.arange(states.shape[0], device=states.device)
-        return states[rows, self._last.to(states.device)]
+    def finish(self) -> None:
+        """After the pass: what is still on its way to the host is kept. Raises ExtractionError for a silent layer."""
+        silent = [k for k in range(len(self.loaded.feed_forwards)) if k not in {layer for layer, _ in self._seen}]
+        if silent:
+            raise ExtractionError(
+                f"{self.loaded.info.class_name} did not run the feed-forward network of layers {silent} as a module; "
+                "its neurons cannot be read"
+            )
+        for device in {device for _, device in self._memory if device.type == "cuda"}:
+            torch.cuda.synchronize(device)
+        for state, layer, pooled in self._on_its_way:
+            self._keep(state, layer, pooled.numpy())
+        self._on_its_way = []
 
     def _by_row(self, layer: int, states: torch.Tensor) -> torch.Tensor:
         """States as [row, position, width]; some models flatten rows and positions into one axis."""
@@ -183,43 +225,87 @@ class StateHooks:
 
     def _neurons(self, layer: int, activations: torch.Tensor) -> None:
         activations = self._by_row(layer, activations)
-        if self.pooled["nas"][layer] is not None:
+        self._refuse_seen(layer, (layer, 0))
+        states = self._reused("states", activations.device, activations.shape)
+        for state in ("nas", "nav"):
+            self._hand_over(state, layer, self._pooled(_states_of(state, activations, states)))
+
+    def _expert(self, layer: int, expert: int, tokens: torch.Tensor, activations: torch.Tensor) -> None:
+        """One expert's activations [token, column] at the tokens that chose it; at all others its states are 0."""
+        self._refuse_seen(layer, (layer, expert))
+        weights = self._weights_on(activations.device)
+        rows, poolings, positions = weights.shape
+        row = tokens // positions
+        # [row, pooling, token of the expert's]: a token has its weights in its own row, and 0 in the others
+        spread = weights.new_zeros(rows, poolings, len(tokens))
+        spread[row, :, torch.arange(len(tokens), device=row.device)] = weights[row, :, tokens % positions]
+        states = self._reused("states", activations.device, activations.shape)
+        columns = slice(expert * activations.shape[1], (expert + 1) * activations.shape[1])
+        for state in ("nas", "nav"):
+            pooled = spread @ _states_of(state, activations, states)
+            self._of_experts(state, layer, weights)[..., columns] = pooled
+
+    def _of_experts(self, state: str, layer: int, weights: torch.Tensor) -> torch.Tensor:
+        """Numerators [row, pooling, neuron] that a layer's experts add to: 0 until they do."""
+        if (state, layer) not in self._gathered:
+            shape = (*weights.shape[:2], self.loaded.info.neurons)
+            self._gathered[state, layer] = self._reused(f"experts' {state}", weights.device, shape).zero_()
+        return self._gathered[state, layer]
+
+    def _refuse_seen(self, layer: int, place: tuple[int, int]) -> None:
+        """Note that an expert of a layer, 0 where there are none, has run; raise ExtractionError if it had."""
+        if place in self._seen:
             raise ExtractionError(
                 f"{self.loaded.info.class_name} runs layer {layer}'s feed-forward network more than once a pass; "
                 "its neurons cannot be told apart"
             )
-        weights = self._weights.to(activations.device)
-        last = self._at_last(activations).float()
-        on = (activations > 0).to(torch.float32)
-        nas = self._pool(on, weights)
-        values = (
-            torch.abs(activations.float(), out=on) if activations.dtype == torch.float32 else activations.float().abs_()
-        )
-        nav = self._pool(values, weights)
-        self.pooled["nas"][layer] = torch.stack([nas[:, 0], (last > 0).float(), nas[:, 1]])
-        self.pooled["nav"][layer] = torch.stack([nav[:, 0], last.abs(), nav[:, 1]])
+        self._seen.add(place)
 
     def _hidden(self, layer: int, hidden: torch.Tensor) -> None:
-        hidden = self._by_row(layer, hidden).float()
-        weights = self._weights.to(hidden.device)
-        emb = self._pool(hidden, weights)
-        self.pooled["emb"][layer] = torch.stack([emb[:, 0], self._at_last(hidden), emb[:, 1]])
+        for state in ("nas", "nav"):
+            if (state, layer) in self._gathered:
+                self._hand_over(state, layer, self._gathered[state, layer])
+        hidden = self._by_row(layer, hidden)
+        if hidden.dtype != torch.float32:
+            hidden = self._reused("states", hidden.device, hidden.shape).copy_(hidden)
+        self._hand_over("emb", layer, self._pooled(hidden))
 
-    def collect(self, name: str) -> torch.Tensor:
-        """[layer, pooling, row, width] of one state, on the host."""
-        layers = self.pooled[name]
-        silent = [k for k, pooled in enumerate(layers) if pooled is None]
-        if silent:
-            raise ExtractionError(
-                f"{self.loaded.info.class_name} did not run the feed-forward network of layers {silent} as a module; "
-                "its neurons cannot be read"
-            )
-        return torch.stack([pooled.cpu() for pooled in layers])
+    def _pooled(self, states: torch.Tensor) -> torch.Tensor:
+        """Numerators [row, pooling, width] of float32 [row, position, width], in one product."""
+        weights = self._weights_on(states.device)
+        pooled = self._reused("pooled", states.device, (*weights.shape[:2], states.shape[2]))
+        return torch.bmm(weights, states, out=pooled)
+
+    def _weights_on(self, device: torch.device) -> torch.Tensor:
+        if device not in self._weights:
+            self._weights[device] = next(iter(self._weights.values())).to(device)
+        return self._weights[device]
+
+    def _hand_over(self, state: str, layer: int, pooled: torch.Tensor) -> None:
+        """Numerators [row, pooling, width] to whoever keeps them, or on their way to the host."""
+        if pooled.device.type == "cpu":
+            self._keep(state, layer, pooled.numpy())
+        else:
+            host = torch.empty(pooled.shape, dtype=pooled.dtype, pin_memory=True)
+            self._on_its_way.append((state, layer, host.copy_(pooled, non_blocking=True)))
+
+    def _reused(self, name: str, device: torch.device, shape: Sequence[int]) -> torch.Tensor:
+        """Float32 memory by name, the same every time: new memory costs more than the sums. What it held is gone."""
+        view = self._views.get((name, device, shape))
+        if view is None:
+            held = self._memory.get((name, device))
+            size = math.prod(shape)
+            if held is None or held.numel() < size:
+                held = self._memory[name, device] = torch.empty(size, device=device)
+            view = self._views[name, device, shape] = held[:size].view(shape)
+        return view
 
 
-def _counting_dtype(longest: int) -> type[np.unsignedinteger]:
-    """The smallest unsigned integer that holds sum_t t for a sentence of `longest` tokens."""
-    return np.uint16 if longest * (longest + 1) // 2 <= np.iinfo(np.uint16).max else np.uint32
+def _states_of(state: str, activations: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """NAS or NAV of activations, in float32 memory of their shape."""
+    if state == "nas":
+        return torch.gt(activations, 0, out=out)
+    return torch.abs(activations, out=out) if activations.dtype == out.dtype else out.copy_(activations).abs_()
 
 
 def extract(
@@ -228,6 +314,8 @@ def extract(
     sentences: Sequence[str],
     neuron: Neuron = "product",
     *,
+    form: str = "exact",
+    folder: Path | None = None,
     longest: int | None = None,
     token_budget: int | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _all: None,
@@ -235,29 +323,50 @@ def extract(
 ) -> LanguageStates:
     """States of one language's sentences, NAS, NAV and EMB under all poolings, from one forward pass a sentence.
 
-    language: for messages only. token_budget: tokens in a batch, padding included; halved when memory runs out.
-    on_progress(done, all) is called after every batch. Raises ExtractionError (inf or NaN, with layer and language;
-    a single sentence that does not fit into memory; a forward pass that fails) and Cancelled, between batches.
+    language: for messages only. form: see forms. folder: where states that are too large for memory are written, the
+    system's folder for temporary files if not given. token_budget: tokens in a batch, padding included; halved when
+    memory runs out. on_progress(done, all) is called after every batch. Raises ExtractionError (inf or NaN, with layer
+    and language; a single sentence that does not fit into memory; a full disk; a forward pass that fails) and
+    Cancelled, between batches.
     """
     longest = min(longest or loaded.info.longest, loaded.info.longest)
     budget = token_budget or TOKEN_BUDGET[loaded.device.type]
     tokenized = tokenize(loaded, sentences, longest)
     lengths = [len(row) for row in tokenized.ids]
-    arrays = _empty_arrays(loaded, lengths)
+    tokens = np.array(lengths, dtype=np.int64)
+    arrays = _empty_arrays(loaded, language, lengths, form, folder)
+    names = {state: [f"{state}_{pooling}" for pooling in POOLINGS] for state in STATES}
+    short = {name: forms.shortened(name, form) for state in STATES for name in names[state]}
+    batch = np.empty(0, dtype=np.int64)
     done = 0
-    with StateHooks(loaded, neuron) as hooks:
 
-        def forward(batch: list[int]) -> None:
-            _run_batch(loaded, hooks, [tokenized.ids[k] for k in batch])
+    def keep(state: str, layer: int, pooled: np.ndarray) -> None:
+        # whatever token is inf or NaN, the weighted sum over all of them is
+        if state != "nas" and not np.isfinite(pooled[:, 0]).all():
+            raise ExtractionError(
+                f"{language}: inf or NaN in the {state.upper()} of layer {layer} of {loaded.info.name} at dtype "
+                f"{loaded.dtype}; choose bfloat16 or float32 (nothing of this language was kept)"
+            )
+        for k, name in enumerate(names[state]):
+            kept = pooled[:, k]
+            if short[name] is not None:
+                kept, arrays[forms.scale_name(name)][layer, batch] = forms.shorten(kept, tokens[batch], short[name])
+            arrays[name][layer, batch] = kept
 
-        def forget() -> None:
-            hooks.pooled = {}
+    with StateHooks(loaded, neuron, keep) as hooks:
 
-        for batch, _ in forward_passes(loaded, language, lengths, budget, forward, forget=forget, cancelled=cancelled):
-            _keep_batch(hooks, arrays, batch, language, loaded)
-            done += len(batch)
+        def forward(numbers: list[int]) -> None:
+            nonlocal batch
+            batch = np.array(numbers)
+            _run_batch(loaded, hooks, [tokenized.ids[k] for k in numbers])
+
+        passes = forward_passes(loaded, language, lengths, budget, forward, forget=hooks.release, cancelled=cancelled)
+        for numbers, _ in passes:
+            done += len(numbers)
+            for array in arrays.values():
+                let_go(array)
             on_progress(done, len(sentences))
-    return LanguageStates(arrays, np.array(lengths, dtype=np.int64), tokenized.truncated, longest)
+    return LanguageStates(arrays, tokens, tokenized.truncated, longest)
 
 
 def forward_passes(
@@ -275,7 +384,8 @@ def forward_passes(
     Where memory runs out the budget is halved, and forget() drops what the failed pass left. Raises ExtractionError
     (a single sentence that does not fit into memory; a pass that fails) and Cancelled, between batches.
     """
-    todo = batches_by_length(lengths, budget)
+    pass_tokens = PASS_TOKENS[loaded.device.type]
+    todo = batches_by_length(lengths, budget, pass_tokens)
     done = 0
     while todo:
         if cancelled():
@@ -301,7 +411,7 @@ def forward_passes(
         if not fits:  # here, not in the handler: until that ends, the error holds the tensors of the failed pass
             budget = max(budget // 2, 1)
             remaining = [*batch, *(k for later in todo for k in later)]
-            split = batches_by_length([lengths[k] for k in remaining], budget)
+            split = batches_by_length([lengths[k] for k in remaining], budget, pass_tokens)
             todo = [[remaining[k] for k in part] for part in split]
             forget()
             _free_memory()
@@ -310,17 +420,35 @@ def forward_passes(
         done += len(batch)
 
 
-def _empty_arrays(loaded: LoadedModel, lengths: Sequence[int]) -> dict[str, np.ndarray]:
-    whole = _counting_dtype(max(lengths))
-    dtypes = {"nas_weighted": whole, "nas_last": np.uint8, "nas_mean": whole}
-    width = {"nas": loaded.info.neurons, "nav": loaded.info.neurons, "emb": loaded.info.hidden}
-    return {
-        f"{state}_{pooling}": np.empty(
-            (loaded.info.layers, len(lengths), width[state]), dtypes.get(f"{state}_{pooling}", np.float32)
-        )
-        for state in STATES
-        for pooling in POOLINGS
+def _empty_arrays(
+    loaded: LoadedModel, language: str, lengths: Sequence[int], form: str, folder: Path | None
+) -> dict[str, np.ndarray]:
+    longest = max(lengths)
+    whole = {
+        "nas_weighted": np.min_scalar_type(longest * (longest + 1) // 2),
+        "nas_last": np.uint8,
+        "nas_mean": np.min_scalar_type(longest),
     }
+    width = {"nas": loaded.info.neurons, "nav": loaded.info.neurons, "emb": loaded.info.hidden}
+    wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+    for state in STATES:
+        for pooling in POOLINGS:
+            name = f"{state}_{pooling}"
+            short = forms.shortened(name, form)
+            shape = (loaded.info.layers, len(lengths), width[state])
+            wanted[name] = shape, np.dtype(short or whole.get(name, np.float32))
+            if short is not None:
+                wanted[forms.scale_name(name)] = shape[:2], np.dtype(np.float32)
+    size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in wanted.values())
+    if size <= HELD_BYTES:
+        return {name: np.empty(shape, dtype) for name, (shape, dtype) in wanted.items()}
+    try:
+        return {name: on_disk(shape, dtype, folder) for name, (shape, dtype) in wanted.items()}
+    except OSError as error:
+        raise ExtractionError(
+            f"{language}: its states take {size / (1 << 30):.1f} GiB and cannot be written to {folder or 'the disk'} "
+            f"({error.strerror or error}); make room there, or choose fewer sentences"
+        ) from error
 
 
 @torch.inference_mode()
@@ -330,6 +458,7 @@ def _run_batch(loaded: LoadedModel, hooks: StateHooks, rows: list[list[int]]) ->
     hooks.begin(lengths, ids.shape[1])
     options = {"use_cache": False} if loaded.info.causal else {}
     loaded.model(input_ids=ids, attention_mask=mask, **options)
+    hooks.finish()
 
 
 def right_padded(loaded: LoadedModel, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -343,25 +472,6 @@ def right_padded(loaded: LoadedModel, rows: list[list[int]]) -> tuple[torch.Tens
     return ids.to(loaded.device), lengths.to(loaded.device), mask.long().to(loaded.device)
 
 
-def _keep_batch(
-    hooks: StateHooks, arrays: dict[str, np.ndarray], batch: list[int], language: str, loaded: LoadedModel
-) -> None:
-    """Copy a batch's pooled states to their sentences' places; refuse inf and NaN."""
-    for state in STATES:
-        pooled = hooks.collect(state)
-        if state != "nas":
-            finite = torch.isfinite(pooled).all(dim=(1, 2, 3))
-            if not finite.all():
-                layer = int((~finite).nonzero()[0])
-                raise ExtractionError(
-                    f"{language}: inf or NaN in the {state.upper()} of layer {layer} of {loaded.info.name} at dtype "
-                    f"{loaded.dtype}; choose bfloat16 or float32 (nothing of this language was kept)"
-                )
-        for k, pooling in enumerate(POOLINGS):
-            target = arrays[f"{state}_{pooling}"]
-            target[:, batch] = pooled[:, k].numpy().astype(target.dtype, copy=False)
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
@@ -371,5 +481,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _free_memory() -> None:
     gc.collect()
+    give_back()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -448,7 +448,7 @@ class TransferProbe:
         What is stored are numerators, which grow with a sentence's tokens; here that matters, and they are divided.
         """
         with StatesReader(self.plan, store, [language]) as reader:
-            numerators = reader.vectors(language, self.state, self.pooling, layer)[self._labelled]
+            numerators = reader.numerators(language, self.state, self.pooling, layer)[self._labelled]
             tokens = reader.tokens(language)[self._labelled].astype(np.float64)
         whole = {"weighted": tokens * (tokens + 1) / 2, "mean": tokens, "last": np.ones_like(tokens)}[self.pooling]
         return numerators / whole[:, None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -20,7 +20,7 @@ import regex
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from neuronxa_core import extraction, models, overlap
+from neuronxa_core import experts, extraction, models, overlap
 from neuronxa_core.errors import ExperimentError, ExtractionError
 from neuronxa_core.experiment import digest
 from neuronxa_core.extraction import StateHooks
@@ -333,37 +333,46 @@ class _TokenHooks(StateHooks):
     def __init__(self, loaded: LoadedModel, definition: Neuron, layers: Sequence[int], columns: int | slice) -> None:
         self.loaded = loaded
         self.kept: dict[int, torch.Tensor] = {}
+        self._neuron: Neuron = definition
+        self._layers = layers
         self._columns = columns
-        self._handles = []
-        for number in layers:
-            path, side = loaded.feed_forwards[number].module_for(definition)
-            module = loaded.model.get_submodule(path)
-            if side == "input":
-                hook = module.register_forward_pre_hook(
-                    lambda _module, inputs, number=number: self._neurons(number, inputs[0])
-                )
+
+    def __enter__(self) -> _TokenHooks:
+        networks = self.loaded.feed_forwards
+        with ExitStack() as opened:
+            if self.loaded.info.experts:
+                opened.enter_context(experts.recording(self.loaded, self._expert, self._neuron, self._layers))
             else:
-                hook = module.register_forward_hook(
-                    lambda _module, _inputs, output, number=number: self._neurons(number, output)
-                )
-            self._handles.append(hook)
-        # only where the whole layer ends: by then accelerate has taken back what it moved for the layer's modules
-        last = loaded.model.get_submodule(loaded.feed_forwards[max(layers)].layer)
-        self._handles.append(last.register_forward_hook(self._end))
+                for number in self._layers:
+                    opened.callback(self._hook_neurons(number, networks[number]).remove)
+            # only where the whole layer ends: by then accelerate has taken back what it moved for the layer's modules
+            last = self.loaded.model.get_submodule(networks[max(self._layers)].layer)
+            opened.callback(last.register_forward_hook(self._end).remove)
+            self._opened = opened.pop_all()
+        return self
 
     def begin(self, lengths: torch.Tensor, width: int) -> None:
         """Prepare for a batch of right-padded rows: `lengths` [row], `width` positions."""
         self._shape = (len(lengths), width)
+        self._seen: set[tuple[int, int]] = set()
         self.kept = {}
 
     def _neurons(self, layer: int, activations: torch.Tensor) -> None:
         activations = self._by_row(layer, activations)
-        if layer in self.kept:
-            raise ExtractionError(
-                f"{self.loaded.info.class_name} runs layer {layer}'s feed-forward network more than once a pass; "
-                "its neurons cannot be told apart"
-            )
+        self._refuse_seen(layer, (layer, 0))
         self.kept[layer] = activations[:, :, self._columns].float().cpu()
+
+    def _expert(self, layer: int, expert: int, tokens: torch.Tensor, activations: torch.Tensor) -> None:
+        """One expert's activations [token, column] at the tokens that chose it; at all others its neurons are 0."""
+        self._refuse_seen(layer, (layer, expert))
+        everything = isinstance(self._columns, slice)
+        if layer not in self.kept:
+            self.kept[layer] = torch.zeros(*self._shape, *([self.loaded.info.neurons] if everything else []))
+        flat, width = self.kept[layer].flatten(0, 1), activations.shape[1]
+        if everything:
+            flat[tokens.cpu(), expert * width : (expert + 1) * width] = activations.float().cpu()
+        elif expert == self._columns // width:
+            flat[tokens.cpu()] = activations[:, self._columns % width].float().cpu()
 
     def _end(self, *_module_inputs_output: object) -> None:
         raise _Enough

@@ -8,6 +8,7 @@ A neuron is one column of the feed-forward network's inner layer. Its activation
 
 Both are found by structure, not by a list of architectures: in every layer, the one projection from the inner width
 to the hidden width that has a projection from the hidden to the inner width before it and is no part of attention.
+In a mixture of experts, a layer's neurons are the columns of all its routed experts; see experts.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import is_bitsandbytes_available
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from neuronxa_core import experts
 from neuronxa_core.errors import ModelError
 
 transformers.logging.set_verbosity_error()
@@ -50,8 +54,12 @@ log = logging.getLogger(__name__)
 
 DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# bytes of a weight of a linear projection: nf4 keeps a float32 scale for every 64 weights of half a byte
+QUANTIZED = {"int8": 1.0, "nf4": 0.5 + 4 / 64}
 # a sentence longer than this is cut even where the model could read more, so that memory stays bounded
 LONGEST_SENTENCE = 2048
+# tokens of sentences as they usually are, for estimates of memory
+SHORT, LONG = 16, 512
 
 Neuron = Literal["product", "gate"]
 
@@ -82,29 +90,53 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class FeedForward:
-    """The feed-forward network of one layer: module paths from the text model on, and its width in neurons."""
+    """The feed-forward network of one layer: module paths from the text model on, and its width in neurons.
+
+    experts: how many routed experts it has, 0 where it is dense. Of a mixture, last_projection is the module that holds
+    all experts, and neuron number = expert x width + column.
+    """
 
     layer: str
     last_projection: str
     activation: str | None
     neurons: int
     gated: bool
+    experts: int = 0
+
+    @property
+    def width(self) -> int:
+        """Columns of the network, or of one expert."""
+        return self.neurons // (self.experts or 1)
 
     def module_for(self, neuron: Neuron) -> tuple[str, Literal["input", "output"]]:
-        """The module to hook for a neuron definition, and which side of it to read."""
+        """The module to hook for a neuron definition, and which side of it to read.
+
+        Raises ModelError where the definition cannot be read, and for a mixture: see experts.recording.
+        """
+        if self.experts:
+            raise ModelError(f"the neurons of {self.layer}, a mixture of experts, are those of no single module")
+        self.refuse_what_cannot_be_read(neuron)
         if neuron == "product" or not self.gated:
             return self.last_projection, "input"
-        if self.activation is None:
-            raise ModelError(
-                f"the activation function of {self.layer} is no module of its own, so the neuron definition "
-                "'gate' cannot be read there; choose 'product'"
-            )
         return self.activation, "output"
+
+    def refuse_what_cannot_be_read(self, neuron: Neuron) -> None:
+        """Raise ModelError where a neuron definition has no place in the network."""
+        if neuron == "gate" and self.gated and self.activation is None:
+            raise ModelError(
+                f"the output of the activation function of {self.layer} does not stand by itself, so the neuron "
+                "definition 'gate' cannot be read there; choose 'product'"
+            )
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What can be said of a model without its weights."""
+    """What can be said of a model without its weights.
+
+    neurons: of a layer; of a mixture, of all its routed experts. experts: of a layer, 0 where it is dense. chosen:
+    experts that a token is sent to. projected: weights of linear projections, which int8 and nf4 shrink. attention:
+    width of the queries. scored: heads whose attention scores are held in memory, 0 where a fused kernel holds none.
+    """
 
     name: str
     class_name: str
@@ -117,6 +149,11 @@ class ModelInfo:
     stored_dtype: str
     longest: int
     """Tokens of a sentence that the model can read; longer ones are cut and counted."""
+    experts: int = 0
+    chosen: int = 0
+    projected: int = 0
+    attention: int = 0
+    scored: int = 0
 
 
 @dataclass
@@ -244,12 +281,20 @@ def _shape(module: torch.nn.Module) -> tuple[int, int] | None:
     return None
 
 
-def _width_in_config(config: PretrainedConfig) -> int | None:
-    for name in ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "inner_size", "d_ff"):
-        width = getattr(config, name, None)
-        if isinstance(width, int):
-            return width
+def _number(config: PretrainedConfig, *names: str) -> int | None:
+    """The first of the named settings that is a whole number; None where there is none, or one for each layer."""
+    for name in names:
+        try:
+            value = getattr(config, name, None)
+        except RuntimeError:  # transformers: the layers differ in it
+            continue
+        if isinstance(value, int):
+            return value
     return None
+
+
+def _width_in_config(config: PretrainedConfig) -> int | None:
+    return _number(config, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "inner_size", "d_ff")
 
 
 def _layer_stack(model: torch.nn.Module, config: PretrainedConfig) -> tuple[str, torch.nn.ModuleList]:
@@ -276,25 +321,20 @@ def _layer_stack(model: torch.nn.Module, config: PretrainedConfig) -> tuple[str,
 def _locate_in_layer(
     layer: torch.nn.Module, path: str, hidden: int, width: int | None, model_class: str
 ) -> FeedForward:
-    def no_part_of_attention(name: str) -> bool:
-        return not any("attn" in part or "attention" in part for part in name.lower().split("."))
-
-    modules = {name: module for name, module in layer.named_modules() if name and no_part_of_attention(name)}
+    modules = {name: module for name, module in layer.named_modules() if name and not _is_attention(name)}
     looked_for = (
         f"{model_class}, {path}: looked for one projection from the inner width"
         f"{f' ({width})' if width else ''} to the hidden width ({hidden}) outside attention"
     )
-    if any("expert" in name.lower() for name in modules):
-        raise ModelError(f"{looked_for}, but found a mixture of experts, which is not supported yet")
+    mixtures = {name: found for name, module in modules.items() if (found := experts.sizes(module)) is not None}
+    if mixtures:
+        return _locate_mixture(modules, mixtures, path, hidden, model_class)
+    if any("expert" in name.lower() or "router" in name.lower() for name in modules):
+        raise ModelError(f"{looked_for}, but found a mixture of experts of a form that is not supported")
     if any(isinstance(module, torch.nn.Conv1d) for module in modules.values()):
         raise ModelError(f"{looked_for}, but found a state-space or convolution layer, which has no such neurons")
     shapes = {name: shape for name, module in modules.items() if (shape := _shape(module)) is not None}
-    candidates = [
-        name
-        for name, (inputs, outputs) in shapes.items()
-        if outputs == hidden
-        and any(other != name and s[0] == hidden and s[1] in (inputs, 2 * inputs) for other, s in shapes.items())
-    ]
+    candidates = _last_projections(shapes, hidden)
     if any(inputs == width for inputs, _ in shapes.values()):
         candidates = [name for name in candidates if shapes[name][0] == width]
     if not candidates:
@@ -317,6 +357,37 @@ def _locate_in_layer(
     ]
     activation = f"{path}.{activations[0]}" if len(activations) == 1 else None
     return FeedForward(path, f"{path}.{last}", activation, neurons, gated)
+
+
+def _last_projections(shapes: dict[str, tuple[int, int]], hidden: int) -> list[str]:
+    """Projections to the hidden width from a width to which another projection leads from the hidden width."""
+    return [
+        name
+        for name, (inputs, outputs) in shapes.items()
+        if outputs == hidden
+        and any(other != name and s[0] == hidden and s[1] in (inputs, 2 * inputs) for other, s in shapes.items())
+    ]
+
+
+def _locate_mixture(
+    modules: dict[str, torch.nn.Module], mixtures: dict[str, experts.Sizes], path: str, hidden: int, model_class: str
+) -> FeedForward:
+    """The routed experts of a layer, given its modules outside attention and those that hold routed experts."""
+    found_in = f"{model_class}, {path}: found routed experts in {', '.join(mixtures)}"
+    (name, sizes), *more = mixtures.items()
+    if more or sizes.hidden != hidden:
+        raise ModelError(f"{found_in}, where one module that reads the hidden width ({hidden}) is supported")
+    outside = {other: module for other, module in modules.items() if not f"{other}.".startswith(f"{name}.")}
+    shapes = {other: shape for other, module in outside.items() if (shape := _shape(module)) is not None}
+    beside = [other for other in outside if "expert" in other.rpartition(".")[2].lower()]
+    beside = beside or _last_projections(shapes, hidden)
+    if beside:
+        raise ModelError(
+            f"{found_in}, and beside them what every token passes through ({', '.join(beside)}); routed experts alone "
+            "would be only a part of the layer's neurons, so it is not supported"
+        )
+    activation = f"{path}.{name}.act_fn" if sizes.separable else None
+    return FeedForward(path, f"{path}.{name}", activation, sizes.experts * sizes.width, sizes.gated, sizes.experts)
 
 
 def text_model(model: PreTrainedModel) -> PreTrainedModel:
@@ -363,21 +434,40 @@ def _stored_dtype(config: PretrainedConfig) -> str:
 def _describe(source: ModelSource, config: PretrainedConfig, model: PreTrainedModel) -> ModelInfo:
     text = text_model(model)
     found = locate(text)
+    if len({f.experts for f in found}) > 1:
+        dense = [k for k, f in enumerate(found) if not f.experts]
+        raise ModelError(
+            f"model {source.name} ({type(text).__name__}) has dense layers ({', '.join(map(str, dense))}) among "
+            "mixtures of experts, or mixtures of several sizes; it is not supported"
+        )
     widths = {f.neurons for f in found}
     if len(widths) > 1:
         raise ModelError(f"model {source.name} has layers of different widths {sorted(widths)}; it is not supported")
+    inner = text.config.get_text_config()
+    chosen = _number(inner, "num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k") or found[0].experts
+    projections = {name: shape for name, module in text.named_modules() if (shape := _shape(module)) is not None}
     return ModelInfo(
         name=source.name,
         class_name=type(text).__name__,
         layers=len(found),
         neurons=found[0].neurons,
-        hidden=text.config.get_text_config().hidden_size,
+        hidden=inner.hidden_size,
         parameters=sum(p.numel() for p in text.parameters()),
         gated=found[0].gated,
         causal=_is_causal(config),
         stored_dtype=_stored_dtype(config),
         longest=_longest(config),
+        experts=found[0].experts,
+        chosen=min(chosen, found[0].experts),
+        projected=sum(inputs * outputs for inputs, outputs in projections.values()),
+        attention=max((inputs for name, (inputs, _) in projections.items() if _is_attention(name)), default=0),
+        scored=(_number(inner, "num_attention_heads") or 0) if inner._attn_implementation == "eager" else 0,
     )
+
+
+def _is_attention(name: str) -> bool:
+    """Whether a module's path leads through attention."""
+    return any("attn" in part or "attention" in part for part in name.lower().split("."))
 
 
 def _is_causal(config: PretrainedConfig) -> bool:
@@ -398,16 +488,34 @@ def _describe_unloaded(source: ModelSource, config: PretrainedConfig) -> ModelIn
             model = AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:
         raise _explained(source, error) from error
-    return _describe(source, config, model)
+    try:
+        return _describe(source, config, model)
+    except (AttributeError, RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"model {source.name} ({type(model).__name__}) is built in a way in which no neurons can be looked for: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 def resolve_dtype(dtype: str, info: ModelInfo, device: str) -> str:
-    """`auto` is the dtype that the weights are stored in on a GPU, and float32 on a CPU."""
+    """`auto` is the dtype that the weights are stored in on a GPU, and float32 on a CPU.
+
+    Raises ModelError where 8-bit or 4-bit weights are asked for and there is no GPU to use them on.
+    """
+    if dtype in QUANTIZED and device != "cuda":
+        raise ModelError(f"dtype {dtype} needs a CUDA GPU; choose float32 or bfloat16 for device {device}")
     if dtype != "auto":
         return dtype
     if device == "cpu" or info.stored_dtype not in DTYPES:
         return "float32"
     return info.stored_dtype
+
+
+def computing_dtype(dtype: str, info: ModelInfo) -> str:
+    """The dtype of activations: of 8-bit and 4-bit weights the stored one where that is a half, else bfloat16."""
+    if dtype not in QUANTIZED:
+        return dtype
+    return info.stored_dtype if info.stored_dtype in ("float16", "bfloat16") else "bfloat16"
 
 
 def resolve_device(device: str) -> str:
@@ -437,11 +545,33 @@ class MemoryEstimate:
 
 
 def estimate_memory(info: ModelInfo, dtype: str, device: str, token_budget: int) -> MemoryEstimate:
-    """Weights, and the states of one batch of `token_budget` tokens: some ten hidden and six inner vectors a token."""
-    size = torch.finfo(DTYPES[resolve_dtype(dtype, info, device)]).bits // 8
-    working = token_budget * (10 * info.hidden + 6 * info.neurons) * 4
+    """Weights, and what one batch of `token_budget` tokens takes at its peak, in one layer; nothing is kept of others.
+
+    - A token takes, in the dtype of the activations, up to ten vectors of attention (residual, norm, queries, keys and
+      values before and after rotation, output) and six of inner width (gate, up, what the activation function makes on
+      its way). In a mixture, the inner width is that of all experts that the token is sent to, and each of these has
+      four hidden vectors more (its input, its output, that weighted, and that put back in order).
+    - Pooling holds, as float32, one inner vector a token, and three of all neurons a sentence (of a mixture, for NAS
+      and for NAV); sentences are taken to have at least SHORT tokens.
+    - The attention mask has one number a pair of tokens, as truth and in the activations' dtype. Eager attention has
+      scores for each head besides: as float32 for the softmax, and four in the activations' dtype. Fused kernels hold
+      none. Sentences are taken to have up to LONG tokens; longer ones may exceed the estimate, and then go in smaller
+      batches.
+    - No keys and values are kept. Logits exist for a likelihood alone, whose batches are smaller by about as much.
+
+    Raises ModelError as `resolve_dtype` does.
+    """
+    resolved = resolve_dtype(dtype, info, device)
+    size = torch.finfo(DTYPES[computing_dtype(resolved, info)]).bits // 8
+    projected = info.projected if resolved in QUANTIZED else 0
+    weights = (info.parameters - projected) * size + int(projected * QUANTIZED.get(resolved, 0))
+    inner = info.neurons // info.experts * info.chosen if info.experts else info.neurons
+    vectors = 10 * max(info.hidden, info.attention) + 6 * inner + 4 * info.chosen * info.hidden
+    pairs = min(LONG, info.longest) * (1 + size + info.scored * (4 + 4 * size))
+    pooled = 12 * info.neurons * (2 if info.experts else 1) // SHORT
+    working = token_budget * (size * vectors + 4 * inner + pooled + pairs)
     free = sum(free_gpu_bytes()) if device == "cuda" else psutil.virtual_memory().available
-    return MemoryEstimate(info.parameters * size, working, free)
+    return MemoryEstimate(weights, working, free)
 
 
 def free_gpu_bytes() -> list[int]:
@@ -454,8 +584,11 @@ def load(
 ) -> LoadedModel:
     """Load a model, its tokenizer, and where its neurons are; its language-model head only where `head` asks for it.
 
-    dtype: auto, float32, bfloat16 or float16. device: auto, cpu or cuda; where one GPU is too small and there are
-    several, the layers are spread over them. Weights come from safetensors only and remote code is never run.
+    dtype: auto, float32, bfloat16 or float16, or, on a GPU with bitsandbytes, int8 (LLM.int8(), Dettmers et al., 2022)
+    or nf4 (QLoRA, Dettmers et al., 2023) for the linear projections of the text model; stacked experts, embeddings,
+    norms and the head stay as `computing_dtype` says. Under int8 a token's numbers depend a little on its batch, since
+    LLM.int8() looks for outlying columns in all of it. device: auto, cpu or cuda; where one GPU is too small and there
+    are several, the layers are spread over them. Weights come from safetensors only and remote code is never run.
     Raises ModelError; with `head` also for an encoder, for weights that hold no head, and for a model whose tokens see
     the ones after them.
     """
@@ -465,6 +598,8 @@ def load(
     if head:
         _refuse_what_has_no_head(source, config, info)
     dtype = resolve_dtype(dtype, info, device)
+    if dtype in QUANTIZED:
+        _refuse_what_cannot_be_quantized(source, config, dtype)
     tokenizer = load_tokenizer(source)
     device_map: str | dict | None = None
     if device == "cuda":
@@ -477,10 +612,11 @@ def load(
             model, report = (AutoModelForCausalLM if head else AutoModel).from_pretrained(
                 source.location,
                 config=config,
-                dtype=DTYPES[dtype],
+                dtype=DTYPES[computing_dtype(dtype, info)],
                 use_safetensors=True,
                 device_map=device_map,
                 output_loading_info=True,
+                **_quantization(config, info, dtype, head),
                 **source.hub_options,
             )
     except Exception as error:
@@ -506,10 +642,52 @@ def load(
         )
     device_of_text = next(text.parameters()).device
     loaded = LoadedModel(info, text, tokenizer, locate(text), device_of_text, dtype, model if head else None)
+    if info.experts:
+        experts.refuse_what_differs(loaded)
     _refuse_what_sees_padding(loaded)
     if head:
         _refuse_what_reads_ahead(loaded)
     return loaded
+
+
+def _refuse_what_cannot_be_quantized(source: ModelSource, config: PretrainedConfig, dtype: str) -> None:
+    """Raise ModelError where bitsandbytes is missing, or the weights are stored in few bits already."""
+    if not is_bitsandbytes_available():
+        raise ModelError(
+            f"dtype {dtype} needs a recent bitsandbytes; run `pip install -U bitsandbytes`, or choose bfloat16"
+        )
+    if getattr(config, "quantization_config", None) or getattr(config.get_text_config(), "quantization_config", None):
+        raise ModelError(
+            f"the weights of model {source.name} are stored quantized, so they cannot be loaded as {dtype}; choose auto"
+        )
+
+
+def _quantization(config: PretrainedConfig, info: ModelInfo, dtype: str, head: bool) -> dict:
+    """What from_pretrained gets for 8-bit or 4-bit weights; nothing for other dtypes.
+
+    The head is left out by name. What the library would leave out by itself depends on whether the model is loaded
+    with its head; states must not.
+    """
+    if dtype not in QUANTIZED:
+        return {}
+    left_out = []
+    if head:
+        with _BUILDING, torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        output = model.get_output_embeddings()
+        left_out = [name for name, module in model.named_modules() if module is output]
+    if dtype == "int8":
+        # it warns at every product of every pass that it casts bfloat16 to float16
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=left_out)}
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=DTYPES[computing_dtype(dtype, info)],
+            llm_int8_skip_modules=left_out,
+        )
+    }
 
 
 def _refuse_what_has_no_head(source: ModelSource, config: PretrainedConfig, info: ModelInfo) -> None:
@@ -582,7 +760,11 @@ def _refuse_what_reads_ahead(loaded: LoadedModel) -> None:
 
 
 def load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
-    """A model's tokenizer, without the model. Raises ModelError."""
+    """A model's tokenizer, without the model; it reads special tokens that a text spells out, such as "<s>", as text.
+
+    Otherwise a sentence could begin with two BOS tokens, or hold padding. (A Unigram vocabulary has them as words too,
+    and there they stay what they are.) Raises ModelError.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.location, **source.hub_options)
     except Exception as error:
@@ -598,6 +780,9 @@ def load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
             f"the tokenizer of model {source.name} knows nothing but special tokens: its files are missing "
             "(tokenizer.json, or the vocabulary that its tokenizer class wants)"
         )
+    # slow ones would take apart the words that were added to a vocabulary, too
+    if tokenizer.is_fast or set(tokenizer.added_tokens_decoder) <= set(tokenizer.all_special_ids):
+        tokenizer.split_special_tokens = True
     return tokenizer
 
 

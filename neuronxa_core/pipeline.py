@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,14 +16,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from neuronxa_core import alignment, corpora, extraction, models, overlap
+from neuronxa_core import alignment, corpora, extraction, forms, memory, models, overlap
 from neuronxa_core.alignment import Alignment
 from neuronxa_core.corpora import Corpus, RawCorpus
 from neuronxa_core.errors import Cancelled, CorruptEntry, ExperimentError, ModelBusy
 from neuronxa_core.experiment import Experiment, digest, states_key
 from neuronxa_core.models import LoadedModel, ModelInfo, ModelSource
 from neuronxa_core.overlap import Activity, ParallelOverlap
-from neuronxa_core.store import Entry, Store
+from neuronxa_core.store import LIMIT_VARIABLE, Entry, Store
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,9 @@ def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None
     keys = {}
     for language in (corpus.pivot, *corpus.languages):
         texts = [text for text in corpus.texts[language] if text]
-        keys[language] = states_key(identity, dtype, experiment.neuron, info.longest, extraction.VERSION, texts)
+        keys[language] = states_key(
+            identity, dtype, experiment.neuron, experiment.storage, info.longest, extraction.VERSION, texts
+        )
     return Plan(experiment, corpus, source, info, device, dtype, keys, identity)
 
 
@@ -134,16 +137,36 @@ def missing(plan: Plan, store: Store) -> list[str]:
 
 
 def bytes_a_language(plan: Plan) -> int:
-    """Size on disk of one language's states, in bytes, for sentences of at most 361 tokens."""
-    n = len(plan.corpus.lines)
-    per_neuron = (2 + 1 + 2) + 3 * 4
-    return plan.info.layers * n * (per_neuron * plan.info.neurons + 3 * 4 * plan.info.hidden)
+    """Size on disk of one language's states, in bytes, for sentences of 23 to 255 tokens."""
+    return len(plan.corpus.lines) * forms.bytes_a_sentence(plan.info, plan.experiment.storage)
+
+
+def refuse_too_large(plan: Plan, store: Store) -> None:
+    """Raise ExperimentError where the plan's states cannot all be kept at once: the first would go before the last."""
+    gib = 1 << 30
+    one = bytes_a_language(plan)
+    whole, lacking = one * len(plan.everyone), one * len(missing(plan, store))
+    free = shutil.disk_usage(store.folder).free
+    smaller = "choose fewer languages or sentences" + (
+        ", or shorter numbers (storage half or compact)" if plan.experiment.storage == "exact" else ""
+    )
+    if whole > store.size_limit:
+        raise ExperimentError(
+            f"the states of {len(plan.everyone)} languages take {whole / gib:,.1f} GiB and the cache holds at most "
+            f"{store.size_limit / gib:,.1f} GiB; {smaller}, or set {LIMIT_VARIABLE} higher"
+        )
+    if lacking > free:
+        raise ExperimentError(
+            f"the states to compute take {lacking / gib:,.1f} GiB and {free / gib:,.1f} GiB are free in "
+            f"{store.folder}; {smaller}, or put the cache on a larger disk"
+        )
 
 
 class ModelShelf:
     """Keeps at most one loaded model, the one that was used last; loading another frees it first."""
 
     def __init__(self) -> None:
+        memory.keep_what_is_freed()
         self._lock = threading.Lock()
         self._key: tuple | None = None
         self._loaded: LoadedModel | None = None
@@ -166,6 +189,7 @@ class ModelShelf:
                 self._key = key
             yield self._loaded
         finally:
+            memory.give_back()
             self._lock.release()
 
     def holds(self, plan: Plan) -> bool:
@@ -199,7 +223,8 @@ def compute_missing(
     """Extract and store the states that are missing, language by language; returns the languages that were.
 
     on_progress(language, sentences done, sentences of the language). A language is stored when it is whole, so that
-    whatever stops the run loses one language at most. Raises ModelError, ExtractionError, StoreError, Cancelled.
+    whatever stops the run loses one language at most. Raises ModelError, ExtractionError, StoreError and
+    Cancelled.
     """
     todo = missing(plan, store)
     if not todo:
@@ -214,6 +239,8 @@ def compute_missing(
                 language,
                 sentences,
                 plan.experiment.neuron,
+                form=plan.experiment.storage,
+                folder=store.folder,
                 on_progress=lambda done, whole, language=language: on_progress(language, done, whole),
                 cancelled=cancelled,
             )
@@ -226,6 +253,7 @@ def compute_missing(
                     "corpus": plan.corpus.name,
                     "dtype": plan.dtype,
                     "neuron": plan.experiment.neuron,
+                    "storage": plan.experiment.storage,
                     "sentences": len(sentences),
                     "truncated": states.truncated,
                     "longest": states.longest,
@@ -261,6 +289,7 @@ class Extraction:
         on_progress: Callable[[str, int, int], None],
         cancelled: Callable[[], bool],
     ) -> list[str]:
+        refuse_too_large(self.plan, store)
         return compute_missing(self.plan, store, shelf, on_progress=on_progress, cancelled=cancelled)
 
 
@@ -289,8 +318,21 @@ class StatesReader:
         self._stack.close()
 
     def vectors(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
-        """Numerators [sentence, neuron or hidden] of one layer, in the entry's own dtype."""
-        block = self._entries[language].layer(f"{state}_{pooling}", layer)
+        """Vectors [sentence, neuron or hidden] of one layer as they are kept: numerators up to a factor a sentence."""
+        return self._rows(language, self._entries[language].layer(f"{state}_{pooling}", layer))
+
+    def numerators(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
+        """Numerators [sentence, neuron or hidden] of one layer; where they were rounded, float64."""
+        name = f"{state}_{pooling}"
+        kept = self.vectors(language, state, pooling, layer)
+        entry = self._entries[language]
+        if forms.scale_name(name) not in entry.arrays:
+            return kept
+        scales = self._rows(language, entry.layer(forms.scale_name(name), layer))
+        return kept * scales[:, None].astype(np.float64)
+
+    def _rows(self, language: str, block: np.ndarray) -> np.ndarray:
+        """The rows that every language has, of all that the language has."""
         positions = self._positions[language]
         return block if len(positions) == len(block) else block[positions]
 
@@ -452,7 +494,7 @@ def neuron_values(
     """
     with StatesReader(plan, store, languages) as reader:
         return {
-            code: reader.vectors(code, state, "mean", layer)[:, neuron] / reader.tokens(code).astype(np.float64)
+            code: reader.numerators(code, state, "mean", layer)[:, neuron] / reader.tokens(code).astype(np.float64)
             for code in languages
         }
 
@@ -470,7 +512,7 @@ def strongest_in_sentence(
     with StatesReader(plan, store, [language]) as reader:
         tokens = reader.tokens(language).astype(np.float64)[:, None]
         for number in range(plan.info.layers) if layer is None else [layer]:
-            values = reader.vectors(language, "nav", "mean", number) / tokens
+            values = reader.numerators(language, "nav", "mean", number) / tokens
             usual, spread = values.mean(axis=0), values.std(axis=0)
             gap = values[sentence] - usual
             deviations = np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 1e-12 * (1 + np.abs(usual)))

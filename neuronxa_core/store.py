@@ -41,6 +41,7 @@ import numpy as np
 import xxhash
 
 from neuronxa_core.errors import CorruptEntry, StoreError
+from neuronxa_core.memory import let_go
 
 try:
     import fcntl
@@ -53,6 +54,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "NEURONXA_CACHE_DIR"
+LIMIT_VARIABLE = "NEURONXA_CACHE_GIB"
 SIZE_LIMIT = 50 * 2**30
 ORPHAN_AGE_S = 3600.0
 SQLITE_TIMEOUT_S = 10.0
@@ -86,6 +88,20 @@ def default_folder() -> Path:
     return Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / "cache"
 
 
+def default_limit() -> int:
+    """The bytes that NEURONXA_CACHE_GIB allows, else SIZE_LIMIT. Raises StoreError where it is no positive number."""
+    named = os.environ.get(LIMIT_VARIABLE)
+    if not named:
+        return SIZE_LIMIT
+    try:
+        limit = int(float(named) * 2**30)
+    except (ValueError, OverflowError):
+        limit = 0
+    if limit <= 0:
+        raise StoreError(f"{LIMIT_VARIABLE} is a number of GiB above 0, such as 200, not {named[:40]!r}")
+    return limit
+
+
 class _Unwritable(StoreError):
     """Nothing can be written now, but what is there may still be read."""
 
@@ -115,6 +131,7 @@ def _blocks(array: np.ndarray) -> Iterator[memoryview]:
     step = _rows_per_block(array.shape)
     for first in range(0, len(rows), step):
         yield memoryview(np.ascontiguousarray(rows[first : first + step]).reshape(-1).view(np.uint8))
+        let_go(array)
 
 
 def _header(name: str, arrays: Mapping[str, np.ndarray], meta: JSON) -> bytes:
@@ -464,7 +481,7 @@ class Store:
     def __init__(self, folder: Path | str | None = None, size_limit: int | None = None) -> None:
         named = default_folder() if folder is None else Path(folder)
         self.folder = Path(os.path.expandvars(named)).expanduser().absolute()
-        self.size_limit = SIZE_LIMIT if size_limit is None else size_limit
+        self.size_limit = default_limit() if size_limit is None else size_limit
         self._database = self.folder / diskcache.core.DBNAME
         self._lock = threading.RLock()
         self._cache: diskcache.Cache | None = None

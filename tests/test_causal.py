@@ -14,9 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tiny_models import FAMILIES, LAYERS
+from tiny_models import COLUMNS, FAMILIES, LAYERS, MOE_FAMILIES, byte_tokenizer
 
-from neuronxa_core import alignment, causal, extraction, models, pipeline
+from neuronxa_core import alignment, causal, experts, extraction, models, pipeline
 from neuronxa_core.causal import Effect, Neurons, SwitchOff, random_like, switched_off
 from neuronxa_core.errors import Cancelled, ExperimentError, ModelError
 from neuronxa_core.experiment import Experiment
@@ -279,10 +279,12 @@ def test_hooks_that_were_there_before_see_the_zeros_too(neuron, loaded):
     with switched_off(model, SOME, neuron):
         wanted = extract(model, "eng", SENTENCES, neuron)
     ids = [model.tokenizer(sentence)["input_ids"] for sentence in SENTENCES]
-    with extraction.StateHooks(model, neuron) as hooks, switched_off(model, SOME, neuron):
+    kept = {}
+    keep = lambda state, layer, pooled: kept.update({(state, layer): pooled.copy()})  # noqa: E731
+    with extraction.StateHooks(model, neuron, keep) as hooks, switched_off(model, SOME, neuron):
         extraction._run_batch(model, hooks, ids)
-        pooled = hooks.collect("nas")
-    assert np.array_equal(pooled[:, 0].numpy(), wanted.arrays["nas_weighted"])
+    for layer, counts in enumerate(wanted.arrays["nas_weighted"]):
+        assert np.array_equal(kept["nas", layer][:, 0], counts)
 
 
 def test_rows_and_positions_on_one_axis_and_infinite_activations():
@@ -315,6 +317,120 @@ def test_no_hook_stays_after_an_error(neuron, loaded):
     assert hooks_of(model) == before
     with switched_off(model, Neurons()):
         assert hooks_of(model) == before
+
+
+# switching off in mixtures of experts
+
+IN_EXPERTS = Neurons(((0, (0, 5, COLUMNS, 5 * COLUMNS + 23)), (2, tuple(range(2 * COLUMNS, 3 * COLUMNS)))))
+READABLE = [(name, "product") for name in MOE_FAMILIES] + [
+    (name, "gate") for name in MOE_FAMILIES if MOE_FAMILIES[name].product is None
+]
+
+
+@torch.no_grad()
+def without_experts_columns(loaded: models.LoadedModel, family: str, neurons: Neurons) -> models.LoadedModel:
+    """A copy of a mixture whose experts' down projections have zeros for these neurons."""
+    spoilt = copy.deepcopy(loaded)
+    for layer, numbers in neurons.pairs:
+        weight = spoilt.model.get_submodule(MOE_FAMILIES[family].experts.format(layer)).down_proj
+        for number in numbers:
+            column = weight[number // COLUMNS]
+            (column if family == "gpt_oss" else column.T)[number % COLUMNS] = 0
+    return spoilt
+
+
+@torch.inference_mode()
+def last_hidden(loaded: models.LoadedModel) -> list[np.ndarray]:
+    """The model's output for every sentence, one at a time, [token, hidden]."""
+    rows = [byte_tokenizer(True).encode(sentence).ids for sentence in SENTENCES]
+    return [loaded.model(input_ids=torch.tensor([row])).last_hidden_state[0].numpy() for row in rows]
+
+
+@pytest.mark.parametrize(("family", "neuron"), READABLE)
+def test_switching_off_in_a_mixture_is_taking_the_columns_of_the_experts_away(family, neuron, loaded):
+    model = loaded(family)
+    spoilt, before = without_experts_columns(model, family, IN_EXPERTS), last_hidden(model)
+    with switched_off(model, IN_EXPERTS, neuron):
+        got = last_hidden(model)
+    wanted = last_hidden(spoilt)
+    for mine, expected in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=2e-5)
+    assert not all(np.allclose(mine, old, atol=0.05) for mine, old in zip(got, before, strict=True))
+    assert all(np.array_equal(mine, old) for mine, old in zip(last_hidden(model), before, strict=True))
+
+
+@pytest.mark.parametrize(("family", "neuron"), READABLE)
+def test_the_activations_of_neurons_that_are_off_in_a_mixture_are_zero(family, neuron, loaded):
+    model, seen = loaded(family), {}
+
+    def record(layer, expert, _tokens, activations):
+        seen.setdefault((layer, expert), []).append(activations.clone())
+
+    def everything() -> dict[tuple[int, int], torch.Tensor]:
+        last_hidden(model)
+        whole = {place: torch.cat(some) for place, some in seen.items()}
+        seen.clear()
+        return whole
+
+    with experts.recording(model, record, neuron):
+        before = everything()
+        with switched_off(model, IN_EXPERTS, neuron):
+            got = everything()
+    for layer, numbers in IN_EXPERTS.pairs:
+        for expert in {number // COLUMNS for number in numbers}:
+            columns = [number % COLUMNS for number in numbers if number // COLUMNS == expert]
+            assert not got[layer, expert][:, columns].any()
+            assert before[layer, expert][:, columns].any()
+    # the first layer's other neurons are what they were, and nothing of the second is off
+    others = [column for column in range(COLUMNS) if column not in (0, 5)]
+    assert torch.equal(got[0, 0][:, others], before[0, 0][:, others])
+    assert all(activations.any(dim=0).all() for (layer, _), activations in got.items() if layer == 1)
+
+
+@pytest.mark.parametrize("family", MOE_FAMILIES)
+def test_likelihood_of_a_mixture_with_neurons_off(family, tiny):
+    model = load(tiny(family, head=True), head=True)
+    spoilt = without_experts_columns(model, family, IN_EXPERTS)
+    before = negative_log_likelihood(model, SENTENCES).nats
+    with switched_off(model, IN_EXPERTS):
+        got = negative_log_likelihood(model, SENTENCES).nats
+    np.testing.assert_allclose(got, negative_log_likelihood(spoilt, SENTENCES).nats, rtol=2e-6)
+    assert not np.allclose(got, before, rtol=1e-3)
+    with switched_off(model, Neurons()):
+        np.testing.assert_allclose(negative_log_likelihood(model, SENTENCES).nats, before, rtol=2e-6)
+    assert np.array_equal(negative_log_likelihood(model, SENTENCES).nats, before)
+
+
+def test_sets_compared_in_a_mixture_are_all_computed_in_one_way(loaded):
+    """The library's own way of running experts sums in another order: nothing switched off is no difference at all."""
+    model = loaded("qwen3_moe")
+    with experts.recording(model, lambda *_seen: None):
+        wanted = last_hidden(model)
+    with switched_off(model, Neurons()):
+        assert all(np.array_equal(a, b) for a, b in zip(last_hidden(model), wanted, strict=True))
+
+
+def test_two_sets_at_once_in_a_mixture_are_their_union(loaded):
+    model = loaded("mixtral")
+    with switched_off(model, IN_EXPERTS):
+        wanted = last_hidden(model)
+    halves = [Neurons((pair,)) for pair in IN_EXPERTS.pairs]
+    with switched_off(model, halves[1]), switched_off(model, halves[0]), switched_off(model, halves[1]):
+        got = last_hidden(model)
+    assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+def test_gate_is_refused_where_a_mixture_does_not_have_it_and_infinite_activations_become_zero(loaded):
+    with pytest.raises(ModelError, match="choose 'product'"), switched_off(loaded("gpt_oss"), IN_EXPERTS, "gate"):
+        raise AssertionError("nothing is to run here")
+    off = causal._OffInExperts(Neurons(((1, (3, 4, 8)),)), 4)
+    activations = torch.tensor([[1.0, 2.0, float("nan"), float("inf")]])
+    assert off(1, 0, None, activations)[0, 3] == 0
+    assert off(1, 1, None, activations).tolist()[0][0] == 0
+    assert off(1, 2, None, torch.ones(1, 4)).tolist() == [[0, 1, 1, 1]]
+    assert off(0, 0, None, activations) is activations
+    assert off(1, 3, None, activations) is activations
+    assert activations[0, 3] == float("inf")
 
 
 # one effect

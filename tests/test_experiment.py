@@ -45,6 +45,7 @@ OTHER = {
     "dtype": "bfloat16",
     "device": "cpu",
     "layers": "max",
+    "storage": "half",
 }
 
 
@@ -85,6 +86,7 @@ def test_links_by_hand():
         "dtype": "bfloat16",
         "device": "cpu",
         "layers": "max",
+        "storage": "half",
     }
     assert Experiment.from_query({"seed": "0"}).seed == 0
     assert Experiment(seed=0).to_query() == {"seed": "0"}
@@ -194,6 +196,7 @@ PARTS = {
     "model_identity": "files:0123",
     "dtype": "float32",
     "neuron": "product",
+    "storage": "exact",
     "longest": 512,
     "version": 1,
     "sentences": ["a", "b", "ab"],
@@ -202,6 +205,7 @@ CHANGED = {
     "model_identity": ["files:0124", "hub:o/n@0123", ""],
     "dtype": ["bfloat16"],
     "neuron": ["gate"],
+    "storage": ["half"],
     "longest": [511, 5120],
     "version": [2],
     "sentences": [["b", "a", "ab"], ["a", "b"], ["a", "b", "ab", ""], ["a", "bab"], ["a", "b", "ab "], ["a", "b", "äb"],

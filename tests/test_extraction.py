@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import itertools
 import random
 
 import numpy as np
@@ -12,7 +13,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import FAMILIES, HIDDEN, INNER, LAYERS, PlainNeurons, byte_tokenizer
+from tiny_models import (
+    CHOSEN,
+    COLUMNS,
+    EXPERTS,
+    FAMILIES,
+    HIDDEN,
+    INNER,
+    LAYERS,
+    MOE_FAMILIES,
+    PlainExperts,
+    PlainNeurons,
+    byte_tokenizer,
+)
 
 from neuronxa_core import extraction, models
 from neuronxa_core.errors import Cancelled, ExtractionError
@@ -28,6 +41,7 @@ SENTENCES = [
 ]
 NAMES = [f"{state}_{pooling}" for state in extraction.STATES for pooling in extraction.POOLINGS]
 # the other families compute the two definitions from one and the same value
+MIXTURES = [(name, n) for name in MOE_FAMILIES for n in ("product", "gate") if n == "product" or name != "gpt_oss"]
 DEFINITIONS = [(name, n) for name in FAMILIES for n in (("product", "gate") if FAMILIES[name].gated else ("product",))]
 
 
@@ -41,13 +55,15 @@ class Tokens:
 
 def alone(family: str, folder, loaded, ids: list[int], neuron: str) -> Tokens:
     """One sentence through the model without padding or mask; neurons recomputed from the weights in float64."""
-    plain = PlainNeurons(family, folder)
+    plain = (PlainExperts if family in MOE_FAMILIES else PlainNeurons)(family, folder)
     inputs: dict[int, torch.Tensor] = {}
     outputs: dict[int, torch.Tensor] = {}
     handles = []
     for k in range(LAYERS):
-        first = loaded.model.get_submodule(plain.first_path(k))
-        layer = loaded.model.get_submodule(FAMILIES[family].layer.format(k))
+        first = loaded.model.get_submodule(
+            MOE_FAMILIES[family].experts.format(k) if family in MOE_FAMILIES else plain.first_path(k)
+        )
+        layer = loaded.model.get_submodule(loaded.feed_forwards[k].layer)
         handles.append(first.register_forward_pre_hook(lambda _m, args, k=k: inputs.__setitem__(k, args[0])))
         handles.append(layer.register_forward_hook(lambda _m, _args, out, k=k: outputs.__setitem__(k, out)))
     with torch.inference_mode():
@@ -159,6 +175,38 @@ def test_batches_and_their_order_change_nothing_beyond_rounding(family, loaded, 
     got = extract(loaded(family), "eng", [SENTENCES[k] for k in order], token_budget=40)
     permuted = {name: array[:, order] for name, array in wanted.arrays.items()}
     assert_same(got, permuted, wanted.uncertain[:, order])
+
+
+@pytest.mark.parametrize(("family", "neuron"), MIXTURES)
+def test_states_of_experts_are_those_of_the_plain_computation(family, neuron, loaded, plain):
+    """In any batch; an expert that no token of a sentence chose has states of 0."""
+    wanted = plain(family, neuron)
+    shape = (LAYERS, len(SENTENCES), EXPERTS, COLUMNS)
+    assert wanted.arrays["nas_mean"].size == np.prod(shape)
+    for budget in (1, 30, 10_000):
+        got = extract(loaded(family), "eng", SENTENCES, neuron, token_budget=budget)
+        assert_same(got, wanted.arrays, wanted.uncertain)
+        on = got.arrays["nav_last"].reshape(shape).any(axis=3).sum(axis=2)
+        assert on.tolist() == [[CHOSEN] * len(SENTENCES)] * LAYERS
+    assert (wanted.arrays["nas_mean"].reshape(shape).any(axis=3).sum(axis=2) < EXPERTS).any()
+
+
+def test_experts_that_run_more_than_once(tiny):
+    model = models.load(models.parse_source(str(tiny("mixtral"))), device="cpu")
+    block = model.model.layers[1].mlp
+    once = block.forward
+    block.forward = lambda states: once(once(states))
+    with pytest.raises(ExtractionError, match=r"^MixtralModel runs layer 1's feed-forward network more than once a"):
+        extract(model, "eng", SENTENCES)
+
+
+def test_inf_in_an_expert(tiny):
+    def plant(model):
+        model.layers[2].mlp.experts.gate_up_proj[:, COLUMNS + 1] = float("inf")
+
+    model = models.load(models.parse_source(str(tiny("olmoe", edit=plant))), device="cpu")
+    with pytest.raises(ExtractionError, match=r"^eng: inf or NaN in the NAV of layer 2"):
+        extract(model, "eng", SENTENCES)
 
 
 @pytest.mark.parametrize(
@@ -358,24 +406,34 @@ def test_any_padding_id(family, padding, loaded, plain, monkeypatch):
     assert_same(extract(model, "eng", SENTENCES, token_budget=10_000), wanted.arrays, wanted.uncertain)
 
 
-@pytest.mark.parametrize(("longest", "dtype"), [(1, np.uint16), (361, np.uint16), (362, np.uint32), (2048, np.uint32)])
-def test_counts_fit_their_dtype(longest, dtype):
-    assert extraction._counting_dtype(longest) is dtype
-    assert longest * (longest + 1) // 2 <= np.iinfo(dtype).max
+@pytest.mark.parametrize(
+    ("length", "weighted", "mean"),
+    [
+        (22, np.uint8, np.uint8),
+        (23, np.uint16, np.uint8),
+        (255, np.uint16, np.uint8),
+        (256, np.uint16, np.uint16),
+        (361, np.uint16, np.uint16),
+        (362, np.uint32, np.uint16),
+        (2047, np.uint32, np.uint16),
+    ],
+)
+def test_long_sentences_are_counted_exactly(length, weighted, mean, tiny):
+    """Whatever the length, in the smallest integers that hold the counts."""
 
-
-@pytest.mark.parametrize("length", [361, 362, 700])
-def test_long_sentences_are_counted_exactly(length, tiny):
     def plant(model):
         for layer in model.decoder.layers:
             layer.fc1.weight[0].zero_()
             layer.fc1.bias[0] = 1
 
-    loaded = models.load(models.parse_source(str(tiny("opt", edit=plant, num_hidden_layers=1))), device="cpu")
+    folder = tiny("opt", edit=plant, num_hidden_layers=1, max_position_embeddings=2100)
+    loaded = models.load(models.parse_source(str(folder)), device="cpu")
     ids = np.random.default_rng(0).integers(4, 300, size=length).tolist()
     got = extract(with_tokens(loaded, {"long": ids, "short": [5, 6]}), "eng", ["short", "long"])
     assert got.tokens.tolist() == [2, length]
-    assert got.arrays["nas_weighted"].dtype == (np.uint16 if length == 361 else np.uint32)
+    assert got.arrays["nas_weighted"].dtype == weighted
+    assert got.arrays["nas_mean"].dtype == mean
+    assert got.arrays["nas_last"].dtype == np.uint8
     assert got.arrays["nas_weighted"][0, :, 0].tolist() == [3, length * (length + 1) // 2]
     assert got.arrays["nas_mean"][0, :, 0].tolist() == [2, length]
 
@@ -383,23 +441,44 @@ def test_long_sentences_are_counted_exactly(length, tiny):
 # batches
 
 
-@given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 200))
-def test_batches_hold_every_sentence_once_within_the_budget(lengths, budget):
-    batches = extraction.batches_by_length(lengths, budget)
+LENGTHS = st.lists(st.integers(1, 60), max_size=40)
+
+
+@given(LENGTHS, st.integers(1, 200), st.integers(0, 100))
+def test_batches_hold_every_sentence_once_within_the_budget(lengths, budget, pass_tokens):
+    batches = extraction.batches_by_length(lengths, budget, pass_tokens)
     assert sorted(k for batch in batches for k in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[k] for k in batch) <= budget
     flat = [lengths[k] for batch in batches for k in batch]
     assert flat == sorted(lengths, reverse=True)
-    # no batch could have taken the first sentence of the next
-    for batch in batches[:-1]:
-        assert lengths[batch[0]] * (len(batch) + 1) > budget
+
+
+@given(st.lists(st.integers(1, 9), max_size=9), st.integers(1, 40), st.integers(0, 20))
+def test_batches_cost_least(lengths, budget, pass_tokens):
+    """Against every way to cut the sentences, longest first, into batches."""
+    ordered = sorted(lengths, reverse=True)
+
+    def cost(parts: list[list[int]]) -> int:
+        return sum(len(part) * part[0] + pass_tokens for part in parts)
+
+    ways = []
+    for cuts in itertools.product([False, True], repeat=max(len(ordered) - 1, 0)):
+        parts: list[list[int]] = []
+        for length, new in zip(ordered, [True, *cuts], strict=False):
+            parts = [*parts, [length]] if new else [*parts[:-1], [*parts[-1], length]]
+        if all(len(part) == 1 or len(part) * part[0] <= budget for part in parts):
+            ways.append(cost(parts))
+    got = extraction.batches_by_length(lengths, budget, pass_tokens)
+    assert cost([[lengths[k] for k in batch] for batch in got]) == min(ways)
 
 
 def test_batches_by_hand():
-    assert extraction.batches_by_length([3, 9, 5, 3, 12], 20) == [[4], [1, 2], [0, 3]]
+    # all in one costs 5 x 12 + 10 = 70; 12 alone, 12 + 4 x 9 + 20 = 68; 12 and 9 apart from 5, 3 and 3, 24 + 15 + 20
+    assert extraction.batches_by_length([3, 9, 5, 3, 12], 100, 10) == [[4, 1], [2, 0, 3]]
+    assert extraction.batches_by_length([3, 9, 5, 3, 12], 100, 100) == [[4, 1, 2, 0, 3]]
     assert extraction.batches_by_length([3, 9, 5, 3, 12], 1) == [[4], [1], [2], [0], [3]]
-    assert extraction.batches_by_length([2, 2, 2], 6) == [[0, 1, 2]]
+    assert extraction.batches_by_length([2, 2, 2], 6, 1) == [[0, 1, 2]]
     assert extraction.batches_by_length([], 6) == []
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,107 @@ def test_the_module_runs_on_a_folder_with_the_cache_from_the_environment(tmp_pat
     assert failed.returncode == 2
     assert failed.stderr.count("\n") == 1
     assert "fra" in failed.stderr
+
+
+# ------------------------------------------------------------------------------------------------------ several models
+
+
+def score_of(cache, models, *options):
+    names = [str(model) for model in models]
+    return main(["score", "--model", *names, *BASE[3:], "--cache-dir", str(cache), "--sentences", "6", *options])
+
+
+def test_several_models_give_the_rows_of_each_one_after_the_other(capsys, tiny, tmp_path):
+    chosen = ["demo", tiny("llama", seed=21), tiny("gpt2", seed=22)]
+    options = ("--languages", "spa_Latn", "deu_Latn", "--states", "nas", "emb")
+    alone = []
+    for k, model in enumerate(chosen):
+        assert score_of(tmp_path / str(k), [model], *options) == 0
+        header, *rows = capsys.readouterr().out.splitlines(keepends=True)
+        alone += rows
+    assert score_of(tmp_path / "all", [*chosen, "demo"], *options) == 0  # a model that is named twice counts once
+    out, err = capsys.readouterr()
+    assert out == header + "".join(alone)
+    assert err.count("sentences/s") > 0
+    assert f"{3 * 3 * 6}/{3 * 3 * 6}" in err  # one progress bar over all
+
+
+def test_models_of_one_name_go_by_what_the_user_called_them(capsys, tiny, tmp_path):
+    copies = [tmp_path / step / "model" for step in ("step1", "step2")]
+    for seed, copy in enumerate(copies, start=25):
+        shutil.copytree(tiny("llama", seed=seed), copy)
+    assert score_of(tmp_path / "cache", copies, "--languages", "spa_Latn") == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(dict.fromkeys(table["model"])) == [str(copy) for copy in copies]
+    scores = [part["retrieval_forward"].tolist() for _, part in table.groupby("model", sort=False)]
+    assert scores[0] != scores[1]
+
+
+def test_a_model_that_fails_costs_no_other_its_rows(capsys, tiny, tmp_path):
+    def with_nan(model):
+        model.layers[0].mlp.down_proj.weight[0, 0] = float("nan")
+
+    good, bad, other = tiny("llama", seed=23), tiny("llama", edit=with_nan), tiny("gpt2", seed=24)
+    out = tmp_path / "scores.csv"
+    assert score_of(tmp_path / "cache", [good, bad, other], "--languages", "spa_Latn", "--out", str(out)) == 2
+    assert list(dict.fromkeys(pd.read_csv(out)["model"])) == [good.name, other.name]
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith(f"neuronxa_core: error: {bad.name}: eng_Latn: inf or NaN in the")
+    assert said.count("error") == 1
+    assert score_of(tmp_path / "cache", [bad], "--languages", "spa_Latn", "--out", str(tmp_path / "none.csv")) == 2
+    assert not (tmp_path / "none.csv").exists()  # no row, no table
+    assert capsys.readouterr().err.splitlines()[-1].startswith("neuronxa_core: error: eng_Latn: inf or NaN in the")
+
+
+def test_a_model_that_is_not_there_stops_the_run_before_anything_is_computed(capsys, tiny, tmp_path):
+    cache = tmp_path / "cache"
+    assert score_of(cache, [tiny("llama", seed=23), "/no/such/model"], "--languages", "spa_Latn") == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "/no/such/model" in err
+    store = Store(cache)
+    assert store.entries() == []
+    store.close()
+
+
+def test_damaged_states_are_computed_again(capsys, tiny, tmp_path):
+    chosen, cache = [tiny("llama", seed=23), tiny("gpt2", seed=24)], tmp_path / "cache"
+    assert score_of(cache, chosen, "--languages", "spa_Latn", "deu_Latn") == 0
+    wanted = capsys.readouterr().out
+    store = Store(cache)
+    for entry in store.entries():
+        if entry.meta.get("kind") == "scores":
+            store.drop(entry.key)
+    damaged = {}
+    for key in [entry.key for entry in store.entries() if entry.meta["language"] != "eng_Latn"]:
+        with store.get(key) as entry:
+            file, place = Path(entry._file.name), entry._header.layouts["nas_weighted"].offset
+        content = bytearray(file.read_bytes())
+        content[place] ^= 1
+        file.write_bytes(content)
+        damaged[key] = file
+    store.close()
+    assert len(damaged) == 4
+    assert score_of(cache, chosen, "--languages", "spa_Latn", "deu_Latn") == 0
+    assert capsys.readouterr().out == wanted
+    assert not any(file.exists() for file in damaged.values())  # what was damaged is gone
+    assert all(key in store for key in damaged)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--chunk", "2"], "--chunk goes with --ray"),
+        (["--gpus-per-task", "1"], "--gpus-per-task goes with --ray"),
+        (["--cpus-per-task", "1"], "--cpus-per-task goes with --ray"),
+        (["--ray", "auto", "--chunk", "0"], "--chunk must be at least 1"),
+    ],
+)
+def test_options_of_a_cluster_that_make_no_sense_are_refused(capsys, cache, options, said):
+    status, out, err = run(capsys, cache, *options)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert said in err
 
 
 # ----------------------------------------------------------------------------------------------------------- correlate

@@ -16,13 +16,23 @@ import torch
 from accelerate import cpu_offload
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny_models import HIDDEN, LAYERS, PlainNeurons, byte_tokenizer
+from tiny_models import (
+    CHOSEN,
+    COLUMNS,
+    EXPERTS,
+    HIDDEN,
+    LAYERS,
+    MOE_FAMILIES,
+    PlainExperts,
+    PlainNeurons,
+    byte_tokenizer,
+)
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import models as tokenizer_models
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from neuronxa_core import extraction, microscope, models, pipeline
-from neuronxa_core.errors import ExperimentError, ExtractionError
+from neuronxa_core.errors import ExperimentError, ExtractionError, ModelError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.microscope import TextStates, Unit, reading_units
 from neuronxa_core.pipeline import ModelShelf
@@ -365,6 +375,81 @@ def test_values_are_those_of_the_formula(tiny, loaded, definition):
     np.testing.assert_allclose(states.values[2], wanted, rtol=1e-4, atol=1e-5)
     assert (wanted < 0).any() and np.array_equal(np.sign(read), np.sign(wanted[:, 7]))
     assert states.ids == tuple(ids) and not states.truncated
+
+
+@pytest.mark.parametrize(
+    ("family", "definition"),
+    [(name, "product") for name in MOE_FAMILIES]
+    + [(name, "gate") for name in MOE_FAMILIES if MOE_FAMILIES[name].product is None],
+)
+def test_a_mixtures_values_are_those_of_the_formula_and_0_where_the_expert_was_not_chosen(
+    tiny, loaded, family, definition
+):
+    model, plain = loaded(family), PlainExperts(family, tiny(family))
+    inputs: dict[str, torch.Tensor] = {}
+    module = model.model.get_submodule(MOE_FAMILIES[family].experts.format(1))
+    for sentence in SENTENCES:
+        handle = module.register_forward_pre_hook(
+            lambda _m, args, sentence=sentence: inputs.update({sentence: args[0]})
+        )
+        with torch.inference_mode():
+            model.model(input_ids=torch.tensor([byte_tokenizer(True).encode(sentence).ids]))
+        handle.remove()
+    wanted = {sentence: plain.activations(1, x, definition).numpy() for sentence, x in inputs.items()}
+    together = microscope.text_activations(model, SENTENCES, definition)
+    for sentence, states in zip(SENTENCES, together, strict=True):
+        assert states.values.shape == (LAYERS, len(wanted[sentence]), EXPERTS * COLUMNS)
+        np.testing.assert_allclose(states.values[1], wanted[sentence], rtol=1e-4, atol=2e-5)
+        on = states.values.reshape(LAYERS, -1, EXPERTS, COLUMNS).any(axis=3)
+        assert (on.sum(axis=2) == CHOSEN).all()
+    for neuron in (0, COLUMNS - 1, COLUMNS, 3 * COLUMNS + 7, EXPERTS * COLUMNS - 1):
+        read = microscope.token_activations(model, SENTENCES, 1, neuron, definition)
+        for sentence, values in zip(SENTENCES, read, strict=True):
+            np.testing.assert_allclose(values, wanted[sentence][:, neuron], rtol=1e-4, atol=2e-5)
+    assert any((values == 0).any() and (values != 0).any() for values in wanted.values())
+
+
+def test_an_expert_that_no_token_chooses_has_zeros(tiny):
+    """Expert 2 loses whatever the token: its router row points away from every input."""
+
+    def plant(model):
+        for layer in model.layers:
+            layer.mlp.gate.weight[2] = 0
+            layer.mlp.gate.weight[[0, 1]] *= 100
+
+    model = models.load(models.parse_source(str(tiny("olmoe", edit=plant))), device="cpu")
+    whole = microscope.text_activations(model, SENTENCES)
+    silent = [not states.values[1, :, 2 * COLUMNS : 3 * COLUMNS].any() for states in whole]
+    assert any(silent)
+    for states, values, is_silent in zip(
+        whole, microscope.token_activations(model, SENTENCES, 1, 2 * COLUMNS + 3), silent, strict=True
+    ):
+        assert values.shape == (len(states.ids),)
+        assert np.array_equal(values == 0, states.values[1, :, 2 * COLUMNS + 3] == 0)
+        assert not is_silent or not values.any()
+
+
+def test_a_mixture_that_runs_twice_is_refused_and_its_own_way_comes_back(tiny):
+    model = models.load(models.parse_source(str(tiny("mixtral"))), device="cpu")
+    own = model.model.config._experts_implementation
+    model.model.layers[1].mlp = model.model.layers[0].mlp
+    for read in (
+        lambda: microscope.text_activations(model, SENTENCES),
+        lambda: microscope.token_activations(model, SENTENCES, 1, 5),
+    ):
+        with pytest.raises(
+            ExtractionError, match=r"^MixtralModel (runs layer \d's|did not run the) feed-forward network"
+        ):
+            read()
+        assert model.model.config._experts_implementation == own
+
+
+def test_gate_is_refused_where_a_mixture_does_not_have_it(loaded):
+    model = loaded("gpt_oss")
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.model.modules()]
+    with pytest.raises(ModelError, match="choose 'product'"):
+        microscope.token_activations(model, SENTENCES, 0, 0, "gate")
+    assert [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.model.modules()] == hooks
 
 
 def test_the_forward_pass_ends_after_the_layer_and_leaves_no_hook(loaded):

@@ -25,6 +25,7 @@ from tiny_models import (
     HIDDEN,
     INNER,
     LAYERS,
+    TRAINING_TEXT,
     VOCABULARY,
     PlainNeurons,
     byte_tokenizer,
@@ -33,9 +34,14 @@ from tiny_models import (
     tiny_config,
     tiny_model,
 )
-from transformers import CONFIG_MAPPING, AutoModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import WordPieceTrainer
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
 
-from neuronxa_core import extraction, models
+from neuronxa_core import extraction, likelihood, models
 from neuronxa_core.errors import ModelError
 
 SENTENCE = "the cat sat, и 猫"
@@ -98,6 +104,13 @@ def test_description_needs_no_weights_and_equals_that_of_the_loaded_model(name, 
         causal=family.causal,
         stored_dtype="float32",
         longest={"gpt2": 1024, "bert": 512, "distilbert": 512, "xlm-roberta": 510}.get(name, 2048),
+        projected=sum(
+            tensor.numel()
+            for key, tensor in weights.items()
+            if tensor.dim() == 2 and "embed" not in key and not key.startswith(("wte", "wpe"))
+        ),
+        attention=HIDDEN,
+        scored={"gemma2": 4, "bloom": 4}.get(name, 0),
     )
     assert [p.name for p in bare.iterdir()] == ["config.json"]
 
@@ -262,8 +275,8 @@ def test_the_longest_sentence_runs_and_one_token_more_does_not(name, tmp_path):
 @pytest.mark.parametrize(
     ("family", "changes", "class_name", "found"),
     [
-        ("mixtral", {"num_key_value_heads": 2}, "MixtralModel", "mixture of experts"),
-        ("qwen2_moe", {}, "Qwen2MoeModel", "mixture of experts"),
+        ("qwen2_moe", {}, "Qwen2MoeModel", "found routed experts in mlp.experts, and beside them"),
+        ("switch_transformers", {}, "SwitchTransformersConfig", "encoder-decoder"),
         ("mamba", {}, "MambaModel", "state-space"),
         ("albert", {}, "AlbertModel", "no list of 3 modules"),
         ("t5", {}, "T5Config", "encoder-decoder"),
@@ -663,6 +676,14 @@ def test_resolve_dtype():
     for dtype in models.DTYPES:
         assert models.resolve_dtype(dtype, INFO, "cpu") == dtype
         assert models.resolve_dtype(dtype, INFO, "cuda") == dtype
+        assert models.computing_dtype(dtype, INFO) == dtype
+    for dtype in models.QUANTIZED:
+        assert models.resolve_dtype(dtype, INFO, "cuda") == dtype
+        message = refused(lambda dtype=dtype: models.resolve_dtype(dtype, INFO, "cpu"))
+        assert message == f"dtype {dtype} needs a CUDA GPU; choose float32 or bfloat16 for device cpu"
+        assert models.computing_dtype(dtype, INFO) == "bfloat16"
+        assert models.computing_dtype(dtype, stored["float16"]) == "float16"
+        assert models.computing_dtype(dtype, stored["float32"]) == "bfloat16"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -680,20 +701,59 @@ def test_resolve_device(monkeypatch):
     assert models.resolve_device("cpu") == "cpu"
 
 
+def a_token(size: int, hidden: int, inner: int, neurons: int, *, sent: int = 0, heads: int = 0) -> int:
+    """Bytes that a token of a batch takes, activations being `size` bytes, sentences of 16 to 512 tokens."""
+    vectors = 10 * hidden * size + 6 * inner * size + 4 * sent * hidden * size
+    pooled = 4 * inner + (2 if sent else 1) * 3 * 4 * neurons // 16
+    return vectors + pooled + 512 * (1 + size) + 512 * heads * (4 + 4 * size)
+
+
 def test_estimate_memory(monkeypatch):
     monkeypatch.setattr(models.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100_000})())
     monkeypatch.setattr(models, "free_gpu_bytes", lambda: [300, 500])
-    a_token = 4 * (10 * 32 + 6 * 48)
+    full, half = a_token(4, 32, 48, 48), a_token(2, 32, 48, 48)
     on_cpu = models.estimate_memory(INFO, "auto", "cpu", 7)
-    assert on_cpu == models.MemoryEstimate(weights=4 * 1000, working=7 * a_token, free=100_000)
-    assert on_cpu.needed == 4 * 1000 + 7 * a_token
+    assert on_cpu == models.MemoryEstimate(weights=4 * 1000, working=7 * full, free=100_000)
+    assert on_cpu.needed == 4 * 1000 + 7 * full
     assert on_cpu.fits
     assert not models.estimate_memory(INFO, "auto", "cpu", 100).fits
-    assert models.estimate_memory(INFO, "float16", "cpu", 7).weights == 2 * 1000
-    assert models.estimate_memory(INFO, "auto", "cuda", 7) == models.MemoryEstimate(2000, 7 * a_token, 800)
+    assert models.estimate_memory(INFO, "float16", "cpu", 7) == models.MemoryEstimate(2000, 7 * half, 100_000)
+    assert models.estimate_memory(INFO, "auto", "cuda", 7) == models.MemoryEstimate(2000, 7 * half, 800)
     edge = models.MemoryEstimate(1, 2, 3)
     assert edge.fits
     assert not dataclasses.replace(edge, free=2).fits
+
+
+def test_estimate_of_attention_wide_eager_and_short(monkeypatch):
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+
+    def working(**changes: int) -> int:
+        return models.estimate_memory(dataclasses.replace(INFO, **changes), "bfloat16", "cuda", 10).working
+
+    assert working(attention=64) == 10 * (a_token(2, 32, 48, 48) + 2 * 10 * 32)
+    assert working(attention=16) == working()
+    assert working(scored=4) == 10 * a_token(2, 32, 48, 48, heads=4) == working() + 10 * 512 * 4 * 12
+    assert working(longest=100) == working() - 10 * 412 * 3
+    assert working(longest=512) == working()
+
+
+def test_estimate_of_a_mixture_counts_the_experts_that_a_token_is_sent_to(monkeypatch):
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    mixture = dataclasses.replace(INFO, neurons=60 * 16, experts=60, chosen=4)
+    estimate = models.estimate_memory(mixture, "bfloat16", "cuda", 10)
+    assert estimate.weights == 2 * 1000
+    assert estimate.working == 10 * a_token(2, 32, 4 * 16, 60 * 16, sent=4)
+
+
+def test_estimate_of_weights_in_few_bits(monkeypatch):
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    info = dataclasses.replace(INFO, projected=640)
+    half = models.estimate_memory(info, "bfloat16", "cuda", 7)
+    for dtype, wanted in (("int8", 360 * 2 + 640), ("nf4", 360 * 2 + 320 + 4 * 640 // 64)):
+        estimate = models.estimate_memory(info, dtype, "cuda", 7)
+        assert estimate.weights == wanted
+        assert estimate.working == half.working
+        assert "needs a CUDA GPU" in refused(lambda dtype=dtype: models.estimate_memory(info, dtype, "cpu", 7))
 
 
 def test_free_gpu_bytes(monkeypatch):
@@ -710,7 +770,7 @@ def test_layers_are_spread_only_where_one_gpu_is_too_small(spare, wanted, tiny, 
     """`spare`: what every GPU has beyond the float32 weights and a batch of 10 tokens."""
     seen = {}
     source = models.parse_source(str(tiny("llama")))
-    needed = 4 * models.describe(source).parameters + 10 * 4 * (10 * HIDDEN + 6 * INNER)
+    needed = 4 * models.describe(source).parameters + 10 * a_token(4, HIDDEN, INNER, INNER)
 
     def from_pretrained(*_args, **options):
         seen.update(options)
@@ -723,6 +783,235 @@ def test_layers_are_spread_only_where_one_gpu_is_too_small(spare, wanted, tiny, 
     assert seen["device_map"] == wanted
     assert seen["use_safetensors"] is True
     assert seen["trust_remote_code"] is False
+
+
+# weights in few bits
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """As if there were a GPU with room enough and bitsandbytes: what from_pretrained gets, and nothing is loaded."""
+    seen = {}
+
+    def from_pretrained(*_args, **options):
+        seen.update(options)
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [10**9])
+    monkeypatch.setattr(models, "is_bitsandbytes_available", lambda: True)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    return seen
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["int8", "nf4"])
+def test_what_bitsandbytes_is_asked_for(dtype, stored, on_a_gpu, tiny):
+    source = models.parse_source(str(tiny("llama", dtype=getattr(torch, stored))))
+    assert "enough seen" in refused(lambda: models.load(source, dtype, "cuda"))
+    computing = torch.float16 if stored == "float16" else torch.bfloat16
+    config = on_a_gpu["quantization_config"]
+    assert isinstance(config, transformers.BitsAndBytesConfig)
+    assert (config.load_in_8bit, config.load_in_4bit) == (dtype == "int8", dtype == "nf4")
+    assert config.llm_int8_skip_modules == []
+    if dtype == "nf4":
+        assert (config.bnb_4bit_quant_type, config.bnb_4bit_compute_dtype) == ("nf4", computing)
+        assert not config.bnb_4bit_use_double_quant
+    assert on_a_gpu["dtype"] == computing
+    assert on_a_gpu["device_map"] == {"": 0}
+    assert on_a_gpu["use_safetensors"] is True
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "mixtral"])
+def test_a_head_keeps_its_bits(family, on_a_gpu, tiny):
+    source = models.parse_source(str(tiny(family, head=True)))
+    for dtype in models.QUANTIZED:
+        assert "enough seen" in refused(lambda dtype=dtype: models.load(source, dtype, "cuda", head=True))
+        assert on_a_gpu["quantization_config"].llm_int8_skip_modules == ["lm_head"]
+
+
+def test_other_dtypes_ask_for_nothing_of_bitsandbytes(on_a_gpu, tiny, monkeypatch):
+    monkeypatch.setattr(models, "is_bitsandbytes_available", lambda: False)
+    for dtype in ("auto", *models.DTYPES):
+        refused(lambda dtype=dtype: models.load(models.parse_source(str(tiny("llama"))), dtype, "cuda"))
+        assert "quantization_config" not in on_a_gpu
+
+
+def test_weights_in_few_bits_fit_where_others_are_spread(on_a_gpu, tiny, monkeypatch):
+    source = models.parse_source(str(tiny("llama", dtype=torch.bfloat16)))
+    info = models.describe(source)
+    nf4 = 2 * (info.parameters - info.projected) + info.projected * 9 // 16
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [nf4, 10**9])
+    for dtype, wanted in (("nf4", {"": 0}), ("int8", "auto"), ("bfloat16", "auto")):
+        refused(lambda dtype=dtype: models.load(source, dtype, "cuda"))
+        assert on_a_gpu["device_map"] == wanted
+
+
+def test_few_bits_without_a_gpu_without_bitsandbytes_and_twice(on_a_gpu, tiny, tmp_path, monkeypatch):
+    source = models.parse_source(str(tiny("llama")))
+    assert "dtype nf4 needs a CUDA GPU; choose float32" in refused(lambda: models.load(source, "nf4", "cpu"))
+    shutil.copytree(tiny("llama"), tmp_path / "quantized")
+    file = tmp_path / "quantized" / "config.json"
+    config = {**json.loads(file.read_text()), "quantization_config": {"quant_method": "awq", "bits": 4}}
+    file.write_text(json.dumps(config))
+    message = refused(lambda: models.load(models.parse_source(str(file.parent)), "int8", "cuda"))
+    assert "the weights of model quantized are stored quantized, so they cannot be loaded as int8" in message
+    monkeypatch.setattr(models, "is_bitsandbytes_available", lambda: False)
+    message = refused(lambda: models.load(source, "int8", "cuda"))
+    assert message == ("dtype int8 needs a recent bitsandbytes; run `pip install -U bitsandbytes`, or choose bfloat16")
+    assert on_a_gpu == {}
+
+
+class Bits(torch.nn.Module):
+    """A projection as bitsandbytes has them: its weight is packed, and only its sizes tell what it is."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        packed = torch.zeros(in_features * out_features // 2, 1, dtype=torch.uint8)
+        self.weight = torch.nn.Parameter(packed, requires_grad=False)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_neurons_are_found_among_projections_whose_weights_are_packed(name):
+    with torch.device("meta"):
+        model = AutoModel.from_config(tiny_config(name))
+        wanted = models.locate(model)
+        for path, module in list(model.named_modules()):
+            shape = models._shape(module)
+            if shape is not None:
+                model.set_submodule(path, Bits(*shape))
+    assert models.locate(model) == wanted
+
+
+@pytest.mark.parametrize("dtype", ["int8", "nf4"])
+def test_bitsandbytes_itself(dtype, tiny, monkeypatch):
+    """On a CPU, which it can do in recent versions; the app asks for a GPU, where it is fast."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    monkeypatch.setattr(models, "resolve_dtype", lambda dtype, _info, _device: dtype)
+    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    wide = {"hidden_size": 128, "intermediate_size": 256, "num_key_value_heads": 4}
+    source = models.parse_source(str(tiny("llama", head=True, dtype=torch.bfloat16, **wide)))
+    whole = models.load(source, "bfloat16", "cpu")
+    model, with_head = models.load(source, dtype, "cpu"), models.load(source, dtype, "cpu", head=True)
+    assert model.feed_forwards == whole.feed_forwards
+    assert {type(m).__name__ for m in model.model.modules() if models._shape(m)} == {
+        "Linear8bitLt" if dtype == "int8" else "Linear4bit"
+    }
+    assert type(with_head.head.lm_head) is torch.nn.Linear
+    held = sum(p.numel() * p.element_size() for p in model.model.parameters())
+    if dtype == "nf4":
+        held += sum(4 * m.weight.quant_state.absmax.numel() for m in model.model.modules() if models._shape(m))
+    assert models.estimate_memory(model.info, dtype, "cuda", 0).weights == held
+    sentences = [SENTENCE, "a", "кошка спит днём"]
+    states = [extraction.extract(m, "eng", sentences).arrays for m in (model, with_head, whole)]
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+    near = [np.corrcoef(states[k]["emb_mean"][0].ravel(), states[2]["emb_mean"][0].ravel())[0, 1] for k in (0, 1)]
+    assert min(near) > 0.9
+
+
+# sentences that models read in unusual ways
+
+
+def save_other_tokenizer(folder: Path, kind: str) -> None:
+    """`no padding`: of the byte-level tokenizer without a padding token. `wordpiece`: one as BERT has."""
+    if kind == "no padding":
+        PreTrainedTokenizerFast(
+            tokenizer_object=byte_tokenizer(True), bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+        ).save_pretrained(folder)
+        return
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    trainer = WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([*TRAINING_TEXT * 4, "[MASK] [CLS]"], trainer)
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
+    ).save_pretrained(folder)
+
+
+LINES = ["the cat sat on the mat", "a", "кошка спит днём", "猫は昼に"]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_a_model_and_tokenizer_without_a_padding_token(family, tmp_path):
+    folder = tiny_model(family, tmp_path, head=True, pad_token_id=None)
+    save_other_tokenizer(folder, "no padding")
+    model = load_with_head(folder)
+    assert model.tokenizer.pad_token is None
+    assert model.model.config.pad_token_id is None
+    assert model.padding_id == 0
+    together = extraction.extract(model, "eng", LINES, token_budget=1000).arrays
+    alone = extraction.extract(model, "eng", LINES, token_budget=1).arrays
+    for name, array in together.items():
+        np.testing.assert_allclose(array, alone[name], rtol=1e-4, atol=1e-4 * np.abs(alone[name]).max())
+    nats = [likelihood.negative_log_likelihood(model, LINES, token_budget=budget).nats for budget in (1000, 1)]
+    np.testing.assert_allclose(*nats, rtol=1e-5)
+
+
+def test_a_text_never_has_two_beginnings(loaded):
+    """The tokenizer begins every text with <s>; one that is spelt out in the text is text."""
+    model = loaded("llama")
+    texts = ["the cat", "<s>the cat", "<s> the cat", "a</s>", "<pad><pad>a", "<unk>"]
+    for text, ids in zip(texts, extraction.tokenize(model, texts, 100).ids, strict=True):
+        assert (ids[0], ids[-1]) == (0, 2)
+        assert not set(ids[1:-1]) & {0, 1, 2, 3}
+        assert model.tokenizer.decode(ids[1:-1]) == text
+    for text, ids in zip(texts, extraction.tokenize(model, texts, 100, special=False).ids, strict=True):
+        assert not set(ids) & {0, 1, 2, 3}
+        assert model.tokenizer.decode(ids) == text
+    # whoever uses the same tokenizer without saying so gets the same
+    assert model.tokenizer("<s>a")["input_ids"][:2] == [0, byte_tokenizer(False).encode("<").ids[0]]
+
+
+def test_special_tokens_that_a_text_spells_out_for_a_word_piece_tokenizer(tiny, tmp_path):
+    shutil.copytree(tiny("bert"), tmp_path / "model")
+    for file in (tmp_path / "model").glob("*token*"):
+        file.unlink()
+    save_other_tokenizer(tmp_path / "model", "wordpiece")
+    tokenizer = models.load_tokenizer(models.parse_source(str(tmp_path / "model")))
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer("[CLS] the [MASK]")["input_ids"])
+    assert (pieces[0], pieces[-1]) == ("[CLS]", "[SEP]")
+    assert not {"[CLS]", "[MASK]"} & set(pieces[1:-1])
+    assert "the" in pieces
+
+
+def test_words_that_were_added_to_a_slow_tokenizer_stay_whole(monkeypatch):
+    tokenizer = transformers.ByT5Tokenizer()
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_args, **_options: tokenizer)
+    source = models.parse_source("demo")
+    end = tokenizer.eos_token_id
+    assert models.load_tokenizer(source)("a</s>")["input_ids"] == [byte + 3 for byte in b"a</s>"] + [end]
+    tokenizer = transformers.ByT5Tokenizer()
+    tokenizer.add_tokens(["naïve"])
+    added = tokenizer.convert_tokens_to_ids("naïve")
+    assert models.load_tokenizer(source)("a naïve b")["input_ids"].count(added) == 1
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3_text", "qwen2"])
+def test_a_sliding_window_shorter_than_the_sentence(family, tmp_path):
+    """With one layer and a window of 4, a token depends on itself and the three before it, in a batch too."""
+    window = {"layer_types": ["sliding_attention"], "sliding_window": 4}
+    if family == "mistral":
+        del window["layer_types"]
+    if family == "qwen2":
+        window |= {"use_sliding_window": True, "max_window_layers": 0}
+    model = load(tiny_model(family, tmp_path, num_hidden_layers=1, **window))
+    ids = list(range(20, 32))
+    longer, other = [*ids, 40, 41, 42, 43], [50, *ids[1:]]
+    rows = {"one": ids, "other": other, "longer": longer}
+    hidden = {}
+    with torch.inference_mode():
+        batch, _, mask = extraction.right_padded(model, list(rows.values()))
+        states = model.model(input_ids=batch, attention_mask=mask).last_hidden_state
+        for (name, row), together in zip(rows.items(), states, strict=True):
+            hidden[name] = model.model(input_ids=torch.tensor([row])).last_hidden_state[0]
+            torch.testing.assert_close(together[: len(row)], hidden[name], rtol=1e-4, atol=1e-4)
+    changed = (hidden["one"] - hidden["other"]).abs().amax(dim=1) > 1e-3
+    assert changed.tolist() == [True] * 4 + [False] * 8
+    torch.testing.assert_close(hidden["longer"][: len(ids)], hidden["one"], rtol=1e-4, atol=1e-4)
 
 
 # identity

@@ -145,6 +145,95 @@ FAMILIES = {
 }
 
 
+EXPERTS, CHOSEN, COLUMNS = 6, 2, 24
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A family of mixtures of experts: its configuration, its class, and how one expert's weights are stored.
+
+    experts: path of the module of layer k that holds all routed experts. router: weight (and bias) of layer k's router
+    in the weights file; the experts with the highest logits are chosen. expert: (gate weight, up weight, gate bias, up
+    bias) of one expert, each [column, hidden] or [column], from the weights file, a layer and a number. product: what
+    gate and up become, where that is not silu(gate) * up.
+    """
+
+    config: dict
+    class_name: str
+    experts: str
+    router: str
+    expert: Callable[[dict[str, torch.Tensor], int, int], tuple[torch.Tensor | float, ...]]
+    product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+
+
+def _each_by_itself(gate: str, up: str):
+    """Every expert has tensors of its own, named with the layer and the expert."""
+    return lambda weights, layer, k: (weights[gate.format(layer, k)], weights[up.format(layer, k)], 0.0, 0.0)
+
+
+def _granite_expert(weights: dict[str, torch.Tensor], layer: int, k: int):
+    both = weights[f"layers.{layer}.block_sparse_moe.input_linear.weight"][k]
+    return both[:COLUMNS], both[COLUMNS:], 0.0, 0.0
+
+
+def _gpt_oss_expert(weights: dict[str, torch.Tensor], layer: int, k: int):
+    """[hidden, 2 x column], gate and up in turn."""
+    both = weights[f"layers.{layer}.mlp.experts.gate_up_proj"][k].T
+    bias = weights[f"layers.{layer}.mlp.experts.gate_up_proj_bias"][k]
+    return both[::2], both[1::2], bias[::2], bias[1::2]
+
+
+def _gpt_oss_product(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    gate = gate.clamp(max=7)
+    return (up.clamp(-7, 7) + 1) * gate / (1 + torch.exp(-1.702 * gate))
+
+
+_QWEN_LIKE = _each_by_itself("layers.{}.mlp.experts.{}.gate_proj.weight", "layers.{}.mlp.experts.{}.up_proj.weight")
+_LOCAL = {"num_local_experts": EXPERTS, "num_experts_per_tok": CHOSEN, "intermediate_size": COLUMNS}
+
+# apart from FAMILIES, whose networks are dense
+MOE_FAMILIES = {
+    "mixtral": Mixture(
+        {**_LOCAL, "num_key_value_heads": 2},
+        "MixtralModel",
+        "layers.{}.mlp.experts",
+        "layers.{}.block_sparse_moe.gate",
+        _each_by_itself(
+            "layers.{}.block_sparse_moe.experts.{}.w1.weight", "layers.{}.block_sparse_moe.experts.{}.w3.weight"
+        ),
+    ),
+    "qwen3_moe": Mixture(
+        {"num_experts": EXPERTS, "num_experts_per_tok": CHOSEN, "moe_intermediate_size": COLUMNS, **_GROUPED},
+        "Qwen3MoeModel",
+        "layers.{}.mlp.experts",
+        "layers.{}.mlp.gate",
+        _QWEN_LIKE,
+    ),
+    "olmoe": Mixture(
+        {"num_experts": EXPERTS, "num_experts_per_tok": CHOSEN, "intermediate_size": COLUMNS},
+        "OlmoeModel",
+        "layers.{}.mlp.experts",
+        "layers.{}.mlp.gate",
+        _QWEN_LIKE,
+    ),
+    "granitemoe": Mixture(
+        {**_LOCAL, "num_key_value_heads": 2},
+        "GraniteMoeModel",
+        "layers.{}.block_sparse_moe.experts",
+        "layers.{}.block_sparse_moe.router.layer",
+        _granite_expert,
+    ),
+    "gpt_oss": Mixture(
+        {**_LOCAL, **_GROUPED},
+        "GptOssModel",
+        "layers.{}.mlp.experts",
+        "layers.{}.mlp.router",
+        _gpt_oss_expert,
+        _gpt_oss_product,
+    ),
+}
+
+
 @functools.cache
 def byte_tokenizer(with_special_tokens: bool) -> Tokenizer:
     """A byte-level BPE tokenizer of VOCABULARY tokens that knows every text; `with_special_tokens`: <s> text </s>."""
@@ -182,7 +271,8 @@ def tiny_config(family: str, **changes: object):
         "num_hidden_layers": LAYERS,
         "num_attention_heads": 4,
     }
-    special = FAMILIES[family].config if family in FAMILIES else {}
+    known = {**FAMILIES, **MOE_FAMILIES}
+    special = known[family].config if family in known else {}
     kind = CONFIG_MAPPING[family]
     names = {**kind.attribute_map}
     return kind(**{names.get(name, name): value for name, value in {**sizes, **special, **changes}.items()})
@@ -269,3 +359,31 @@ class PlainNeurons:
             return act(into[0])
         gate, up = into if len(into) == 2 else into[0].chunk(2, dim=-1)
         return act(gate) * up if neuron == "product" else act(gate)
+
+
+class PlainExperts:
+    """The neurons of a saved mixture of experts, computed in float64 from its weights file, token by token."""
+
+    def __init__(self, family: str, folder: Path) -> None:
+        self.family = MOE_FAMILIES[family]
+        self.weights = {name: tensor.double() for name, tensor in load_file(folder / "model.safetensors").items()}
+
+    def chosen(self, layer: int, x: torch.Tensor) -> list[int]:
+        """The experts that a layer's router chooses for one token's input [hidden], ascending."""
+        router = self.family.router.format(layer)
+        logits = self.weights[f"{router}.weight"] @ x.double() + self.weights.get(f"{router}.bias", 0.0)
+        return sorted(logits.argsort(descending=True)[:CHOSEN].tolist())
+
+    def activations(self, layer: int, x: torch.Tensor, neuron: str) -> torch.Tensor:
+        """Activations [token, expert x column] for the inputs x [token, hidden] of a layer's experts."""
+        result = torch.zeros(len(x), EXPERTS * COLUMNS, dtype=torch.float64)
+        for token, state in enumerate(x.double()):
+            for k in self.chosen(layer, state):
+                gate_weight, up_weight, gate_bias, up_bias = self.family.expert(self.weights, layer, k)
+                gate, up = gate_weight @ state + gate_bias, up_weight @ state + up_bias
+                activated = ACTIVATIONS["silu"](gate)
+                value = activated if neuron == "gate" else activated * up
+                if self.family.product:
+                    value = self.family.product(gate, up)
+                result[token, k * COLUMNS : (k + 1) * COLUMNS] = value
+        return result

@@ -1,0 +1,84 @@
+"""What shorter storage of states costs in scores: python benchmarks/storage.py [--model M ...] [--corpus C] [--pivot P]
+
+The states of a model are computed once, exactly, and packed in every form. A row of the table compares the decisions
+(is sentence i aligned, for every language, layer and sentence) that a form's states give with those of exact ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from neuronxa_core import alignment, extraction, forms, pipeline
+from neuronxa_core.experiment import Experiment
+from neuronxa_core.pipeline import ModelShelf, Plan, StatesReader
+from neuronxa_core.store import Store
+
+
+def read(plan: Plan, store: Store, name: str, form: str) -> dict[str, np.ndarray]:
+    """What a form keeps of every language's exact states: {language: [layer, sentence, width]}."""
+    kept = {}
+    short = forms.shortened(name, form)
+    with StatesReader(plan, store) as reader:
+        for code in plan.everyone:
+            layers = [reader.vectors(code, *name.split("_"), layer) for layer in range(plan.info.layers)]
+            if short is not None:
+                tokens = reader.tokens(code)
+                layers = [forms.shorten(numerators, tokens, short)[0] for numerators in layers]
+            kept[code] = np.stack(layers)
+    return kept
+
+
+def decisions(plan: Plan, states: dict[str, np.ndarray]) -> np.ndarray:
+    """Which sentences are aligned with the pivot's, [language, layer, sentence]."""
+    found = [
+        alignment.retrieve(
+            states[plan.pivot][layer], np.stack([states[code][layer] for code in plan.languages])
+        ).aligned
+        for layer in range(plan.info.layers)
+    ]
+    return np.stack(found, axis=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", default=["demo"])
+    parser.add_argument("--corpus", default="demo")
+    parser.add_argument("--pivot", default="eng_Latn")
+    parser.add_argument("--sentences", type=int)
+    options = parser.parse_args()
+    print("| model | states | kept as | decisions | changed | score of a layer, most | pooled over layers, most |")
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: |")
+    for model in options.model:
+        with tempfile.TemporaryDirectory() as folder:
+            store = Store(folder)
+            asked = Experiment(model=model, corpus=options.corpus, pivot=options.pivot, sentences=options.sentences)
+            plan = pipeline.make_plan(asked, store)
+            pipeline.compute_missing(plan, store, ModelShelf())
+            for name in (f"{state}_{pooling}" for state in extraction.STATES for pooling in extraction.POOLINGS):
+                exact = decisions(plan, read(plan, store, name, "exact"))
+                for form in forms.FORMS:
+                    short = forms.shortened(name, form)
+                    if short is None or short in (
+                        forms.shortened(name, before) for before in forms.FORMS[: forms.FORMS.index(form)]
+                    ):
+                        continue
+                    other = decisions(plan, read(plan, store, name, form))
+                    by_layer = np.abs(exact.mean(axis=2) - other.mean(axis=2))
+                    pooled = np.abs(exact.mean(axis=(1, 2)) - other.mean(axis=(1, 2)))
+                    print(
+                        f"| {plan.source.name} | {name.replace('_', ' ')} | {np.dtype(short).name} | {exact.size:,} "
+                        f"| {(exact != other).sum()} | {by_layer.max():.3f} | {pooled.max():.5f} |",
+                        flush=True,
+                    )
+            store.close()
+
+
+if __name__ == "__main__":
+    main()
