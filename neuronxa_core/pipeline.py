@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ import pandas as pd
 import torch
 
 from neuronxa_core import alignment, corpora, extraction, forms, memory, models, overlap
-from neuronxa_core.alignment import Alignment
+from neuronxa_core.alignment import Alignment, Retrieved
 from neuronxa_core.corpora import Corpus, RawCorpus
 from neuronxa_core.errors import Cancelled, CorruptEntry, ExperimentError, ModelBusy
 from neuronxa_core.experiment import Experiment, digest, states_key
@@ -27,8 +28,8 @@ from neuronxa_core.store import LIMIT_VARIABLE, Entry, Store
 
 log = logging.getLogger(__name__)
 
-# numerators of languages that are compared with the pivot at a time, in bytes as float32
-CHUNK_BYTES = 256 << 20
+# what layers that are compared side by side may hold of states, in bytes as float32
+CHUNK_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -321,6 +322,15 @@ class StatesReader:
         """Vectors [sentence, neuron or hidden] of one layer as they are kept: numerators up to a factor a sentence."""
         return self._rows(language, self._entries[language].layer(f"{state}_{pooling}", layer))
 
+    def read(self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None) -> np.ndarray:
+        """The same as `vectors`, read into a buffer, its own or the one given: for what is read once."""
+        return self._rows(language, self._entries[language].read_layer(f"{state}_{pooling}", layer, buffer))
+
+    def buffer(self, state: str, pooling: str) -> np.ndarray:
+        """Bytes enough to `read` any language into."""
+        arrays = [entry.arrays[f"{state}_{pooling}"] for entry in self._entries.values()]
+        return np.empty(max(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in arrays), np.uint8)
+
     def numerators(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
         """Numerators [sentence, neuron or hidden] of one layer; where they were rounded, float64."""
         name = f"{state}_{pooling}"
@@ -345,10 +355,31 @@ class StatesReader:
         return self._entries[language].meta["truncated"]
 
 
+@dataclass(frozen=True)
+class LayerStates(Sequence[np.ndarray]):
+    """Vectors of languages at one layer, [sentence, neuron or hidden] each, read when they are asked for.
+
+    buffer: where they are read to, each over the one before; each has its own if not given.
+    """
+
+    reader: StatesReader
+    languages: Sequence[str]
+    state: str
+    pooling: str
+    layer: int
+    buffer: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.languages)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self.reader.read(self.languages[number], self.state, self.pooling, self.layer, self.buffer)
+
+
 def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
     """Alignment of the pivot with every language at all layers, from stored states; itself kept in the store.
 
-    States stream by layer and by chunk of languages. Raises CorruptEntry where a stored block turns out damaged.
+    States stream by layer and language. Raises CorruptEntry where a stored block turns out damaged.
     """
     key = plan.scores_key(state, pooling)
     kept = _kept_alignment(store, key, plan.languages)
@@ -357,18 +388,17 @@ def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
     shape = (len(plan.languages), plan.info.layers, len(plan.corpus.usable))
     forward, backward = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
     width = plan.info.hidden if state == "emb" else plan.info.neurons
-    step = max(1, CHUNK_BYTES // (4 * shape[2] * width))
+    # of each layer the pivot, its unit rows and one language
+    layers = max(1, CHUNK_BYTES // (3 * 4 * shape[2] * width))
     with StatesReader(plan, store) as reader:
-        for layer in range(plan.info.layers):
-            pivot = reader.vectors(plan.pivot, state, pooling, layer)
-            for start in range(0, shape[0], step):
-                chunk = plan.languages[start : start + step]
-                # one dtype for the chunk: languages with very long sentences count in wider integers
-                found = alignment.retrieve(
-                    pivot, np.stack([reader.vectors(code, state, pooling, layer) for code in chunk])
-                )
-                forward[start : start + step, layer] = found.forward
-                backward[start : start + step, layer] = found.backward
+
+        def compare(layer: int) -> Retrieved:
+            pivot = reader.read(plan.pivot, state, pooling, layer)
+            buffer = reader.buffer(state, pooling)
+            return alignment.retrieve(pivot, LayerStates(reader, plan.languages, state, pooling, layer, buffer))
+
+        for layer, found in enumerate(alignment.side_by_side(compare, plan.info.layers, layers)):
+            forward[:, layer], backward[:, layer] = found.forward, found.backward
     store.put(key, {"forward": forward, "backward": backward}, {"kind": "scores", "model": plan.source.name})
     return Alignment(plan.languages, forward, backward)
 
@@ -398,8 +428,7 @@ def healed(plan: Plan, store: Store, shelf: ModelShelf, work: Callable[[], objec
 def pair_matrix(plan: Plan, store: Store, state: str, pooling: str, layer: int) -> np.ndarray:
     """Alignment score of every pair of languages at a layer, the pivot first: [language, language] in [0, 1]."""
     with StatesReader(plan, store) as reader:
-        vectors = np.stack([reader.vectors(code, state, pooling, layer) for code in plan.everyone])
-    return alignment.all_pairs(vectors)
+        return alignment.all_pairs(LayerStates(reader, plan.everyone, state, pooling, layer))
 
 
 def pair_vectors(
@@ -416,8 +445,8 @@ def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling
     forward, backward = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
     with StatesReader(plan, store, [x, y]) as reader:
         for layer in range(plan.info.layers):
-            mine, other = (reader.vectors(code, state, pooling, layer) for code in (x, y))
-            found = alignment.retrieve(mine, other[None])
+            mine, other = (reader.read(code, state, pooling, layer) for code in (x, y))
+            found = alignment.retrieve(mine, [other])
             forward[:, layer], backward[:, layer] = found.forward, found.backward
     return Alignment((y,), forward, backward)
 

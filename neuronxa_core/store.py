@@ -409,6 +409,23 @@ class Entry:
         self._verify(name, [layout.block_of(row)])
         return self._view(layout)[row, ...]
 
+    def read_layer(self, name: str, index: int, buffer: np.ndarray | None = None) -> np.ndarray:
+        """The same as `layer`, but read from the file, not mapped: faster where a layer is read once, and gone after.
+
+        buffer: bytes to read into, [at least bytes of a layer] uint8; new ones where these are too few or not given.
+        """
+        layout = self._header.layouts[name]
+        row = range(layout.shape[0])[index]
+        block = layout.block_of(row)
+        start, stop = layout.block_range(block)
+        if buffer is None or len(buffer) < stop - start:
+            buffer = np.empty(stop - start, np.uint8)
+        content = buffer[: stop - start]
+        self._read(content, start)
+        self._verify(name, [block], content)
+        rows = content.view(layout.dtype).reshape(-1, *layout.shape[1:])
+        return rows[row % _rows_per_block(layout.shape)]
+
     def close(self) -> None:
         """Let the entry be evicted again."""
         with _pins_lock:
@@ -430,7 +447,20 @@ class Entry:
     def _view(self, layout: _Layout) -> np.ndarray:
         return np.ndarray(layout.shape, layout.dtype, buffer=self._map, offset=layout.offset)
 
-    def _verify(self, name: str, blocks: Iterable[int]) -> None:
+    def _read(self, content: np.ndarray, start: int) -> None:
+        """Fill `content`, of bytes, with the file's from `start` on; threads may do so at once."""
+        if not hasattr(os, "preadv"):  # Windows
+            content[:] = np.frombuffer(self._map, np.uint8, len(content), start)
+            return
+        done = 0
+        while done < len(content):
+            count = os.preadv(self._file.fileno(), [content[done:]], start + done)
+            if not count:
+                self._give_up("its file is cut short")
+            done += count
+
+    def _verify(self, name: str, blocks: Iterable[int], content: np.ndarray | None = None) -> None:
+        """Raise CorruptEntry unless blocks are as written; content: the bytes of the only one, where they were read."""
         if self._file.closed:
             raise ValueError(f"entry {self.key} is closed")
         status = os.fstat(self._file.fileno())
@@ -442,7 +472,7 @@ class Entry:
             if (name, block) not in verified:
                 start, stop = layout.block_range(block)
                 with memoryview(self._map) as whole, whole[start:stop] as part:
-                    checksum = xxhash.xxh3_128_hexdigest(part)
+                    checksum = xxhash.xxh3_128_hexdigest(part if content is None else content)
                 if checksum != layout.checksums[block]:
                     self._give_up(f"block {block} of array {name} does not match its checksum")
                 verified.add((name, block))
