@@ -217,10 +217,16 @@ def refuse_what_differs(loaded: LoadedModel) -> None:
     hidden = torch.randn(16, found.hidden, generator=generator).to(device, module.down_proj.dtype)
     index = torch.rand(16, found.experts, generator=generator).argsort(dim=1)[:, : min(2, found.experts)]
     index, weights = index.to(device), torch.rand(index.shape, generator=generator).to(device)
-    own = module(hidden, index, weights)
     seen: set[int] = set()
-    with recording(loaded, lambda _layer, expert, _tokens, _activations: seen.add(expert), layers=[0]):
-        ours = module(hidden, index, weights)
+    try:
+        own = module(hidden, index, weights)
+        with recording(loaded, lambda _layer, expert, _tokens, _activations: seen.add(expert), layers=[0]):
+            ours = module(hidden, index, weights)
+    except Exception as error:
+        raise ModelError(
+            f"{loaded.info.class_name} could not run the experts of {feed_forward.layer} ({type(module).__name__}) on "
+            f"16 tokens: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
     # written so that inf and NaN pass: extraction names the layer and the language
     if seen != set(index.flatten().tolist()) or (own - ours).abs().max() > 0.05 * own.abs().max():
         raise ModelError(

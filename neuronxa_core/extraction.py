@@ -41,6 +41,8 @@ TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}
 PASS_TOKENS = {"cpu": 128, "cuda": 4096}
 # states of one language that are held in memory; larger ones are written to the disk as they come
 HELD_BYTES = 64 << 20
+# pooled states of a batch that may be on their way from a GPU at a time
+ON_ITS_WAY_BYTES = 1 << 30
 T = TypeVar("T")
 
 
@@ -142,7 +144,7 @@ class StateHooks:
     No token-level activation leaves the hooks, and none is held longer than its layer runs. A product with the tokens'
     weights pools the three ways at once, one pass over a layer's states. keep(state, layer, pooled)
     gets the numerators of a batch as float32 [row, pooling, width] on the host, the poolings in the order of POOLINGS;
-    what it wants of them it must copy. On a CPU it is called while the pass runs, on a GPU by finish().
+    what it wants of them it must copy. It is called while the pass runs, and for what a GPU still sends by finish().
     """
 
     def __init__(self, loaded: LoadedModel, neuron: Neuron, keep: Callable[[str, int, np.ndarray], None]) -> None:
@@ -207,6 +209,10 @@ class StateHooks:
                 f"{self.loaded.info.class_name} did not run the feed-forward network of layers {silent} as a module; "
                 "its neurons cannot be read"
             )
+        self._receive()
+
+    def _receive(self) -> None:
+        """Wait for what is on its way to the host, and keep it."""
         for device in {device for _, device in self._memory if device.type == "cuda"}:
             torch.cuda.synchronize(device)
         for state, layer, pooled in self._on_its_way:
@@ -288,6 +294,8 @@ class StateHooks:
         else:
             host = torch.empty(pooled.shape, dtype=pooled.dtype, pin_memory=True)
             self._on_its_way.append((state, layer, host.copy_(pooled, non_blocking=True)))
+            if sum(waiting.nbytes for _, _, waiting in self._on_its_way) > ON_ITS_WAY_BYTES:
+                self._receive()
 
     def _reused(self, name: str, device: torch.device, shape: Sequence[int]) -> torch.Tensor:
         """Float32 memory by name, the same every time: new memory costs more than the sums. What it held is gone."""

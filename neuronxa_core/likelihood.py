@@ -22,7 +22,7 @@ from neuronxa_core.errors import ExtractionError, ModelError
 from neuronxa_core.models import LoadedModel
 
 # part of the cache key: raise it whenever the numbers below could change
-VERSION = 1
+VERSION = 2
 # a pass's logits as float32; only a single sentence may take more, as it cannot be split
 LOGITS_BYTES = {"cpu": 256 << 20, "cuda": 1 << 30}
 # logits that are turned into log-probabilities at a time, as float32

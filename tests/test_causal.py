@@ -387,6 +387,28 @@ def test_the_activations_of_neurons_that_are_off_in_a_mixture_are_zero(family, n
     assert all(activations.any(dim=0).all() for (layer, _), activations in got.items() if layer == 1)
 
 
+@pytest.mark.parametrize(("family", "neuron"), READABLE)
+def test_states_of_a_mixture_with_neurons_off(family, neuron, loaded):
+    model = loaded(family)
+    wanted = extract(without_experts_columns(model, family, IN_EXPERTS), "eng", SENTENCES, neuron)
+    before = extract(model, "eng", SENTENCES, neuron)
+    for budget in (1, 1024):
+        with switched_off(model, IN_EXPERTS, neuron):
+            got = extract(model, "eng", SENTENCES, neuron, token_budget=budget)
+        for name, array in got.arrays.items():
+            expected = wanted.arrays[name].copy()
+            if not name.startswith("emb"):
+                for layer, numbers in IN_EXPERTS.pairs:
+                    expected[layer][:, list(numbers)] = 0
+                    assert before.arrays["nav_mean"][layer][:, list(numbers)].any()
+            if name.startswith("nas"):
+                assert (array != expected).mean() < 1e-3
+            else:
+                np.testing.assert_allclose(array, expected, rtol=1e-4, atol=4e-6 * np.abs(expected).max())
+    after = extract(model, "eng", SENTENCES, neuron)
+    assert all(np.array_equal(after.arrays[name], before.arrays[name]) for name in before.arrays)
+
+
 @pytest.mark.parametrize("family", MOE_FAMILIES)
 def test_likelihood_of_a_mixture_with_neurons_off(family, tiny):
     model = load(tiny(family, head=True), head=True)
@@ -408,6 +430,16 @@ def test_sets_compared_in_a_mixture_are_all_computed_in_one_way(loaded):
         wanted = last_hidden(model)
     with switched_off(model, Neurons()):
         assert all(np.array_equal(a, b) for a, b in zip(last_hidden(model), wanted, strict=True))
+
+
+def test_an_effect_in_a_mixture_is_measured_and_kept(tiny, tiny_plan, store):
+    plan = tiny_plan(tiny("qwen3_moe", head=True))
+    work = SwitchOff(plan, (("some", IN_EXPERTS),), ("deu_Latn",), sentences=4)
+    work.run(store, ModelShelf())
+    effects = work.results(store)
+    assert set(effects) == {("nothing", "deu_Latn"), ("some", "deu_Latn")}
+    assert effects["some", "deu_Latn"].nats != effects["nothing", "deu_Latn"].nats
+    assert effects["nothing", "deu_Latn"].tokens == effects["some", "deu_Latn"].tokens > 0
 
 
 def test_two_sets_at_once_in_a_mixture_are_their_union(loaded):

@@ -241,6 +241,11 @@ def test_experts_that_run_in_a_way_of_their_own_are_refused(tiny, monkeypatch):
         monkeypatch.setattr(MixtralExperts, "forward", odd)
         with pytest.raises(ModelError, match=r"MixtralModel runs the experts of layers.0 \(MixtralExperts\) in a way"):
             models.load(source, device="cpu")
+    monkeypatch.setattr(MixtralExperts, "forward", lambda _self, *_inputs: torch.zeros(2) + torch.zeros(3))
+    with pytest.raises(
+        ModelError, match=r"could not run the experts of layers.0 \(MixtralExperts\) on 16 tokens: Runtime"
+    ):
+        models.load(source, device="cpu")
     assert listened_to() == 0
 
 
