@@ -1,13 +1,15 @@
-"""How fast the app answers in a real browser, on the bundled model: python benchmarks/app.py [--sentences N]
+"""How fast the app answers in a real browser, and how much it sends there: python benchmarks/app.py [--times N]
 
-Starts the app with an empty cache, waits for the first results, then measures with a warm cache: the first chart of a
-new visit, the switch between pages and views, and the step of the layer slider, each as a median of several. Needs
-Chromium and playwright (requirements-dev.txt).
+Starts the app with an empty cache and measures the bundled model on the bundled corpus, then on a corpus of many
+languages: the first chart of a new visit, the switch between pages and views, the step of a layer slider to layers that
+nobody looked at before, and the bytes of the largest chart and table of every view as they come through the web socket.
+Times are from the action to the new picture. Needs Chromium and playwright (requirements-dev.txt).
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import shutil
 import socket
@@ -17,27 +19,131 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from neuronxa_core import languages
 
 ROOT = Path(__file__).parents[1]
+BUNDLED = ROOT / "neuronxa_core" / "demo" / "corpus"
 CHART = "[data-testid=stVegaLiteChart] .marks"
+FRAME = "[data-testid=stDataFrame]:visible"
+PATIENCE_MS = 600_000
+
+# a page's parameter for its views, and the views, in the order in which they are measured
+VIEWS = {
+    "": ("view", ("Ranking", "Layers", "Sentences", "All pairs", "States", "Table")),
+    "overlap": ("overlap_view", ("Matrix", "By layer", "Meaning", "Sets", "Shared core", "Specific", "Summary")),
+    "microscope": ("", ("",)),
+    "downstream": ("downstream_view", ("Scatter", "By layer", "Methods", "Sentences", "Doubts", "Estimate")),
+}
+NO_CHART = {"Table", "Summary", "Doubts", "Estimate"}
+SLIDERS = (
+    ("similarity matrix", "", "view=Sentences"),
+    ("all pairs", "", "view=All pairs"),
+    ("overlap matrix", "overlap", ""),
+    ("overlap sets", "overlap", "overlap_view=Sets"),
+)
+
+# what is drawn, small enough to be compared at every frame
+LOOK = """chart => {
+  const drawn = document.querySelector(chart);
+  if (!drawn) return null;
+  if (!drawn.toDataURL) return [...drawn.querySelectorAll('path, text, image')].map(
+      m => m.getAttribute('d') + m.getAttribute('fill') + m.getAttribute('href') + m.textContent).join();
+  const small = document.createElement('canvas');
+  small.width = small.height = 128;
+  small.getContext('2d').drawImage(drawn, 0, 0, 128, 128);
+  return small.toDataURL();
+}"""
+# in every frame, where Playwright's own waiting looks again after up to half a second
+SEEN = "selector => document.querySelector(selector)?.getBoundingClientRect().width > 0"
+SAID = "text => [...document.querySelectorAll('[data-testid=stHeading]')].some(h => h.textContent.includes(text))"
+CHANGED = f"([chart, before]) => {{ const now = ({LOOK})(chart); return now && now !== before }}"
 
 
-def wait_for_server(port: int) -> None:
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the server did not start")
+class Row(NamedTuple):
+    """One line of the table of times, in seconds."""
+
+    action: str
+    taken: list[float]
+
+    def __str__(self) -> str:
+        return f"| {self.action} | {statistics.median(self.taken):.2f} | {max(self.taken):.2f} |"
 
 
-def median_of(times: int, measure: Callable[[int], float]) -> float:
-    return statistics.median(measure(k) for k in range(times))
+class Received:
+    """The bytes of what a page's web socket brings, by Streamlit's kind of element."""
+
+    def __init__(self, page: Page) -> None:
+        self.sizes: list[tuple[str | None, int]] = []
+        page.on("websocket", lambda socket: socket.on("framereceived", self._take))
+
+    def _take(self, frame: bytes) -> None:
+        kind = ForwardMsg.FromString(frame).delta.new_element.WhichOneof("type")
+        self.sizes.append((kind, len(frame)))
+
+    def largest(self, kind: str) -> int:
+        """Of one element of a kind."""
+        return max((size for one, size in self.sizes if one == kind), default=0)
+
+    def total(self) -> int:
+        return sum(size for _, size in self.sizes)
+
+
+def many_languages(folder: Path, count: int, sentences: int) -> None:
+    """A corpus of so many languages: the bundled ones, and under further codes the same with their words turned."""
+    texts = {path.stem: path.read_text("utf-8").splitlines()[:sentences] for path in sorted(BUNDLED.glob("*_*.txt"))}
+    with (ROOT / "neuronxa_core" / "languages.csv").open(encoding="utf-8", newline="") as table:
+        known = [row["code3"] for row in csv.DictReader(table)]
+    taken = {code.split("_")[0] for code in texts}
+    named = [code for code in known if code not in taken and languages.name(code) != code and languages.script(code)]
+    codes = [*texts, *(f"{code}_{languages.script(code)}" for code in named)][:count]
+    for k, code in enumerate(codes):
+        turns, source = divmod(k, len(texts))
+        lines = []
+        for line in list(texts.values())[source]:
+            space = " " if " " in line else ""
+            words = line.split(space) if space else list(line)
+            lines.append(space.join(words[turns % len(words) :] + words[: turns % len(words)]))
+        (folder / f"{code}.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    labels = (BUNDLED / "labels.txt").read_text("utf-8").splitlines()[:sentences]
+    (folder / "labels.txt").write_text("\n".join(labels) + "\n", "utf-8")
+
+
+@contextmanager
+def served(cache: str) -> Iterator[str]:
+    """The app on a free port; its address."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)],
+        cwd=ROOT,
+        env={**os.environ, "NEURONXA_CACHE_DIR": cache},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            raise SystemExit("the server did not start")
+        yield f"http://localhost:{port}/"
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -46,105 +152,206 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-LOOK = """chart => {
-  const drawn = document.querySelector(chart);
-  if (!drawn) return null;
-  if (drawn.toDataURL) return drawn.toDataURL();
-  return [...drawn.querySelectorAll('path, text')].map(m => m.getAttribute('d') + m.getAttribute('fill')).join();
-}"""
+def settle(page: Page) -> None:
+    """Until no script runs any more."""
+    page.wait_for_timeout(700)
+    page.wait_for_function("!document.querySelector('[data-test-script-state=running]')")
 
 
-def step_slider(page: Page, number: int) -> float:
-    """Move the layer slider by one; until what the chart shows is another."""
-    page.wait_for_timeout(700)  # the step before is over
-    page.get_by_role("slider").last.focus()
-    key = "ArrowLeft" if number % 2 else "ArrowRight"
+def until_changed(page: Page, act: Callable[[], object]) -> float:
+    """Seconds from an action until the page's first chart looks different."""
     before = page.evaluate(LOOK, CHART)
-
-    def move() -> None:
-        page.keyboard.press(key)
-        page.wait_for_function(
-            f"([chart, before]) => {{ const now = ({LOOK})(chart); return now && now !== before }}",
-            arg=[CHART, before],
-            polling="raf",
-        )
-
-    return seconds(move)
+    return seconds(lambda: (act(), page.wait_for_function(CHANGED, arg=[CHART, before], polling="raf")))
 
 
-def slider_steps(page: Page, address: str, times: int) -> float:
-    """The median step of a view's layer slider."""
-    page.goto(address)
-    page.locator(CHART).first.wait_for()
-    step_slider(page, 0)
-    return median_of(times, lambda k: step_slider(page, k + 1))
+def until(page: Page, condition: str, argument: str = CHART) -> None:
+    """Wait until a condition holds, looked at in every frame."""
+    page.wait_for_function(condition, arg=argument, polling="raf")
+
+
+def slider_steps(page: Page) -> list[float]:
+    """The steps of a view's layer slider from the first layer to the last."""
+    settle(page)
+    slider = page.get_by_role("slider").last
+    slider.focus()
+    page.keyboard.press("Home")
+    settle(page)
+    taken = []
+    for _ in range(int(slider.get_attribute("max"))):
+        taken.append(until_changed(page, lambda: page.keyboard.press("ArrowRight")))
+        settle(page)
+    return taken
+
+
+def choose_view(page: Page, name: str) -> None:
+    page.get_by_role("radio", name=name, exact=True).or_(
+        page.get_by_test_id("stMain").get_by_role("button", name=name, exact=True)
+    ).first.click()
+
+
+class Corpus(NamedTuple):
+    """What is looked at: `query` names it in a link."""
+
+    title: str
+    query: str
+    count: int
+
+
+class Session:
+    """Measurements of one corpus, whose states are computed."""
+
+    def __init__(self, browser: Browser, root: str, corpus: Corpus, times: int) -> None:
+        self.browser, self.root, self.corpus, self.times = browser, root, corpus, times
+
+    def address(self, path: str = "", query: str = "") -> str:
+        asked = "&".join(part for part in (self.corpus.query, query) if part)
+        return f"{self.root}{path}?{quote(asked, safe='=&/,')}"
+
+    def new_page(self) -> Page:
+        page = self.browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        return page
+
+    def compute(self) -> Iterator[Row]:
+        """The first visit, which computes everything."""
+        page = self.new_page()
+        start = time.perf_counter()
+        page.goto(self.address())
+        button = page.get_by_role("button", name="Compute them")
+        chart = page.locator(CHART).first
+        chart.or_(button).first.wait_for()
+        if button.count():
+            button.click()
+        until(page, SEEN)
+        first = time.perf_counter() - start
+        page.get_by_text(f"{self.corpus.count - 1} languages against").wait_for()
+        yield Row("first visit: first chart", [first])
+        yield Row(f"first visit: all {self.corpus.count} languages", [time.perf_counter() - start])
+        page.goto(self.address("downstream"))
+        measure = page.get_by_role("button", name="Measure", exact=True)
+        measure.or_(chart).first.wait_for()
+        if measure.count():
+            measure.click()
+        chart.wait_for()
+        page.close()
+
+    def visits(self) -> Iterator[Row]:
+        """A new visit, until its first chart."""
+        taken = []
+        for _ in range(self.times):
+            page = self.new_page()
+            taken.append(seconds(lambda page=page: (page.goto(self.address()), until(page, SEEN))))
+            page.close()
+        yield Row("new visit: first chart", taken)
+
+    def steps(self) -> Iterator[Row]:
+        """Layer sliders, each in a new visit, and the Microscope's next neuron."""
+        for name, path, query in SLIDERS:
+            page = self.new_page()
+            page.goto(self.address(path, query))
+            page.locator(CHART).first.wait_for()
+            yield Row(f"layer slider step: {name}", slider_steps(page))
+            page.close()
+        page = self.new_page()
+        page.goto(self.address("microscope"))
+        page.locator(CHART).first.wait_for()
+        settle(page)
+        number = page.get_by_label("Neuron", exact=True)
+        taken = []
+        for _ in range(self.times):
+            number.focus()
+            page.keyboard.press("ArrowUp")
+            taken.append(until_changed(page, lambda: page.keyboard.press("Enter")))
+            settle(page)
+        page.close()
+        yield Row("microscope: next neuron", taken)
+
+    def switches(self) -> Iterator[Row]:
+        """Pages and back to Run, then views and back to one without a chart."""
+        page = self.new_page()
+        page.goto(self.address("run"))
+        everything = f"{self.corpus.count} of {self.corpus.count} languages cached"
+        chart = page.locator(CHART).first
+        until(page, SAID, everything)
+        back = []
+
+        def follow(name: str, condition: str, argument: str) -> float:
+            link = page.get_by_test_id("stTopNavLink").filter(has_text=name)
+            taken = seconds(lambda: (link.click(), until(page, condition, argument)))
+            settle(page)
+            return taken
+
+        for name in ("Alignment", "Overlap", "Microscope", "Downstream"):
+            taken = []
+            for _ in range(self.times + 1):
+                taken.append(follow(name, SEEN, CHART))
+                back.append(follow("Run", SAID, everything))
+            yield Row(f"page switch to {name}", taken[1:])
+        yield Row("page switch to Run", back)
+        for path, name in (("", "Table"), ("overlap", "Summary")):
+            page.goto(self.address(path, f"{VIEWS[path][0]}={name}"))
+            page.locator(FRAME).first.wait_for()
+            settle(page)
+            for view in VIEWS[path][1]:
+                if view in NO_CHART:
+                    continue
+                taken = []
+                for _ in range(self.times):
+                    taken.append(seconds(lambda view=view: (choose_view(page, view), until(page, SEEN))))
+                    settle(page)
+                    choose_view(page, name)
+                    chart.wait_for(state="detached")
+                    settle(page)
+                yield Row(f"view switch to {view}", taken)
+        page.close()
+
+    def payloads(self) -> Iterator[str]:
+        """For every view of every page the largest chart, the largest table and everything, in kB."""
+        for path, (key, views) in VIEWS.items():
+            for view in views:
+                page = self.new_page()
+                received = Received(page)
+                page.goto(self.address(path, f"{key}={view}" if key else ""))
+                page.locator(FRAME if view in NO_CHART else CHART).first.wait_for()
+                settle(page)
+                sizes = (received.largest("vega_lite_chart"), received.largest("dataframe"), received.total())
+                name = f"{(path or 'alignment').capitalize()} {view}".strip()
+                page.close()
+                yield f"| {name} | " + " | ".join(f"{size / 1000:.0f}" for size in sizes) + " |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=int, default=100)
     parser.add_argument("--times", type=int, default=7, help="repetitions of each measurement")
+    parser.add_argument("--languages", type=int, default=200, help="of the second corpus; 0 for none")
+    parser.add_argument("--cache", type=Path, help="a folder that keeps the states; otherwise the cache starts empty")
+    parser.add_argument("--tiny", action="store_true", help="a few sentences, everything once: does it run?")
     options = parser.parse_args()
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    if options.tiny:
+        options.sentences, options.times = 12, 1
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    rows: list[tuple[str, float]] = []
-    with tempfile.TemporaryDirectory() as cache, sync_playwright() as playwright:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)],
-            cwd=ROOT,
-            env={**os.environ, "NEURONXA_CACHE_DIR": cache},
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            wait_for_server(port)
-            flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        sources = [Corpus("bundled", f"sentences={options.sentences}", 25)]
+        if options.languages:
+            corpus = Path(folder) / "corpus"
+            corpus.mkdir()
+            many_languages(corpus, options.languages, options.sentences)
+            sources.append(Corpus("many", f"corpus={corpus}", options.languages))
+        with served(str(options.cache or Path(folder) / "cache")) as root:
             browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-            address = f"http://localhost:{port}/?sentences={options.sentences}"
-            page = browser.new_page()
-            page.set_default_timeout(600_000)
-            start = time.perf_counter()
-            page.goto(address)
-            page.locator(CHART).first.wait_for()
-            rows.append(("first visit, empty cache: first chart", time.perf_counter() - start))
-            page.get_by_text("24 languages against").wait_for()
-            rows.append(("first visit, empty cache: all 25 languages", time.perf_counter() - start))
-            page.close()
-
-            def visit(_number: int) -> float:
-                page = browser.new_page()
-                taken = seconds(lambda: (page.goto(address), page.locator(CHART).first.wait_for()))
-                page.close()
-                return taken
-
-            rows.append(("new visit, warm cache: first chart", median_of(options.times, visit)))
-            page = browser.new_page()
-            page.goto(address)
-            page.locator(CHART).first.wait_for()
-
-            def switch(number: int) -> float:
-                name = "Alignment" if number % 2 else "Run"
-                shown = page.locator(CHART).first if number % 2 else page.get_by_text("25 of 25 languages cached")
-                link = page.get_by_test_id("stTopNavLink").filter(has_text=name)
-                return seconds(lambda: (link.click(), shown.wait_for()))
-
-            rows.append(("page switch", median_of(2 * options.times, switch)))
-            root, _, query = address.partition("?")
-            for name, path in (
-                ("similarity matrix", f"?{query}&view=Sentences"),
-                ("all pairs", f"?{query}&view=All+pairs"),
-                ("overlap matrix", f"overlap?{query}"),
-                ("overlap sets", f"overlap?{query}&overlap_view=Sets"),
-            ):
-                rows.append((f"layer slider step: {name}", slider_steps(page, root + path, options.times)))
+            for source in sources:
+                session = Session(browser, root, source, options.times)
+                size = f"bundled model, {source.count} languages x {options.sentences} sentences"
+                print(f"\n| {size} | seconds | slowest |\n| --- | ---: | ---: |", flush=True)
+                for measure in (session.compute, session.visits, session.steps, session.switches):
+                    for row in measure():
+                        print(row, flush=True)
+                print("\n| largest of the view, kB | chart | table | all |\n| --- | ---: | ---: | ---: |", flush=True)
+                for line in session.payloads():
+                    print(line, flush=True)
             browser.close()
-        finally:
-            server.terminate()
-            server.wait()
-    print(f"| bundled model, 25 languages x {options.sentences} sentences | seconds |\n| --- | ---: |")
-    for name, taken in rows:
-        print(f"| {name} | {taken:.2f} |")
 
 
 if __name__ == "__main__":

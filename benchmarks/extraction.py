@@ -118,12 +118,12 @@ def peak_memory(sentences: int, languages: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
-def measure_memory() -> None:
+def measure_memory(few: int) -> None:
     """Print the table of peaks, each of a process of its own."""
     print("\n| sentences | languages | states of a language, MiB | peak of the process, MiB |")
     print("| ---: | ---: | ---: | ---: |")
     info = models.describe(models.parse_source("demo"))
-    for sentences, languages in ((100, 1), (100, 16), (400, 1), (1600, 1), (6400, 1)):
+    for sentences, languages in ((few, 1), (few, 16), (4 * few, 1), (16 * few, 1), (64 * few, 1)):
         command = [sys.executable, __file__, "--peak-of", str(sentences), str(languages)]
         peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         held = sentences * forms.bytes_a_sentence(info, "exact") >> 20
@@ -147,14 +147,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=7, help="rounds")
     parser.add_argument("--models", default="abc")
-    parser.add_argument("--sentences", type=int, default=100, help="of each language")
+    parser.add_argument("--sentences", type=int, default=100, help="of each language; with --memory the fewest")
     parser.add_argument("--memory", action="store_true", help="measure peaks of memory instead")
     parser.add_argument("--peak-of", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak_of:
         peak_memory(*options.peak_of)
     elif options.memory:
-        measure_memory()
+        measure_memory(options.sentences)
     else:
         measure_speed(options.models, options.times, options.sentences)
 

@@ -22,31 +22,28 @@ alt.data_transformers.disable_max_rows()
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F", "#8C564B"]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
 SCORE_AXIS = alt.Axis(format=".1f", tickCount=6)
-# above this many cells a matrix is drawn as one picture, not as marks
-MOST_MARKS = 15_000
+# above this many cells a heat map is one picture, not a mark a cell
+MOST_MARKS = 4_000
+# above this many cells a picture sends no values for its tooltips
+MOST_VALUES = 100_000
 MATRIX_SIZE = 560
 # languages that a language matrix names at its sides; with more it is a picture
-MOST_LABELLED = 70
+MOST_LABELLED = 60
+LANGUAGES_SIZE = 900
+# lines that colours and dashes together can tell apart
+MOST_CURVES = len(COLOURS) * len(DASHES)
 # standard deviations from a similarity matrix's mean that the colours span
 STANDARD_RANGE = (-2, 4)
 
-# viridis at eleven points, for pictures
-VIRIDIS = np.array(
-    [
-        (68, 1, 84),
-        (72, 36, 117),
-        (65, 68, 135),
-        (53, 95, 141),
-        (42, 120, 142),
-        (33, 145, 140),
-        (34, 168, 132),
-        (68, 191, 112),
-        (122, 209, 81),
-        (189, 223, 38),
-        (253, 231, 37),
-    ],
-    dtype=np.float64,
-)
+# Vega's viridis: the colours between which it goes in straight lines, so that a picture has those of its legend
+VIRIDIS = np.frombuffer(
+    bytes.fromhex(
+        "440154 470e61 481a6c 482575 472f7d 443a83 414487 3d4e8a 39568c 35608d 31688e 2d708e 2a788e 27818e 23888e "
+        "21918d 1f988b 1fa088 22a884 2ab07f 35b779 43bf71 54c568 66cc5d 7ad151 8fd744 a5db36 bcdf27 d2e21b e9e51a "
+        "fde725"
+    ),
+    dtype=np.uint8,
+).reshape(-1, 3)
 
 
 def svg(chart: alt.TopLevelMixin) -> bytes:
@@ -147,7 +144,7 @@ def layer_curves(table: pd.DataFrame, chance: float, method: str, title: str | N
 
 
 def states_side_by_side(table: pd.DataFrame) -> alt.FacetChart:
-    """The three states' curves in three panels with one scale. table: state, method, label, layer, score."""
+    """The three states' curves in three panels with one scale. table: method, label, layer, score."""
     labels = list(dict.fromkeys(table["label"]))
     base = alt.Chart(table)
     line = base.mark_line(point=alt.OverlayMarkDef(size=28)).encode(
@@ -167,16 +164,23 @@ def states_side_by_side(table: pd.DataFrame) -> alt.FacetChart:
     return panels.properties(title="The same languages by activation state, activation value and hidden state")
 
 
+def picture_step(n: int) -> int:
+    """How many rows and columns of an n x n matrix one pixel of its picture stands for."""
+    return -(-n // MATRIX_SIZE)
+
+
+def _block_means(values: np.ndarray, step: int) -> np.ndarray:
+    """Means of step x step blocks; the last ones are of what is left."""
+    edges = [np.arange(0, length, step) for length in values.shape]
+    sums = np.add.reduceat(np.add.reduceat(values, edges[0], axis=0), edges[1], axis=1)
+    rows, columns = (np.diff(np.append(at, length)) for at, length in zip(edges, values.shape, strict=True))
+    return sums / np.outer(rows, columns)
+
+
 def _picture(values: np.ndarray, low: float, high: float) -> str:
-    """A matrix in [low, high] as a PNG data URL in viridis, a pixel a cell; of a larger one, means of square blocks."""
-    step = -(-len(values) // MATRIX_SIZE)
-    if step > 1:
-        edges = np.arange(0, len(values), step)
-        sums = np.add.reduceat(np.add.reduceat(values, edges, axis=0), edges, axis=1)
-        counts = np.diff(np.append(edges, len(values)))
-        values = sums / np.outer(counts, counts)
+    """A matrix as a PNG data URL, a pixel a cell, coloured by viridis from low to high in 256 steps."""
     shades = np.clip((values - low) / (high - low), 0, 1) * 255
-    image = Image.fromarray(shades.round().astype(np.uint8), mode="P")
+    image = Image.fromarray(shades.round().astype(np.uint8))
     at = np.linspace(0, len(VIRIDIS) - 1, 256)
     palette = np.stack([np.interp(at, np.arange(len(VIRIDIS)), VIRIDIS[:, k]) for k in range(3)], axis=1)
     image.putpalette(palette.round().astype(np.uint8).tobytes())
@@ -185,76 +189,123 @@ def _picture(values: np.ndarray, low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _cells(n: int) -> alt.Chart:
-    """The n x n cells of a matrix by row and column, counted by the browser: nothing of them is sent."""
-    return alt.Chart(alt.sequence(n * n, as_="number")).transform_calculate(
-        row=f"floor(datum.number / {n})",
-        column=f"datum.number % {n}",
-        below=f"floor(datum.number / {n}) + 1",
-        right=f"datum.number % {n} + 1",
-    )
-
-
-def _matrix_axis(channel: type, name: str, title: str, n: int, descending: bool = False) -> alt.X | alt.Y:
-    scale = alt.Scale(domain=[n, 0] if descending else [0, n], nice=False, zero=False)
-    axis = alt.Axis(tickMinStep=max(1, math.ceil(n / 10)), format="d", grid=False)
-    return channel(name, title=title, scale=scale, axis=axis)
-
-
-def _picture_chart(url: str, n: int, *, x_title: str, y_title: str, smooth: bool = False) -> alt.Chart:
-    """A square picture of n x n cells that fills the plot, the first row on top."""
-    place = pd.DataFrame({"url": [url], "left": [0], "right": [n], "top": [0], "bottom": [n]})
+def _picture_chart(values: np.ndarray, domain: tuple[float, float], x: alt.X, y: alt.Y, step: int = 1) -> alt.Chart:
+    """A matrix as a picture over the axes x and y, the first row on top; of step x step cells a pixel is the mean."""
+    means = _block_means(values, step) if step > 1 else values
+    rows, columns = means.shape
+    url = _picture(means, *domain)
+    place = pd.DataFrame({"url": [url], "left": [0], "right": [columns * step], "top": [0], "bottom": [rows * step]})
     return (
         alt.Chart(place)
-        .mark_image(aspect=False, smooth=smooth)
-        .encode(
-            _matrix_axis(alt.X, "left:Q", x_title, n),
-            _matrix_axis(alt.Y, "top:Q", y_title, n, descending=True),
-            alt.X2("right:Q"),
-            alt.Y2("bottom:Q"),
-            url="url:N",
-        )
+        .mark_image(aspect=False, smooth=step > 1, clip=True)
+        .encode(_at(x, "left:Q"), _at(y, "top:Q"), alt.X2("right:Q"), alt.Y2("bottom:Q"), url="url:N")
     )
+
+
+def _at(axis: alt.X | alt.Y, field: str) -> alt.X | alt.Y:
+    """The same axis for another field."""
+    copied = axis.copy()
+    copied.shorthand = field
+    return copied
+
+
+def _matrix_axis(channel: type, title: str, n: int, **settings: object) -> alt.X | alt.Y:
+    """An axis over n cells, each one unit wide; that of rows goes down."""
+    scale = alt.Scale(domain=[n, 0] if channel is alt.Y else [0, n], nice=False, zero=False)
+    settings = {"tickMinStep": max(1, math.ceil(n / 10)), "format": "d", **settings}
+    return channel(title=title, scale=scale, axis=alt.Axis(grid=False, **settings))
+
+
+def _named_cells(names: list[str], every: int = 1, **settings: object) -> dict[str, object]:
+    """Settings of a matrix axis that names every so many cells in their middle."""
+    said = "[" + ",".join(map(_quoted, names)) + "]"
+    middles = [k + 0.5 for k in range(0, len(names), every)]
+    return {"values": middles, "labelExpr": f"{said}[floor(datum.value)]", "tickSize": 0, "domain": False, **settings}
+
+
+def _cells(
+    rows: pd.DataFrame, columns: pd.DataFrame, values: np.ndarray | None, x: alt.X, y: alt.Y
+) -> tuple[alt.Chart, alt.Chart]:
+    """Bands and cells that lie unseen over a picture and answer the pointer, by few marks.
+
+    The bands say in which row the pointer is; only that row's cells are there. A cell has the fields of its row and its
+    column and, where values [row, column] are given, its `value` to four decimals. rows and columns start with `row`
+    and `column`, counted from 0.
+    """
+    under = alt.selection_point(
+        name="under", fields=list(rows.columns), on="pointerover", empty=False, clear=False, toggle=False
+    )
+    bands = (
+        alt.Chart(rows)
+        .transform_calculate(below="datum.row + 1")
+        .mark_rect(opacity=0, tooltip=None, aria=False)
+        .encode(_at(y, "row:Q"), alt.Y2("below:Q"), x=alt.value(0), x2=alt.value("width"))
+        .properties(name="rows_of_matrix")  # names of our own: counted ones would differ from draw to draw
+        .add_params(under)
+    )
+    of_the_row = {name: f"isValid(under.{name}) ? under.{name}[0] : null" for name in rows.columns}
+    calculated = {"right": "datum.column + 1", "below": "datum.row + 1"}
+    if values is not None:
+        whole = np.rint(values * 10_000).astype(np.int64)
+        columns = columns.assign(values=[",".join(map(str, column)) for column in whole.T.tolist()])
+        calculated["value"] = "toNumber(split(datum.values, ',')[datum.row]) / 10000"
+    cells = (
+        alt.Chart(columns)
+        .transform_calculate(**of_the_row)
+        .transform_filter("isValid(datum.row)")
+        .transform_calculate(**calculated)
+        .mark_rect(opacity=0, cursor="pointer")
+        .encode(_at(x, "column:Q"), _at(y, "row:Q"), alt.X2("right:Q"), alt.Y2("below:Q"))
+        .properties(name="cells_of_matrix")
+    )
+    return bands, cells
+
+
+def _scale_of_colours(colour: alt.Color) -> alt.Chart:
+    """Nothing but the legend of a picture's colours."""
+    return alt.Chart(pd.DataFrame({"value": [0.0]})).mark_point(opacity=0).encode(color=colour)
+
+
+# a picture is sharper on a canvas, and its cells do not burden the page's tree
+CANVAS = {"embedOptions": {"renderer": "canvas"}}
 
 
 def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_title: str) -> alt.LayerChart:
     """n x n similarities with the decisions marked; a click selects `cell` with row and column.
 
     Colour is standardised (standard deviations from the matrix's mean, clipped to -2..4), so that its meaning stays
-    the same from layer to layer. marks: row, column, kind, cosine, of the cells to mark.
+    the same from layer to layer. marks: row, column, kind, cosine, of the cells to mark. Of a matrix with more cells
+    than pixels a pixel is the mean of `picture_step` x `picture_step` cells, and only the marks can be clicked.
     """
     n = len(cosines)
     spread = float(cosines.std()) or 1.0
     standard = (cosines - cosines.mean()) / spread
+    step = picture_step(n)
     # a selection of one layer hears clicks on all of them: cells and the marks that lie on them have the same fields
     pick = alt.selection_point(name="cell", fields=["row", "column"], empty=False, on="click")
-    position_x = _matrix_axis(alt.X, "column:Q", x_title, n)
-    position_y = _matrix_axis(alt.Y, "row:Q", y_title, n, descending=True)
+    x, y = _matrix_axis(alt.X, x_title, n), _matrix_axis(alt.Y, y_title, n)
     colour = alt.Color(
         "value:Q",
         title="Cosine, standard deviations from the mean",
         scale=alt.Scale(scheme="viridis", domain=list(STANDARD_RANGE), clamp=True),
         legend=alt.Legend(orient="bottom", gradientLength=300, titleLimit=400, gradientOpacity=1),
     )
-    ground = _picture_chart(
-        _picture(standard, *STANDARD_RANGE), n, x_title=x_title, y_title=y_title, smooth=n > MATRIX_SIZE
-    )
-    clickable = (
-        _cells(n)
-        .mark_rect(cursor="crosshair", opacity=0)
-        .encode(position_x, position_y, alt.X2("right:Q"), alt.Y2("below:Q"))
-        .properties(name="cells_of_matrix")  # a name of our own: a counted one would differ from draw to draw
-        .add_params(pick)
-    )
-    scale_of_colours = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_point(opacity=0).encode(color=colour)
+    places = [
+        alt.Tooltip("row:Q", title="Sentence of " + y_title, format="d"),
+        alt.Tooltip("column:Q", title="Sentence of " + x_title, format="d"),
+    ]
     marks_legend = alt.Legend(orient="top", labelLimit=220, symbolSize=110, symbolStrokeWidth=0.6)
     kinds = ["mutual nearest neighbours", "missed translation", "what won instead"]
-    shapes = alt.Chart(marks.assign(x=marks["column"] + 0.5, y=marks["row"] + 0.5)).mark_point(
-        size=30 if n <= 150 else 9, stroke="black", strokeWidth=0.6, filled=True, opacity=1, cursor="pointer"
+    shapes = (
+        alt.Chart(marks)
+        .transform_calculate(x="datum.column + 0.5", y="datum.row + 0.5")
+        .mark_point(
+            size=30 if n <= 150 else 9, stroke="black", strokeWidth=0.6, filled=True, opacity=1, cursor="pointer"
+        )
     )
     marked = shapes.encode(
-        alt.X("x:Q", title=x_title, scale=alt.Scale(domain=[0, n], nice=False)),
-        alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=[n, 0], nice=False)),
+        _at(x, "x:Q"),
+        _at(y, "y:Q"),
         shape=alt.Shape(
             "kind:N",
             title=None,
@@ -269,25 +320,22 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
         ),
         tooltip=[
             alt.Tooltip("kind:N", title="Mark"),
-            alt.Tooltip("row:Q", title="Sentence of " + y_title, format="d"),
-            alt.Tooltip("column:Q", title="Sentence of " + x_title, format="d"),
+            *places,
             alt.Tooltip("cosine:Q", title="Cosine", format=".4f"),
         ],
     )
-    if n * n <= MOST_MARKS:
-        layers = [ground, scale_of_colours, clickable, marked]
+    layers = [_picture_chart(standard, STANDARD_RANGE, x, y, step), _scale_of_colours(colour)]
+    if step == 1:
+        told = cosines if n * n <= MOST_VALUES else None
+        bands, cells = _cells(pd.DataFrame({"row": range(n)}), pd.DataFrame({"column": range(n)}), told, x, y)
+        tooltip = places if told is None else [*places, alt.Tooltip("value:Q", title="Cosine", format=".4f")]
+        layers += [bands, cells.encode(tooltip=tooltip).add_params(pick), marked]
     else:
-        layers = [ground, scale_of_colours, marked.properties(name="marks_of_matrix").add_params(pick)]
+        layers += [marked.properties(name="marks_of_matrix").add_params(pick)]
     return (
         alt.layer(*layers)
         .resolve_scale(color="independent", shape="independent")
-        .properties(
-            title="Similarity of all sentences",
-            width=MATRIX_SIZE,
-            height=MATRIX_SIZE + 130,
-            # ten thousand cells are too many for the page's tree
-            usermeta={"embedOptions": {"renderer": "canvas"}},
-        )
+        .properties(title="Similarity of all sentences", width=MATRIX_SIZE, height=MATRIX_SIZE + 130, usermeta=CANVAS)
     )
 
 
@@ -301,26 +349,28 @@ def language_matrix(
     domain: tuple[float, float] = (0, 1),
     row_title: str | None = None,
     column_title: str | None = None,
-) -> alt.Chart:
+    chosen: tuple[str, str] | None = None,
+) -> alt.Chart | alt.LayerChart:
     """Languages x languages, in the order given; a click selects `pair` with `row_code` and `column_code`.
 
     values: [language, language]. measure: what a value is. domain: the values that the colours span; larger and
-    smaller ones have the colours of its ends.
+    smaller ones have the colours of its ends. chosen: the pair to frame where the matrix is a picture, by code.
     """
     n = len(codes)
-    side = 280 + 26 * min(n, MOST_LABELLED)
     colour = alt.Color(
         "value:Q",
         title=measure,
         scale=alt.Scale(scheme="viridis", domain=list(domain), clamp=True),
         legend=alt.Legend(orient="bottom", gradientLength=260, format=".2~f", titleLimit=400),
     )
-    if n > MOST_LABELLED:
-        number = "Language, by number in the table"
-        ground = _picture_chart(_picture(values, *domain), n, x_title=number, y_title=number)
-        legend = alt.Chart(pd.DataFrame({"value": [domain[0]]})).mark_point(opacity=0).encode(color=colour)
-        return (ground + legend).properties(title=title, width=side, height=side)
     pick = alt.selection_point(name="pair", fields=["row_code", "column_code"], empty=False)
+    titles = row_title or "Language", column_title or "and"  # equal titles would be one line
+    if n > MOST_LABELLED:
+        layers = _language_picture(values, domain, codes, labels, titles, measure, chosen)
+        layers[-1] = layers[-1].add_params(pick)
+        picture = alt.layer(_scale_of_colours(colour), *layers)
+        return picture.properties(title=title, width=LANGUAGES_SIZE, height=LANGUAGES_SIZE + 130, usermeta=CANVAS)
+    side = 280 + 26 * n
     table = pd.DataFrame(
         {
             "row_code": np.repeat(codes, n),
@@ -345,14 +395,45 @@ def language_matrix(
             stroke=alt.condition(pick, alt.value("#D55E00"), alt.value(None)),
             strokeWidth=alt.value(2),
             tooltip=[
-                alt.Tooltip("row:N", title=row_title or "Language"),
-                alt.Tooltip("column:N", title=column_title or "and"),  # equal titles would be one line
+                alt.Tooltip("row:N", title=titles[0]),
+                alt.Tooltip("column:N", title=titles[1]),
                 alt.Tooltip("value:Q", title=measure, format=".4f"),
             ],
         )
         .add_params(pick)
         .properties(name="pairs_of_languages", title=title, width=side, height=side)
     )
+
+
+def _language_picture(
+    values: np.ndarray,
+    domain: tuple[float, float],
+    codes: list[str],
+    labels: list[str],
+    titles: tuple[str, str],
+    measure: str,
+    chosen: tuple[str, str] | None,
+) -> list[alt.Chart]:
+    """The layers of a language matrix that is a picture, its cells on top."""
+    n = len(codes)
+    number = "Language, by number in the table"
+    x, y = _matrix_axis(alt.X, number, n), _matrix_axis(alt.Y, number, n)
+    rows = pd.DataFrame({"row": range(n), "row_code": codes, "row_label": labels})
+    columns = pd.DataFrame({"column": range(n), "column_code": codes, "column_label": labels})
+    told = values if n * n <= MOST_VALUES else None
+    bands, cells = _cells(rows, columns, told, x, y)
+    tooltip = [alt.Tooltip("row_label:N", title=titles[0]), alt.Tooltip("column_label:N", title=titles[1])]
+    if told is not None:
+        tooltip.append(alt.Tooltip("value:Q", title=measure, format=".4f"))
+    at = [(codes.index(chosen[0]), codes.index(chosen[1]))] if chosen and set(chosen) <= set(codes) else []
+    frame = (
+        alt.Chart(pd.DataFrame(at, columns=["row", "column"], dtype="int64"))
+        .transform_calculate(below="datum.row + 1", right="datum.column + 1")
+        .mark_rect(fillOpacity=0, stroke=COLOURS[1], strokeWidth=3)
+        .encode(_at(x, "column:Q"), _at(y, "row:Q"), alt.X2("right:Q"), alt.Y2("below:Q"))
+    )
+    ground = _picture_chart(values, domain, x, y, picture_step(n))
+    return [ground, frame, bands, cells.encode(tooltip=tooltip)]
 
 
 def _layer_axis() -> alt.X:
@@ -539,37 +620,57 @@ def shared_core(table: pd.DataFrame, neurons: int, title: str) -> alt.LayerChart
 
 
 def specific_neurons(table: pd.DataFrame, title: str) -> alt.LayerChart:
-    """Language-specific neurons by language and layer, as a heat map with numbers. table: label, layer, count."""
+    """Language-specific neurons by language and layer, as a heat map with numbers.
+
+    table: label, layer, count, with all layers of a language together and in order.
+    """
     labels = list(dict.fromkeys(table["label"]))
     layers = int(table["layer"].nunique())
-    y = alt.Y("label:N", sort=labels, title=None, axis=alt.Axis(labelLimit=260, labelOverlap=False))
-    x = alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0))
     most = max(int(table["count"].max()), 1)
-    base = alt.Chart(table)
-    cells = base.mark_rect().encode(
-        x,
-        y,
-        color=alt.Color(
-            "count:Q",
-            title="Neurons",
-            scale=alt.Scale(scheme="viridis", domain=[0, most]),
-            legend=alt.Legend(orient="bottom", gradientLength=260, tickMinStep=1),
-        ),
-        tooltip=[
-            alt.Tooltip("label:N", title="Language"),
-            alt.Tooltip("layer:Q", title="Layer"),
-            alt.Tooltip("count:Q", title="Neurons", format=",d"),
-        ],
+    colour = alt.Color(
+        "count:Q",
+        title="Neurons",
+        scale=alt.Scale(scheme="viridis", domain=[0, most]),
+        legend=alt.Legend(orient="bottom", gradientLength=260, tickMinStep=1),
     )
-    drawn = [cells]
-    if layers <= 40:
-        bright = alt.condition(f"datum.count > {0.6 * most}", alt.value("#222222"), alt.value("#FFFFFF"))
-        drawn.append(
-            base.transform_filter("datum.count > 0")
-            .mark_text(fontSize=10)
-            .encode(x, y, text=alt.Text("count:Q", format=",d"), color=bright)
-        )
-    return alt.layer(*drawn).properties(title=title, height=60 + 20 * len(labels), width=max(320, 46 * layers))
+    tooltip = [
+        alt.Tooltip("label:N", title="Language"),
+        alt.Tooltip("layer:Q", title="Layer"),
+        alt.Tooltip("count:Q", title="Neurons", format=",d"),
+    ]
+    if len(table) > MOST_MARKS:
+        drawn = _specific_picture(table, labels, (0, most), colour, tooltip)
+    else:
+        y = alt.Y("label:N", sort=labels, title=None, axis=alt.Axis(labelLimit=260, labelOverlap=False))
+        x = alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0))
+        base = alt.Chart(table)
+        drawn = [base.mark_rect().encode(x, y, color=colour, tooltip=tooltip)]
+        if layers <= 40:
+            bright = alt.condition(f"datum.count > {0.6 * most}", alt.value("#222222"), alt.value("#FFFFFF"))
+            drawn.append(
+                base.transform_filter("datum.count > 0")
+                .mark_text(fontSize=10)
+                .encode(x, y, text=alt.Text("count:Q", format=",d"), color=bright)
+            )
+    width = max(320, (46 if layers <= 40 else 12) * layers)
+    return alt.layer(*drawn).properties(title=title, height=60 + 20 * len(labels), width=width)
+
+
+def _specific_picture(
+    table: pd.DataFrame, labels: list[str], domain: tuple[int, int], colour: alt.Color, tooltip: list[alt.Tooltip]
+) -> list[alt.Chart]:
+    """The layers of a chart of specific neurons with too many cells for marks."""
+    counts = table["count"].to_numpy().reshape(len(labels), -1)
+    layers = counts.shape[1]
+    numbers = [str(layer) for layer in table["layer"].head(layers)]
+    x = _matrix_axis(alt.X, "Layer", layers, **_named_cells(numbers, every=math.ceil(layers / 40)))
+    y = _matrix_axis(alt.Y, "", len(labels), **_named_cells(labels, labelLimit=260, labelOverlap=False))
+    rows = pd.DataFrame({"row": range(len(labels)), "label": labels})
+    columns = pd.DataFrame({"column": range(layers), "layer": table["layer"].head(layers).to_numpy()})
+    bands, cells = _cells(rows, columns, counts, x, y)
+    cells = cells.transform_calculate(count="datum.value").mark_rect(opacity=0).encode(tooltip=tooltip)
+    legend = alt.Chart(pd.DataFrame({"count": [0]})).mark_point(opacity=0).encode(color=colour)
+    return [_picture_chart(counts, domain, x, y), legend, bands, cells]
 
 
 def probability_bars(table: pd.DataFrame, title: str) -> alt.Chart:

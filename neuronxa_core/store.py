@@ -423,8 +423,9 @@ class Entry:
         content = buffer[: stop - start]
         self._read(content, start)
         self._verify(name, [block], content)
-        rows = content.view(layout.dtype).reshape(-1, *layout.shape[1:])
-        return rows[row % _rows_per_block(layout.shape)]
+        first = block * _rows_per_block(layout.shape)
+        count = min(_rows_per_block(layout.shape), layout.shape[0] - first)
+        return content.view(layout.dtype).reshape(count, *layout.shape[1:])[row - first, ...]
 
     def close(self) -> None:
         """Let the entry be evicted again."""

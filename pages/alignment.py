@@ -69,6 +69,18 @@ def spread_of_languages(result: Alignment) -> list[str]:
     return shared.spread([result.languages[k] for k in order], 5)
 
 
+def languages_drawn(key: str) -> list[str]:
+    """The languages whose curves are drawn: no more than can be told apart."""
+    return st.multiselect(
+        "Languages",
+        list(found.languages),
+        default=spread_of_languages(found),
+        format_func=shared.label,
+        key=key,
+        max_selections=charts.MOST_CURVES,
+    )
+
+
 def layer_slider(key: str) -> int:
     """A layer from 0; it starts at the layer where the languages together score highest."""
     return shared.layer_slider(plan.info.layers, int(found.score.mean(axis=0).argmax()), key)
@@ -138,15 +150,19 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
     side_by_side = st.container(horizontal=True, gap="large")
     picture, detail = side_by_side.container(width=680), side_by_side.container(width=420)
     chart = charts.similarity_matrix(cosines, marks, shared.label(y), shared.label(x))
+    step = charts.picture_step(len(cosines))
     with picture:
         event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key=f"{key}-matrix")
+        if step > 1:
+            st.caption(f"Each point of the picture is the mean of {step} × {step} cells.")
     with detail:
         st.metric(f"{method} at layer {layer}", f"{hits / len(matched):.3f}")
         st.caption(f"{hits} of {len(matched)} sentences aligned")
         cells = event.selection.get("cell") or []
         misses = [match.row for match in matched if match.status != "aligned"]
         if cells and "row" in cells[0]:
-            row, column = int(cells[0]["row"]), int(cells[0]["column"])
+            # a tap, without a pointer over the picture before it, tells the row alone
+            row, column = int(cells[0]["row"]), int(cells[0].get("column", cells[0]["row"]))
         else:
             row = column = misses[0] if misses else 0
         row, column = min(row, len(matched) - 1), min(column, len(matched) - 1)
@@ -156,7 +172,7 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
             st.caption(f"The cell that was clicked: sentence {column}, cosine {cosines[row, column]:.4f}")
             st.html(f"<p>{shared.sentence(text, y)}</p>")
         if not cells:
-            st.caption("Click a cell of the matrix to see its sentences.")
+            st.caption(f"Click a {'cell' if step == 1 else 'mark'} of the matrix to see its sentences.")
     shared.downloads(
         pd.DataFrame(
             {
@@ -194,9 +210,7 @@ def show_ranking() -> None:
 
 
 def show_layers() -> None:
-    codes = st.multiselect(
-        "Languages", list(found.languages), default=spread_of_languages(found), format_func=shared.label, key="curves"
-    )
+    codes = languages_drawn("curves")
     if not codes:
         st.info("Choose at least one language.")
         return
@@ -222,11 +236,19 @@ def show_sentences() -> None:
 def show_all_pairs() -> None:
     layer = layer_slider("layer")
     scores = pair_scores(plan.scores_key(state, pooling), state, pooling, layer, plan)
+    services.pairs.prepare(plan, state, pooling, layer)
     order = alignment.hierarchical_order(scores)
     codes = [plan.everyone[k] for k in order]
     labels = [shared.label(code) for code in codes]
     ordered = scores[np.ix_(order, order)]
-    chart = charts.language_matrix(ordered, codes, labels, measure=method, title=f"{method} of every pair of languages")
+    chart = charts.language_matrix(
+        ordered,
+        codes,
+        labels,
+        measure=method,
+        title=f"{method} of every pair of languages",
+        chosen=shared.chosen_pair("pairs"),
+    )
     picked = shared.pair_of_matrix(chart, codes, "pairs", "Sentences of")
     st.caption("Languages that align alike stand together (average linkage on 1 − score).")
     if picked:
@@ -242,13 +264,11 @@ def show_all_pairs() -> None:
 
 @st.cache_resource(max_entries=256, show_spinner="Comparing all languages …")
 def pair_scores(key: str, state: str, pooling: str, layer: int, _plan: Plan) -> np.ndarray:
-    return pipeline.pair_matrix(_plan, services.store, state, pooling, layer)
+    return services.pairs.at(_plan, state, pooling, layer)
 
 
 def show_states() -> None:
-    codes = st.multiselect(
-        "Languages", list(found.languages), default=spread_of_languages(found), format_func=shared.label, key="states"
-    )
+    codes = languages_drawn("states")
     if not codes:
         st.info("Choose at least one language.")
         return
@@ -257,7 +277,7 @@ def show_states() -> None:
         table = curve_table(shared.alignment_of(plan, name, pooling), codes)
         tables.append(table.assign(state=name, method=f"{METHODS[name]} ({name.upper()})"))
     table = pd.concat(tables)
-    chart = charts.states_side_by_side(table)
+    chart = charts.states_side_by_side(table[["method", "label", "layer", "score"]])
     st.altair_chart(chart)
     shared.downloads(table, chart, "states")
 

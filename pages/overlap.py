@@ -20,6 +20,8 @@ from pages import shared
 SECONDS_A_LAYER = 0.9
 MOST_SETS = 6
 MOST_BARS = 31
+# languages that a heat map names at its side
+MOST_ROWS = 400
 
 HELP = {
     "Matrix": "Which share of their active neurons two languages have in common, at one layer. A high overlap says "
@@ -177,6 +179,7 @@ def matrix_at_layer(measure: str) -> None:
         domain=domain,
         row_title="Of the neurons of" if is_conditional else None,
         column_title="active in" if is_conditional else None,
+        chosen=shared.chosen_pair("overlap"),
     )
     picked = shared.pair_of_matrix(chart, names, "overlap", "Neurons of")
     st.caption(
@@ -476,7 +479,6 @@ def show_specific() -> None:
         st.info("No neuron is left; raise the share or lower the percentile below which neurons are dropped.")
         return
     order = [k for k in np.argsort(-counts.sum(axis=1), kind="stable") if counts[k].any()]
-    most = max(1, charts.MOST_MARKS // plan.info.layers)
     table = pd.DataFrame(
         {
             "label": np.repeat([shared.label(found.languages[k]) for k in order], plan.info.layers),
@@ -487,9 +489,11 @@ def show_specific() -> None:
     chart = None
     if order:
         chart = charts.specific_neurons(
-            table.head(most * plan.info.layers), "Language-specific neurons by language and layer"
+            table.head(MOST_ROWS * plan.info.layers), "Language-specific neurons by language and layer"
         )
         st.altair_chart(chart, width="content")
+        if len(order) > MOST_ROWS:
+            st.caption(f"The {MOST_ROWS} languages with the most of them are drawn; the table has all.")
         if len(order) < len(codes):
             none = [shared.label(code) for k, code in enumerate(found.languages) if not counts[k].any()]
             st.caption("None for " + ", ".join(none[:12]) + (f" and {len(none) - 12} more" * (len(none) > 12)) + ".")
@@ -713,6 +717,11 @@ def show_effects(work: SwitchOff, table: pd.DataFrame, neurons: dict[str, Neuron
     ]
     if rows:
         drawn = pd.DataFrame(rows)
+        shown = max(1, charts.MOST_MARKS // (2 * len(neurons)))
+        if drawn["label"].nunique() > shown:
+            strongest = drawn["value"].abs().groupby(drawn["label"]).max().nlargest(shown).index
+            drawn = drawn[drawn["label"].isin(strongest)]
+            st.caption(f"The {shown} languages with the largest changes are drawn; the table has all.")
         chart = charts.effects(drawn, f"Change of {MEASURES[measure]}", "What switching neurons off does")
         st.altair_chart(chart, width="content")
     summary = []

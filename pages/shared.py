@@ -24,6 +24,7 @@ from neuronxa_core.errors import CorruptEntry, NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment, digest
 from neuronxa_core.jobs import Job, JobQueue, Work
 from neuronxa_core.overlap import Activity
+from neuronxa_core.pairs import PairScores
 from neuronxa_core.pipeline import Extraction, ModelShelf, Plan
 from neuronxa_core.store import Store, default_folder
 
@@ -32,6 +33,8 @@ STATE_NAMES = {
     "nav": "NAV · activation value (NAVCA)",
     "emb": "EMB · hidden state (MEXA)",
 }
+# cells of a table that is sent before anyone opens it
+MOST_SENT_UNSEEN = 10_000
 POOLING_NAMES = {"weighted": "weighted by position", "last": "last token", "mean": "mean of tokens"}
 NEURON_NAMES = {"product": "product · input of the last projection", "gate": "gate · output of the activation function"}
 
@@ -54,12 +57,13 @@ class Services(NamedTuple):
     store: Store
     shelf: ModelShelf
     queue: JobQueue
+    pairs: PairScores
 
 
 @st.cache_resource(show_spinner=False)
 def _services(folder: str) -> Services:
     store, shelf = Store(folder), ModelShelf()
-    return Services(store, shelf, JobQueue(store, shelf))
+    return Services(store, shelf, JobQueue(store, shelf), PairScores(store))
 
 
 def services() -> Services:
@@ -337,14 +341,31 @@ def layer_slider(layers: int, start: int, key: str) -> int:
     return st.slider("Layer", 0, layers - 1, start, key=key, bind="query-params")
 
 
+def chosen_pair(key: str) -> tuple[str, str] | None:
+    """The pair that is chosen below a matrix with too many languages for marks."""
+    x, y = (st.session_state.get(f"{key}_{end}") for end in ("from", "to"))
+    return (x, y) if x and y else None
+
+
 def pair_of_matrix(chart: alt.TopLevelMixin, codes: list[str], key: str, said: str) -> tuple[str, str] | None:
-    """Draw a language matrix; the cell that was clicked or, where there are too many for that, two languages chosen."""
+    """Draw a language matrix; the cell that was clicked.
+
+    Where there are too many languages for marks, a click chooses two of them in lists below, as the keyboard can too.
+    """
     if len(codes) <= charts.MOST_LABELLED:
         cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key=key).selection.get("pair")
         if cells and {cells[0]["row_code"], cells[0]["column_code"]} <= set(codes):
             return cells[0]["row_code"], cells[0]["column_code"]
         return None
-    st.altair_chart(chart)
+
+    def take_click() -> None:
+        cells = st.session_state[f"{key}_picture"].selection.get("pair")
+        pair = [cells[0].get(name) for name in ("row_code", "column_code")] if cells else []
+        if pair and set(pair) <= set(codes):
+            st.session_state[f"{key}_from"], st.session_state[f"{key}_to"] = pair
+
+    with st.container(width=charts.LANGUAGES_SIZE):
+        st.altair_chart(chart, on_select=take_click, selection_mode="pair", key=f"{key}_picture")
     columns = st.columns(2)
     x = columns[0].selectbox(said, codes, None, format_func=label, key=f"{key}_from")
     y = columns[1].selectbox("and", codes, None, format_func=label, key=f"{key}_to")
@@ -417,7 +438,7 @@ def command_line(chosen: Experiment) -> str:
     for name in ("sentences", "seed"):
         if getattr(chosen, name) is not None:
             words += [f"--{name}", str(getattr(chosen, name))]
-    for name in ("pooling", "neuron", "dtype", "device"):
+    for name in ("pooling", "neuron", "dtype", "device", "storage"):
         if getattr(chosen, name) != getattr(Experiment, name):
             words += [f"--{name}", getattr(chosen, name)]
     return shlex.join(words)
@@ -435,8 +456,18 @@ def safe(text: str) -> str:
 
 
 def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
-    """The table behind a chart, and both as files, which are made when they are asked for."""
-    with st.expander("Table and files", icon=":material/table:"):
+    """The table behind a chart, and both as files, which are made when they are asked for.
+
+    A large table is sent when it is opened, not with every step of a slider.
+    """
+    said, icon = "Table and files", ":material/table:"
+    if table.size > MOST_SENT_UNSEEN:
+        place = st.expander(said, icon=icon, key=f"files-{name.partition('-layer')[0]}", on_change="rerun")
+        if not place.open:
+            return
+    else:
+        place = st.expander(said, icon=icon)
+    with place:
         st.dataframe(table, hide_index=True)
         row = st.container(horizontal=True)
         files = {

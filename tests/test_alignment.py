@@ -17,7 +17,14 @@ from neuronxa_core import alignment
 from neuronxa_core.alignment import Alignment, all_pairs, bootstrap, matches, retrieve
 from neuronxa_core.errors import ExperimentError
 
-BLOCKS = (1, 30, alignment.BLOCK_CELLS)
+BLOCK_NAMES = ("BLOCK_CELLS", "BLOCK_ROWS", "DECIDED_CELLS", "HELD_CELLS", "SQUARED_COLUMNS")
+# one row, language or column at a time; some rows, so that blocks end within a language; some languages; all
+BLOCKS = {
+    "one": (1, 1, 1, 1, 1),
+    "some": (30, 3, 60, 100, 7),
+    "few languages": (1, 20, 200, 1000, 64),
+    "all": tuple(getattr(alignment, name) for name in BLOCK_NAMES),
+}
 
 
 def signed_square(a, b) -> Fraction:
@@ -46,6 +53,11 @@ def by_definition(x, y, cell=signed_square) -> tuple[list[bool], list[bool]]:
 def score_by_definition(x, y, cell=signed_square) -> float:
     forward, backward = by_definition(x, y, cell)
     return sum(f and b for f, b in zip(forward, backward, strict=True)) / len(x)
+
+
+def blocks_of(size: str):
+    """A patch of how much is multiplied, decided, held and squared at a time."""
+    return mock.patch.multiple(alignment, **dict(zip(BLOCK_NAMES, BLOCKS[size], strict=True)))
 
 
 def score(x, y) -> float:
@@ -100,12 +112,16 @@ def test_a_hand_worked_case_that_is_not_symmetric():
     assert back.backward.tolist() == found.forward.tolist()
 
 
-@given(pairs(), st.sampled_from(["int64", "uint16", "float32", "float64"]), st.sampled_from(BLOCKS))
-def test_retrieval_is_the_definition_with_ties_and_zero_vectors(pair, dtype, cells):
-    x, y = (np.abs(v) if dtype == "uint16" else v for v in pair)
-    x, y = x.astype(dtype), y.astype(dtype)
-    others = np.stack([y, x, y[::-1]])
-    with mock.patch.object(alignment, "BLOCK_CELLS", cells):
+DTYPES = ("uint8", "uint16", "uint32", "int64", "float16", "float32", "float64")
+
+
+@given(pairs(), st.lists(st.sampled_from(DTYPES), min_size=4, max_size=4), st.sampled_from(list(BLOCKS)))
+def test_retrieval_is_the_definition_with_ties_and_zero_vectors(pair, dtypes, size):
+    """Each language in a dtype of its own."""
+    if any(dtype.startswith("uint") for dtype in dtypes):
+        pair = [np.abs(v) for v in pair]
+    x, *others = (v.astype(dtype) for v, dtype in zip((*pair, pair[0], pair[1][::-1]), dtypes, strict=True))
+    with blocks_of(size):
         found = retrieve(x, others)
     for k, other in enumerate(others):
         forward, backward = by_definition(x, other)
@@ -141,20 +157,23 @@ def test_retrieval_of_counts_as_large_as_they_get():
 def test_all_pairs_is_the_definition(data):
     languages, n, width = data.draw(st.integers(1, 4)), data.draw(st.integers(2, 5)), data.draw(st.integers(1, 4))
     vectors = data.draw(small_integers((languages, n, width))).astype(np.float32)
-    with mock.patch.object(alignment, "BLOCK_CELLS", data.draw(st.sampled_from(BLOCKS))):
-        scores = all_pairs(vectors)
+    dtypes = data.draw(st.lists(st.sampled_from(DTYPES), min_size=languages, max_size=languages))
+    if any(dtype.startswith("uint") for dtype in dtypes):
+        vectors = np.abs(vectors)
+    with blocks_of(data.draw(st.sampled_from(list(BLOCKS)))):
+        scores = all_pairs([v.astype(dtype) for v, dtype in zip(vectors, dtypes, strict=True)])
     wanted = [[score_by_definition(x, y) for y in vectors] for x in vectors]
     assert scores.tolist() == wanted
     assert np.array_equal(scores, scores.T)
 
 
-@pytest.mark.parametrize("cells", BLOCKS)
-def test_all_pairs_of_random_vectors_equals_retrieval(cells, monkeypatch):
-    monkeypatch.setattr(alignment, "BLOCK_CELLS", cells)
+@pytest.mark.parametrize("size", BLOCKS)
+def test_all_pairs_of_random_vectors_equals_retrieval(size):
     rng = np.random.default_rng(3)
     meaning = rng.normal(size=(20, 32))
     vectors = np.stack([meaning + noise * rng.normal(size=meaning.shape) for noise in (0.1, 1, 1.5, 2, 9)])
-    scores = all_pairs(vectors)
+    with blocks_of(size):
+        scores = all_pairs(vectors)
     assert len(set(scores.ravel().tolist())) > 5
     for a, b in itertools.product(range(5), repeat=2):
         assert scores[a, b] == score(vectors[a], vectors[b]) == score_by_definition(vectors[a], vectors[b], cosine)
@@ -164,11 +183,12 @@ def test_all_pairs_of_random_vectors_equals_retrieval(cells, monkeypatch):
 
 
 @pytest.mark.parametrize("width", [1, 7, 64, 1000, 4096, 11008])
-@pytest.mark.parametrize("cells", BLOCKS)
+@pytest.mark.parametrize("size", BLOCKS)
 @pytest.mark.parametrize("kind", ["counts", "values"])
-def test_equal_and_proportional_vectors_never_align(width, cells, kind, monkeypatch):
+def test_equal_and_proportional_vectors_never_align(width, size, kind, monkeypatch):
     """Whatever order a product adds up in: sentences 0 and 1 of y are equal, 2 is 3 times 3, 4 is zero."""
-    monkeypatch.setattr(alignment, "BLOCK_CELLS", cells)
+    for name, value in zip(BLOCK_NAMES, BLOCKS[size], strict=True):
+        monkeypatch.setattr(alignment, name, value if name != "SQUARED_COLUMNS" or size != "one" else 1 + width // 9)
     rng = np.random.default_rng(width)
     y = rng.integers(0, 200, size=(9, width)).astype(np.uint16) if kind == "counts" else rng.normal(size=(9, width))
     y[1] = y[0]

@@ -155,9 +155,14 @@ def test_from_run_to_alignment(address, page):
     canvas = page.locator("[data-testid=stVegaLiteChart] .marks").first
     box = canvas.bounding_box()
     # beside the diagonal, then a mark on it: the first and the last translation have one
-    canvas.click(position={"x": box["width"] * 0.8, "y": box["height"] * 0.45})
+    beside = {"x": box["width"] * 0.8, "y": box["height"] * 0.45}
+    canvas.hover(position=beside)
+    page.wait_for_timeout(300)
+    canvas.click(position=beside)
     page.get_by_text("The cell that was clicked").wait_for()
     top_left = {"x": box["width"] * 0.085 + 280 / sentences, "y": box["height"] * 0.135 + 210 / sentences}
+    canvas.hover(position=top_left)
+    page.wait_for_timeout(300)
     canvas.click(position=top_left)
     page.get_by_text("Sentence 0", exact=True).wait_for()
     settled(page)
@@ -224,6 +229,49 @@ def test_from_overlap_to_the_microscope(address, page):
     settled(page)
     assert page.errors == []
     assert page.strangers == []
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A corpus of more languages than a matrix draws marks for: copies of the bundled ones under further codes."""
+    folder = tmp_path_factory.mktemp("many")
+    bundled = sorted((ROOT / "neuronxa_core" / "demo" / "corpus").glob("*_*.txt"))
+    for k in range(66):
+        lines = bundled[k % len(bundled)].read_text("utf-8").splitlines()[:4]
+        name = bundled[k].name if k < len(bundled) else f"q{chr(97 + k // 26)}{chr(97 + k % 26)}_Latn.txt"
+        (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
+    return folder
+
+
+def tooltip_at(page, chart, x, y):
+    """Move over a chart as a hand does; what the tooltip says at a place, in parts of its width and height."""
+    box = chart.bounding_box()
+    for short in (8, 4, 2, 1, 0):
+        page.mouse.move(box["x"] + box["width"] * x - short, box["y"] + box["height"] * y)
+        page.wait_for_timeout(100)
+    return page.locator("#vg-tooltip-element.visible").inner_text()
+
+
+def test_the_picture_of_many_languages_answers_the_pointer(address, page, many):
+    page.goto(f"{address}/?corpus={many}&view=All+pairs")
+    page.get_by_role("button", name="Compute them").or_(page.locator("[data-testid=stVegaLiteChart]")).first.wait_for()
+    if page.get_by_role("button", name="Compute them").count():
+        page.get_by_role("button", name="Compute them").click()
+    page.get_by_text("65 languages against").wait_for()
+    chart = page.locator("[data-testid=stVegaLiteChart] canvas.marks").first
+    chart.wait_for()
+    settled(page)
+    chart.scroll_into_view_if_needed()
+    said = tooltip_at(page, chart, 0.6, 0.3)
+    language, other = re.findall(r"\((\w+_\w+)\)|\b(q\w\w_Latn)", said)
+    assert "NASCA" in said
+    page.mouse.down()
+    page.mouse.up()
+    page.get_by_text("sentences aligned").wait_for()
+    settled(page)
+    chosen = [page.get_by_role("combobox", name=name).input_value() for name in ("Sentences of", "and")]
+    assert ["".join(language) in chosen[0], "".join(other) in chosen[1]] == [True, True]
+    assert page.errors == []
 
 
 def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):

@@ -3,11 +3,15 @@
 import base64
 import io
 import json
+import re
 
 import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from neuronxa_core import charts
@@ -89,17 +93,24 @@ def test_states_side_by_side_has_three_panels_with_one_scale():
     assert domains(spec, "y") == [[0, 1]]
 
 
-@pytest.mark.parametrize("n", [2, 100, 122])
+def rows_by_layer(spec):
+    """How many rows every layer of a chart has, by the name of its view or the kind of its mark."""
+    data = spec["datasets"]
+    return {layer.get("name", layer["mark"]["type"]): len(data[layer["data"]["name"]]) for layer in spec["layer"]}
+
+
+@pytest.mark.parametrize("n", [2, 100, 560])
 def test_every_cell_of_a_similarity_matrix_can_be_clicked_up_to_a_size(n):
     cosines = np.random.default_rng(2).random((n, n))
     spec = charts.similarity_matrix(cosines, marks(n), "x", "y").to_dict()
     assert len(json.dumps(spec)) < PAYLOAD
-    (cells,) = [layer for layer in spec["layer"] if "sequence" in layer.get("data", {})]
-    assert cells["data"]["sequence"]["stop"] == n * n
-    (pick,) = spec["params"]
-    assert pick["select"]["fields"] == ["row", "column"]
-    assert pick["views"] == [spec["layer"][2]["name"]]
-    picture = pixels(spec["datasets"][spec["layer"][0]["data"]["name"]][0]["url"])
+    rows = rows_by_layer(spec)
+    assert rows["rows_of_matrix"] == rows["cells_of_matrix"] == n
+    assert sum(rows.values()) <= 3 * n + 2
+    by_name = {param["name"]: param for param in spec["params"]}
+    assert by_name["cell"]["select"]["fields"] == ["row", "column"]
+    assert by_name["cell"]["views"] == ["cells_of_matrix"]
+    picture = pixels(picture_of(spec))
     assert picture.shape == (n, n, 3)
     assert (
         np.abs(picture[cosines.argmax() // n, cosines.argmax() % n].astype(int) - picture.max(axis=(0, 1))).min() <= 2
@@ -107,13 +118,23 @@ def test_every_cell_of_a_similarity_matrix_can_be_clicked_up_to_a_size(n):
     assert [-2, 4] in domains(spec, "color")
 
 
-@pytest.mark.parametrize("n", [123, 1000])
-def test_a_large_similarity_matrix_is_one_picture(n):
+def picture_of(spec):
+    """The data URL of a chart's picture."""
+    (image,) = [layer for layer in spec["layer"] if layer["mark"]["type"] == "image"]
+    return spec["datasets"][image["data"]["name"]][0]["url"]
+
+
+@pytest.mark.parametrize("n", [561, 1000, 2000])
+def test_a_large_similarity_matrix_is_one_picture_of_means(n):
     cosines = np.random.default_rng(3).random((n, n))
-    spec = charts.similarity_matrix(cosines, marks(n), "x", "y").to_dict()
+    spec = charts.similarity_matrix(cosines, pd.concat([marks(n)] * 3), "x", "y").to_dict()
     assert len(json.dumps(spec)) < PAYLOAD
-    assert spec["layer"][0]["mark"]["type"] == "image"
-    assert not any("sequence" in layer.get("data", {}) for layer in spec["layer"])
+    assert set(rows_by_layer(spec)) == {"image", "point", "marks_of_matrix"}
+    step = charts.picture_step(n)
+    assert step == {561: 2, 1000: 2, 2000: 4}[n]
+    assert pixels(picture_of(spec)).shape == (-(-n // step), -(-n // step), 3)
+    place = spec["datasets"][spec["layer"][0]["data"]["name"]][0]
+    assert 0 <= place["right"] - n == place["bottom"] - n < step
 
 
 def test_a_constant_matrix_draws():
@@ -133,23 +154,102 @@ def pixels(url):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
 
 
-def test_a_picture_of_many_cells_shows_means_of_blocks(monkeypatch):
-    monkeypatch.setattr(charts, "MATRIX_SIZE", 2)
+def legend_colours(values, domain):
+    """What Vega draws for values on a viridis scale, [value, 3], read from an SVG file."""
+    table = pd.DataFrame({"place": range(len(values)), "value": values})
+    colour = alt.Color("value:Q", scale=alt.Scale(scheme="viridis", domain=list(domain), clamp=True), legend=None)
+    drawn = alt.Chart(table).mark_rect().encode(alt.X("place:O"), color=colour)
+    found = re.findall(
+        r'aria-label="place: (\d+);[^"]*"[^>]*? fill="rgb\((\d+), (\d+), (\d+)\)"', charts.svg(drawn).decode()
+    )
+    return np.array([one[1:] for one in sorted(found, key=lambda one: int(one[0]))], dtype=int)
+
+
+@pytest.mark.parametrize("domain", [(0, 1), (-2, 4), (0.3, 0.7)])
+def test_a_picture_has_the_colours_of_its_legend(domain):
+    spread = domain[1] - domain[0]
+    values = np.random.default_rng(7).uniform(domain[0] - spread / 5, domain[1] + spread / 5, 400)
+    wanted = legend_colours(values, domain)
+    assert wanted.shape == (400, 3)
+    drawn = pixels(charts._picture(values.reshape(20, 20), *domain)).reshape(-1, 3)
+    # of 256 steps each is at most half a step off
+    assert np.abs(drawn.astype(int) - wanted).max() <= 2
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_means_of_blocks_are_those_of_a_plain_loop(rows, columns, step, seed):
+    values = np.random.default_rng(seed).normal(size=(rows, columns))
+    wanted = [
+        [
+            np.mean([values[r, c] for r in range(i, min(i + step, rows)) for c in range(j, min(j + step, columns))])
+            for j in range(0, columns, step)
+        ]
+        for i in range(0, rows, step)
+    ]
+    np.testing.assert_allclose(charts._block_means(values, step), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_means_of_blocks_by_hand():
     values = np.array([[0, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=float)
-    means = np.array([[0.5, 1], [0, 1]])
-    assert np.array_equal(pixels(charts._picture(values, 0, 1)), pixels(charts._picture(means, 0, 1)))
+    assert charts._block_means(values, 2).tolist() == [[0.5, 1], [0, 1]]
 
 
-@pytest.mark.parametrize("n", [2, 25, 70, 71, 200])
+def languages_of(n):
+    return [f"l{k:03d}_Latn" for k in range(n)]
+
+
+def language_chart(values, **options):
+    codes = languages_of(len(values))
+    labels = [f"Language {code}" for code in codes]
+    return charts.language_matrix(values, codes, labels, measure="NASCA", title="Pairs", **options)
+
+
+@pytest.mark.parametrize("n", [2, 25, 60, 61, 200, 316, 317, 600])
 def test_a_language_matrix_is_small_and_its_colours_stay(n):
-    scores = np.random.default_rng(4).random((n, n))
-    codes = [f"l{k:03d}_Latn" for k in range(n)]
-    spec = charts.language_matrix(
-        scores, codes, [f"Language {c}" for c in codes], measure="NASCA", title="Pairs"
-    ).to_dict()
-    assert ("layer" in spec) == (n > charts.MOST_LABELLED)  # a picture and its legend
+    spec = language_chart(np.random.default_rng(4).random((n, n))).to_dict()
     assert len(json.dumps(spec)) < PAYLOAD
     assert domains(spec, "color") == [[0, 1]]
+    if n <= charts.MOST_LABELLED:
+        assert "layer" not in spec
+    else:
+        rows = rows_by_layer(spec)
+        assert rows["rows_of_matrix"] == rows["cells_of_matrix"] == n
+        assert sum(rows.values()) == 2 * n + 2  # the picture and its legend
+
+
+def test_a_picture_of_languages_tells_every_value_of_the_row_under_the_pointer():
+    n = 61
+    values = np.random.default_rng(8).random((n, n))
+    spec = language_chart(values).to_dict()
+    codes = languages_of(n)
+    (under,) = [param for param in spec["params"] if param["name"] == "under"]
+    for row in (0, 17, n - 1):
+        under["value"] = [{"row": row, "row_code": codes[row], "row_label": f"Language {codes[row]}"}]
+        drawn = vl_convert.vegalite_to_svg(spec)
+        told = re.findall(r"Language: Language (\w+); and: Language (\w+); NASCA: ([\d.]+)", drawn)
+        assert told == [(codes[row], codes[k], f"{values[row, k]:.4f}") for k in range(n)]
+    del under["value"]
+    assert "and: Language" not in vl_convert.vegalite_to_svg(spec)
+
+
+def test_a_picture_of_sentences_tells_the_cosine_under_the_pointer():
+    cosines = np.random.default_rng(9).uniform(-1, 1, (7, 7))
+    spec = charts.similarity_matrix(cosines, marks(1), "x", "y").to_dict()
+    (under,) = [param for param in spec["params"] if param["name"] == "under"]
+    under["value"] = [{"row": 5}]
+    drawn = vl_convert.vegalite_to_svg(spec)
+    told = re.findall(r"below: 6; Sentence of y: (\d); Sentence of x: (\d); Cosine: ([\d.−-]+)", drawn)
+    assert [(int(r), int(c)) for r, c, _ in told] == [(5, k) for k in range(7)]
+    assert [float(value.replace("−", "-")) for _, _, value in told] == np.round(cosines[5], 4).tolist()
+
+
+def test_a_picture_of_languages_frames_the_chosen_pair():
+    codes = languages_of(61)
+    spec = language_chart(np.eye(61), chosen=(codes[4], codes[9])).to_dict()
+    frame = next(layer for layer in spec["layer"] if layer["mark"].get("stroke"))
+    assert spec["datasets"][frame["data"]["name"]] == [{"row": 4, "column": 9}]
+    elsewhere = language_chart(np.eye(61), chosen=("eng_Latn", codes[9])).to_dict()
+    assert rows_by_layer(elsewhere)["rect"] == 0
 
 
 def test_charts_are_charts():
@@ -157,7 +257,7 @@ def test_charts_are_charts():
     assert len(json.dumps(charts.ranking(ranking_table(200), 0.1, "MEXA", "max").to_dict())) < PAYLOAD
 
 
-@pytest.mark.parametrize("n", [10, 130])
+@pytest.mark.parametrize("n", [10, 600])
 def test_charts_are_saved_as_svg_and_png(n):
     drawn = charts.similarity_matrix(np.random.default_rng(5).random((n, n)), marks(n), "العربية", "日本語")
     assert b"<svg" in charts.svg(drawn)[:200]
@@ -171,6 +271,8 @@ def test_drawing_again_gives_the_same_specification():
     for draw in (
         lambda: charts.similarity_matrix(cosines, marks(9), "x", "y"),
         lambda: charts.language_matrix(cosines, codes, codes, measure="NASCA", title="Pairs"),
+        lambda: language_chart(np.eye(61)),
+        lambda: charts.specific_neurons(specific_table(101, 40), "LAPE"),
         lambda: charts.ranking(ranking_table(9), 0.1, "NASCA", "mean"),
         lambda: charts.layer_curves(curves(), 0.1, "NASCA"),
     ):
@@ -310,9 +412,30 @@ def test_overlap_has_the_whole_range(name):
     assert [0, 1] in domains(NEW[name]().to_dict(), "y")
 
 
+@pytest.mark.parametrize(("languages", "layers"), [(200, 40), (200, 80), (400, 128)])
+def test_many_specific_neurons_are_a_picture_that_tells_their_numbers(languages, layers):
+    table = specific_table(languages, layers)
+    spec = charts.specific_neurons(table, "LAPE").to_dict()
+    assert len(json.dumps(spec)) < PAYLOAD
+    assert sum(rows_by_layer(spec).values()) == languages + layers + 2
+    counts = table["count"].to_numpy().reshape(languages, layers)
+    assert pixels(picture_of(spec)).shape == (*counts.shape, 3)
+    if counts.size > charts.MOST_VALUES:
+        return
+    (under,) = [param for param in spec["params"] if param["name"] == "under"]
+    under["value"] = [{"row": 3, "label": "Language 3"}]
+    drawn = vl_convert.vegalite_to_svg(spec)
+    told = re.findall(r"Layer: (\d+); row: 3; right: \d+; below: 4; Language: Language 3; Neurons: (\d+)", drawn)
+    assert [int(count) for _, count in told] == counts[3].tolist()
+    assert [int(layer) for layer, _ in told] == list(range(layers))
+
+
 def test_large_tables_stay_small():
+    many = curves(charts.MOST_CURVES, 80)
+    three = pd.concat([many.assign(method=method) for method in ("NASCA (NAS)", "NAVCA (NAV)", "MEXA (EMB)")])
     for chart in (
-        charts.specific_neurons(specific_table(200, 40), "LAPE"),
+        charts.layer_curves(many, 0.005, "NASCA"),
+        charts.states_side_by_side(three[["method", "label", "layer", "score"]]),
         charts.effects(effect_table(20, 200), "Change", "Off"),
         charts.probability_bars(neuron_table(200), "How often"),
     ):

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core import causal, harness, measures, overlap, pipeline
+from neuronxa_core import causal, charts, harness, measures, overlap, pipeline
 from neuronxa_core.__main__ import parser
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.overlap import ActiveRule
@@ -49,6 +49,7 @@ def no_job_outlives_its_test(tmp_path, monkeypatch):
     for job in queue.jobs():
         job.cancel()
     assert all(queue.wait(job, 60) for job in queue.jobs())
+    assert shared.services().pairs.wait(60)
 
 
 def page(name, experiment, folder, monkeypatch, **state):
@@ -101,6 +102,55 @@ def test_a_layer_slider_moves_the_similarity_matrix(computed, monkeypatch):
         assert not test.exception
         assert test.metric[0].label == f"NASCA at layer {layer}"
         assert 0 <= float(test.metric[0].value) <= 1
+
+
+@pytest.mark.parametrize(("name", "key", "said"), [
+    ("alignment", "pairs", "sentences aligned"),
+    ("overlap", "overlap", "that are active in both"),
+])  # fmt: skip
+def test_two_of_many_languages_are_chosen_below_the_picture_of_all(computed, monkeypatch, name, key, said):
+    monkeypatch.setattr(charts, "MOST_LABELLED", 3)
+    view = {"view": "All pairs"} if name == "alignment" else {"overlap_view": "Matrix"}
+    test = page(name, SMALL, computed, monkeypatch, **view)
+    assert not test.exception
+    assert len(charts_of(test)) == 1
+    assert said not in everything_said(test)
+    for end, code in (("from", "spa_Latn"), ("to", "tha_Thai")):
+        test.selectbox(key=f"{key}_{end}").set_value(code)
+    test.run()
+    assert not test.exception
+    assert said in everything_said(test)
+    picture = json.loads(charts_of(test)[0].proto.spec)
+    assert any(layer["mark"]["type"] == "image" for layer in picture["layer"])
+
+
+def test_all_pairs_are_those_of_the_core_and_kept(computed, monkeypatch):
+    test = page("alignment", SMALL, computed, monkeypatch, view="All pairs", layer=2)
+    shown = test.dataframe[0].value.set_index("language")
+    store = Store(computed)
+    plan = pipeline.make_plan(SMALL, store)
+    wanted = pipeline.pair_matrix(plan, store, "nas", "weighted", 2)
+    for k, code in enumerate(plan.everyone):
+        assert shown.loc[code, list(plan.everyone)].tolist() == wanted[k].tolist()
+    assert shared.services().pairs.wait(60)
+    monkeypatch.setattr(pipeline, "pair_matrix", None)
+    assert shared.services().pairs.at(plan, "nas", "weighted", 0).shape == wanted.shape
+    store.close()
+
+
+def test_a_large_table_is_sent_when_it_is_opened(computed, monkeypatch):
+    monkeypatch.setattr(shared, "MOST_SENT_UNSEEN", 10)
+    closed = page("alignment", SMALL, computed, monkeypatch, view="All pairs", layer=3)
+    assert not closed.dataframe
+    opened = page("alignment", SMALL, computed, monkeypatch, view="All pairs", layer=3, **{"files-all-pairs": True})
+    assert not opened.exception
+    assert opened.dataframe[0].value.shape == (5, 6)
+
+
+def test_curves_are_drawn_of_no_more_languages_than_can_be_told_apart(computed, monkeypatch):
+    for view, key in (("Layers", "curves"), ("States", "states")):
+        test = page("alignment", SMALL, computed, monkeypatch, view=view)
+        assert test.multiselect(key=key).proto.max_selections == charts.MOST_CURVES
 
 
 def damage_states(folder):

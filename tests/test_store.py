@@ -119,6 +119,9 @@ def test_entry_comes_back_bit_for_bit(store: Store, arrays: dict[str, np.ndarray
             for layer in range(array.shape[0] if array.ndim else 0):
                 assert entry.layer(name, layer).shape == array.shape[1:]
                 assert entry.layer(name, layer).tobytes() == array[layer, ...].tobytes()
+                read = entry.read_layer(name, layer)
+                assert (read.shape, read.dtype) == (array.shape[1:], array.dtype)
+                assert read.tobytes() == array[layer, ...].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,7 @@ def test_array_of_more_layers_than_blocks_is_read_and_verified_in_groups(store: 
         assert len(entry._header.layouts["ids"].checksums) == 834
         for layer in (0, 1, 2, 3, 1023, 1024, 2496):
             np.testing.assert_array_equal(entry.layer("ids", layer), array[layer])
+            np.testing.assert_array_equal(entry.read_layer("ids", layer), array[layer])
         with pytest.raises(CorruptEntry):
             entry.layer("ids", 2499)
 
@@ -165,6 +169,43 @@ def test_layer_counts_from_the_end_and_knows_its_bounds(store: Store) -> None:
                 entry.layer("states", index)
         with pytest.raises(KeyError):
             entry.array("scores")
+
+
+def test_layer_is_read_into_the_buffer_where_it_fits(store: Store) -> None:
+    store.put("key", {"states": STATES, "small": STATES[:2, :1].astype(np.int8)}, {})
+    buffer = np.zeros(STATES[0].nbytes + 3, np.uint8)
+    with store.get("key") as entry:
+        found = entry.read_layer("states", 1, buffer)
+        np.testing.assert_array_equal(found, STATES[1])
+        assert np.shares_memory(found, buffer)
+        np.testing.assert_array_equal(entry.read_layer("small", -1, buffer), STATES[1, :1])
+        assert not np.array_equal(found, STATES[1])
+        own = entry.read_layer("states", 2, buffer[: STATES[0].nbytes - 1])
+        np.testing.assert_array_equal(own, STATES[2])
+        assert not np.shares_memory(own, buffer)
+        assert not isinstance(memory_behind(own), mmap.mmap)
+        with pytest.raises(IndexError):
+            entry.read_layer("states", 5)
+        with pytest.raises(KeyError):
+            entry.read_layer("scores", 0)
+    with pytest.raises(ValueError, match="closed"):
+        entry.read_layer("states", 0)
+    np.testing.assert_array_equal(own, STATES[2])
+
+
+@pytest.mark.parametrize("at_a_time", [1, 7, None], ids=["bytes", "pieces", "no preadv"])
+def test_layer_is_read_whole_however_little_the_system_gives_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch, at_a_time: int | None
+) -> None:
+    store.put("key", {"states": STATES}, {})
+    if at_a_time is None:
+        monkeypatch.delattr(os, "preadv")
+    else:
+        real = os.preadv
+        monkeypatch.setattr(os, "preadv", lambda file, buffers, at: real(file, [buffers[0][:at_a_time]], at))
+    with store.get("key") as entry:
+        for layer in range(5):
+            np.testing.assert_array_equal(entry.read_layer("states", layer), STATES[layer])
 
 
 def test_arrays_outlive_their_entry_and_a_closed_entry_gives_none(store: Store) -> None:
@@ -299,6 +340,17 @@ def test_damage_of_one_layer_spares_the_others_until_it_is_read(store: Store, fo
     assert not path.exists()
 
 
+def test_damage_of_a_layer_is_noticed_where_it_is_read_unmapped(store: Store, folder: Path) -> None:
+    store.put("key", {"states": STATES}, {})
+    path = file_of(folder, "key")
+    flip_byte(path, position_of_layer(path, STATES, 3))
+    with store.get("key") as entry:
+        np.testing.assert_array_equal(entry.read_layer("states", 2), STATES[2])
+        with pytest.raises(CorruptEntry, match=r"key was damaged \(block 3 of array states"):
+            entry.read_layer("states", 3)
+    assert store.get("key") is None
+
+
 def test_layer_touches_no_other_layer(store: Store, folder: Path) -> None:
     store.put("key", {"states": STATES, "more": STATES + 1000}, {})
     path = file_of(folder, "key")
@@ -322,6 +374,7 @@ def test_blocks_are_verified_once_a_process_and_again_after_a_change(
         entry.layer("states", 1)
         assert hashed == [STATES[1].nbytes]
         entry.layer("states", 1)
+        entry.read_layer("states", 1)
         assert len(hashed) == 1
         entry.array("states")
         assert len(hashed) == 5
@@ -370,6 +423,16 @@ def test_file_cut_short_while_open_is_noticed_before_it_is_read(store: Store, fo
         os.truncate(file_of(folder, "key"), 100)
         with pytest.raises(CorruptEntry, match="another size"):
             entry.layer("states", 0)
+    assert "key" not in store
+
+
+def test_file_cut_short_while_open_is_noticed_as_it_is_read(store: Store, folder: Path) -> None:
+    store.put("key", {"states": STATES}, {})
+    with store.get("key") as entry:
+        entry.read_layer("states", 0)
+        os.truncate(file_of(folder, "key"), 100)
+        with pytest.raises(CorruptEntry, match="cut short"):
+            entry.read_layer("states", 0)
     assert "key" not in store
 
 
@@ -843,14 +906,16 @@ def test_threads_share_an_entry(store: Store) -> None:
     found = {}
     with store.get("key") as entry:
         threads = [
-            threading.Thread(target=lambda layer=layer: found.update({layer: entry.layer("states", layer)}))
+            threading.Thread(target=lambda layer=layer, read=read: found.update({(layer, read): read("states", layer)}))
             for layer in range(5)
+            for read in (entry.layer, entry.read_layer)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    np.testing.assert_array_equal(np.stack([found[layer] for layer in range(5)]), STATES)
+        for read in (entry.layer, entry.read_layer):
+            np.testing.assert_array_equal(np.stack([found[layer, read] for layer in range(5)]), STATES)
 
 
 def lock_database(folder: Path, seconds: float) -> threading.Thread:

@@ -1,0 +1,150 @@
+"""All pairs by layer: the numbers of the pipeline, kept, computed once, ahead of who looks, and after damage."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from neuronxa_core import pairs, pipeline
+from neuronxa_core.errors import ExperimentError, StoreError
+from neuronxa_core.experiment import Experiment
+from neuronxa_core.pairs import PairScores
+from neuronxa_core.pipeline import ModelShelf
+from neuronxa_core.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "cache")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def plan(store):
+    plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=6), store)
+    pipeline.compute_missing(plan, store, ModelShelf())
+    return plan
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The layers that are computed, in order."""
+    layers = []
+    real = pipeline.pair_matrix
+
+    def pair_matrix(plan, store, state, pooling, layer):
+        layers.append(layer)
+        return real(plan, store, state, pooling, layer)
+
+    monkeypatch.setattr(pipeline, "pair_matrix", pair_matrix)
+    return layers
+
+
+def test_scores_are_those_of_the_pipeline_and_computed_once_in_all_processes(plan, store, computed):
+    wanted = pipeline.pair_matrix(plan, store, "nav", "last", 3)
+    first = PairScores(store).at(plan, "nav", "last", 3)
+    again = PairScores(store).at(plan, "nav", "last", 3)
+    assert first.dtype == again.dtype == wanted.dtype
+    assert np.array_equal(first, wanted)
+    assert np.array_equal(again, wanted)
+    assert computed == [3, 3]
+
+
+def test_another_state_pooling_layer_or_choice_of_languages_is_another_entry(plan, store, computed):
+    scores = PairScores(store)
+    fewer = pipeline.restrict(plan, ["spa_Latn"])
+    asked = [(plan, "nas", "last", 1), (plan, "emb", "last", 1), (plan, "nas", "mean", 1), (plan, "nas", "last", 2)]
+    for one in [*asked, (fewer, "nas", "last", 1)]:
+        assert np.array_equal(scores.at(*one), pipeline.pair_matrix(one[0], store, *one[1:]))
+    assert computed == [1, 1, 1, 1, 1, 1, 2, 2, 1, 1]
+
+
+def test_one_layer_is_computed_once_for_all_who_ask_at_the_same_time(plan, store, computed):
+    scores = PairScores(store)
+    threads = [threading.Thread(target=scores.at, args=(plan, "nas", "mean", 0)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert computed == [0]
+
+
+def test_the_layers_around_the_one_that_is_shown_are_computed_ahead_the_nearest_first(plan, store, computed):
+    scores = PairScores(store)
+    scores.at(plan, "nas", "weighted", 2)
+    scores.prepare(plan, "nas", "weighted", 2)
+    assert scores.wait(60)
+    assert computed == [2, 3, 1, 4, 0, 5, 6]
+    scores.prepare(plan, "nas", "weighted", 7)
+    assert scores.wait(60)
+    assert computed == [2, 3, 1, 4, 0, 5, 6, 7]
+
+
+def test_what_is_wanted_now_replaces_what_was_wanted_before(plan, store, monkeypatch):
+    scores = PairScores(store)
+    begun, go_on, asked = threading.Event(), threading.Event(), []
+
+    def at(plan, state, pooling, layer):
+        asked.append((state, layer))
+        begun.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(scores, "at", at)
+    scores.prepare(plan, "nas", "weighted", 4)
+    assert begun.wait(60)
+    scores.prepare(plan, "emb", "weighted", 0)
+    go_on.set()
+    assert scores.wait(60)
+    assert asked == [("nas", 4), ("emb", 0), ("emb", 1), ("emb", 2), ("emb", 3), ("emb", 4)]
+
+
+def test_much_work_is_not_done_without_being_asked_for(plan, store, computed, monkeypatch):
+    # 3 languages of 6 sentences: 3² · 6² products of 640 neurons or 192 hidden units
+    monkeypatch.setattr(pairs, "MOST_AHEAD", 3**2 * 6**2 * plan.info.neurons - 1)
+    scores = PairScores(store)
+    scores.prepare(plan, "nas", "weighted", 0)
+    assert scores.wait(60)
+    assert computed == []
+    scores.prepare(plan, "emb", "weighted", 0)
+    assert scores.wait(60)
+    assert computed == [0, 1, 2, 3, 4]
+
+
+def files(folder):
+    return {path for path in folder.rglob("*.val") if path.is_file()}
+
+
+def test_damaged_scores_are_computed_again(plan, store, computed):
+    before = files(store.folder)
+    wanted = PairScores(store).at(plan, "nas", "weighted", 5)
+    (file,) = files(store.folder) - before
+    store.close()
+    content = bytearray(file.read_bytes())
+    at = content.index(wanted.tobytes())
+    content[at] ^= 0xFF
+    file.write_bytes(content)
+    assert np.array_equal(PairScores(Store(store.folder)).at(plan, "nas", "weighted", 5), wanted)
+    assert computed == [5, 5]
+
+
+def test_scores_that_cannot_be_kept_are_shown_all_the_same(plan, store, monkeypatch, caplog):
+    def put(*_arguments):
+        raise StoreError("the disk is full")
+
+    wanted = pipeline.pair_matrix(plan, store, "nas", "weighted", 1)
+    monkeypatch.setattr(store, "put", put)
+    assert np.array_equal(PairScores(store).at(plan, "nas", "weighted", 1), wanted)
+    assert "the disk is full" in caplog.text
+
+
+def test_states_that_are_missing_stop_the_thread_and_are_said_to_who_looks(plan, store, caplog):
+    scores = PairScores(store)
+    store.drop(plan.keys["hin_Deva"])
+    scores.prepare(plan, "nas", "weighted", 0)
+    assert scores.wait(60)
+    assert "was not computed ahead" in caplog.text
+    with pytest.raises(ExperimentError, match="hin_Deva"):
+        scores.at(plan, "nas", "weighted", 0)
+    pipeline.compute_missing(plan, store, ModelShelf())
+    assert scores.at(plan, "nas", "weighted", 0).shape == (3, 3)
