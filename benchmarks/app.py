@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 BUNDLED = ROOT / "neuronxa_core" / "demo" / "corpus"
 CHART = "[data-testid=stVegaLiteChart] .marks"
 FRAME = "[data-testid=stDataFrame]:visible"
-PATIENCE_MS = 600_000
+PATIENCE_MS = 300_000
 
 # a page's parameter for its views, and the views, in the order in which they are measured
 VIEWS = {
@@ -169,15 +169,15 @@ def until(page: Page, condition: str, argument: str = CHART) -> None:
     page.wait_for_function(condition, arg=argument, polling="raf")
 
 
-def slider_steps(page: Page) -> list[float]:
-    """The steps of a view's layer slider from the first layer to the last."""
+def slider_steps(page: Page, most: int | None) -> list[float]:
+    """The steps of a view's layer slider from the first layer to the last, or so many."""
     settle(page)
     slider = page.get_by_role("slider").last
     slider.focus()
     page.keyboard.press("Home")
     settle(page)
     taken = []
-    for _ in range(int(slider.get_attribute("max"))):
+    for _ in range(most or int(slider.get_attribute("max"))):
         taken.append(until_changed(page, lambda: page.keyboard.press("ArrowRight")))
         settle(page)
     return taken
@@ -198,14 +198,18 @@ class Corpus(NamedTuple):
 
 
 class Session:
-    """Measurements of one corpus, whose states are computed."""
+    """Measurements of one corpus. brief: one step of every slider, one view of every page."""
 
-    def __init__(self, browser: Browser, root: str, corpus: Corpus, times: int) -> None:
-        self.browser, self.root, self.corpus, self.times = browser, root, corpus, times
+    def __init__(self, browser: Browser, root: str, corpus: Corpus, times: int, brief: bool) -> None:
+        self.browser, self.root, self.corpus, self.times, self.brief = browser, root, corpus, times, brief
 
     def address(self, path: str = "", query: str = "") -> str:
         asked = "&".join(part for part in (self.corpus.query, query) if part)
         return f"{self.root}{path}?{quote(asked, safe='=&/,')}"
+
+    def views(self, path: str) -> tuple[str, ...]:
+        """The views of a page."""
+        return VIEWS[path][1][:1] if self.brief else VIEWS[path][1]
 
     def new_page(self) -> Page:
         page = self.browser.new_page()
@@ -250,7 +254,7 @@ class Session:
             page = self.new_page()
             page.goto(self.address(path, query))
             page.locator(CHART).first.wait_for()
-            yield Row(f"layer slider step: {name}", slider_steps(page))
+            yield Row(f"layer slider step: {name}", slider_steps(page, 1 if self.brief else None))
             page.close()
         page = self.new_page()
         page.goto(self.address("microscope"))
@@ -292,7 +296,7 @@ class Session:
             page.goto(self.address(path, f"{VIEWS[path][0]}={name}"))
             page.locator(FRAME).first.wait_for()
             settle(page)
-            for view in VIEWS[path][1]:
+            for view in self.views(path):
                 if view in NO_CHART:
                     continue
                 taken = []
@@ -307,8 +311,8 @@ class Session:
 
     def payloads(self) -> Iterator[str]:
         """For every view of every page the largest chart, the largest table and everything, in kB."""
-        for path, (key, views) in VIEWS.items():
-            for view in views:
+        for path, (key, _) in VIEWS.items():
+            for view in self.views(path):
                 page = self.new_page()
                 received = Received(page)
                 page.goto(self.address(path, f"{key}={view}" if key else ""))
@@ -326,14 +330,14 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=7, help="repetitions of each measurement")
     parser.add_argument("--languages", type=int, default=200, help="of the second corpus; 0 for none")
     parser.add_argument("--cache", type=Path, help="a folder that keeps the states; otherwise the cache starts empty")
-    parser.add_argument("--tiny", action="store_true", help="a few sentences, everything once: does it run?")
+    parser.add_argument("--tiny", action="store_true", help="few sentences, 64 languages, once: does it run?")
     options = parser.parse_args()
     if options.tiny:
-        options.sentences, options.times = 12, 1
+        options.sentences, options.times, options.languages = 24, 1, 64  # fewer sentences have too few labels
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        sources = [Corpus("bundled", f"sentences={options.sentences}", 25)]
+        sources = [] if options.tiny else [Corpus("bundled", f"sentences={options.sentences}", 25)]
         if options.languages:
             corpus = Path(folder) / "corpus"
             corpus.mkdir()
@@ -342,7 +346,7 @@ def main() -> None:
         with served(str(options.cache or Path(folder) / "cache")) as root:
             browser = playwright.chromium.launch(executable_path=chromium, args=flags)
             for source in sources:
-                session = Session(browser, root, source, options.times)
+                session = Session(browser, root, source, options.times, options.tiny)
                 size = f"bundled model, {source.count} languages x {options.sentences} sentences"
                 print(f"\n| {size} | seconds | slowest |\n| --- | ---: | ---: |", flush=True)
                 for measure in (session.compute, session.visits, session.steps, session.switches):

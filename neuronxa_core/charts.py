@@ -416,8 +416,8 @@ def _language_picture(
 ) -> list[alt.Chart]:
     """The layers of a language matrix that is a picture, its cells on top."""
     n = len(codes)
-    number = "Language, by number in the table"
-    x, y = _matrix_axis(alt.X, number, n), _matrix_axis(alt.Y, number, n)
+    y_title, x_title = (f"{title} … (by number in the table)" for title in titles)
+    x, y = _matrix_axis(alt.X, x_title, n), _matrix_axis(alt.Y, y_title, n)
     rows = pd.DataFrame({"row": range(n), "row_code": codes, "row_label": labels})
     columns = pd.DataFrame({"column": range(n), "column_code": codes, "column_label": labels})
     told = values if n * n <= MOST_VALUES else None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from unittest import mock
 
@@ -17,14 +20,15 @@ from neuronxa_core import alignment
 from neuronxa_core.alignment import Alignment, all_pairs, bootstrap, matches, retrieve
 from neuronxa_core.errors import ExperimentError
 
-BLOCK_NAMES = ("BLOCK_CELLS", "BLOCK_ROWS", "DECIDED_CELLS", "HELD_CELLS", "SQUARED_COLUMNS")
+BLOCK_NAMES = ("BLOCK_CELLS", "BLOCK_ROWS", "DECIDED_CELLS", "HELD_CELLS")
 # one row, language or column at a time; some rows, so that blocks end within a language; some languages; all
 BLOCKS = {
-    "one": (1, 1, 1, 1, 1),
-    "some": (30, 3, 60, 100, 7),
-    "few languages": (1, 20, 200, 1000, 64),
+    "one": (1, 1, 1, 1),
+    "some": (30, 3, 60, 100),
+    "few languages": (1, 20, 200, 1000),
     "all": tuple(getattr(alignment, name) for name in BLOCK_NAMES),
 }
+DTYPES = ("uint8", "uint16", "uint32", "int64", "float16", "float32", "float64")
 
 
 def signed_square(a, b) -> Fraction:
@@ -56,7 +60,7 @@ def score_by_definition(x, y, cell=signed_square) -> float:
 
 
 def blocks_of(size: str):
-    """A patch of how much is multiplied, decided, held and squared at a time."""
+    """A patch of how much is multiplied, decided and held at a time."""
     return mock.patch.multiple(alignment, **dict(zip(BLOCK_NAMES, BLOCKS[size], strict=True)))
 
 
@@ -110,9 +114,6 @@ def test_a_hand_worked_case_that_is_not_symmetric():
     back = retrieve(y, x[None])
     assert back.forward.tolist() == found.backward.tolist()
     assert back.backward.tolist() == found.forward.tolist()
-
-
-DTYPES = ("uint8", "uint16", "uint32", "int64", "float16", "float32", "float64")
 
 
 @given(pairs(), st.lists(st.sampled_from(DTYPES), min_size=4, max_size=4), st.sampled_from(list(BLOCKS)))
@@ -185,10 +186,8 @@ def test_all_pairs_of_random_vectors_equals_retrieval(size):
 @pytest.mark.parametrize("width", [1, 7, 64, 1000, 4096, 11008])
 @pytest.mark.parametrize("size", BLOCKS)
 @pytest.mark.parametrize("kind", ["counts", "values"])
-def test_equal_and_proportional_vectors_never_align(width, size, kind, monkeypatch):
+def test_equal_and_proportional_vectors_never_align(width, size, kind):
     """Whatever order a product adds up in: sentences 0 and 1 of y are equal, 2 is 3 times 3, 4 is zero."""
-    for name, value in zip(BLOCK_NAMES, BLOCKS[size], strict=True):
-        monkeypatch.setattr(alignment, name, value if name != "SQUARED_COLUMNS" or size != "one" else 1 + width // 9)
     rng = np.random.default_rng(width)
     y = rng.integers(0, 200, size=(9, width)).astype(np.uint16) if kind == "counts" else rng.normal(size=(9, width))
     y[1] = y[0]
@@ -196,15 +195,16 @@ def test_equal_and_proportional_vectors_never_align(width, size, kind, monkeypat
     y[4] = 0
     noise = rng.integers(0, 3, size=y.shape) if kind == "counts" else 0.01 * rng.normal(size=y.shape)
     x = y + noise.astype(y.dtype)
-    found = retrieve(x, np.stack([y, y]))
+    with blocks_of(size):
+        found = retrieve(x, np.stack([y, y]))
+        itself = retrieve(y, y[None])
+        scores = all_pairs(np.stack([x, y]))
     for k in range(2):
         assert not found.forward[k, :5].any()
         assert not found.backward[k, 4]
         assert not found.aligned[k, :5].any()
-    itself = retrieve(y, y[None])
     assert not itself.forward[0, :5].any()
     assert not itself.backward[0, :5].any()
-    scores = all_pairs(np.stack([x, y]))
     assert scores[0, 1] == found.aligned[0].mean()
     if width > 1:
         assert itself.aligned[0, 5:].all()
@@ -260,6 +260,76 @@ def test_near_ties_of_float32_vectors(step):
     wanted = by_definition(x, y)
     found = retrieve(x, y[None])
     assert (found.forward[0].tolist(), found.backward[0].tolist()) == wanted
+
+
+@pytest.mark.parametrize("size", BLOCKS)
+@pytest.mark.parametrize("dtype", ["uint16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("spread", [3e-4, 1e-2])
+def test_calls_that_float32_cannot_make(dtype, size, spread):
+    """All sentences are nearly one: most leads are closer than the margin, and every row has many rivals."""
+    rng = np.random.default_rng(4)
+    base = rng.random((1, 150)) + 0.5
+    meaning, *noise = rng.normal(size=(5, 14, 150))
+    x, *others = (base + spread * (meaning / 3 + some) for some in noise)
+    if dtype == "uint16":
+        x, *others = (np.rint(v * 30000) for v in (x, *others))
+    x, *others = (v.astype(dtype) for v in (x, *others))
+    with blocks_of(size):
+        found = retrieve(x, others)
+        scores = all_pairs([x, *others])
+    for k, y in enumerate(others):
+        cosines = np.array([[cosine(a, b) for b in y] for a in x])
+        own, rest = np.diag(cosines), cosines - 2 * np.eye(len(x))
+        assert np.array_equal(found.forward[k], own - rest.max(axis=1) > alignment.TIE)
+        assert np.array_equal(found.backward[k], own - rest.max(axis=0) > alignment.TIE)
+        assert scores[0, k + 1] == found.aligned[k].mean()
+    if spread == 3e-4:
+        assert (np.abs(own - rest.max(axis=1)) < alignment.FLOAT32_MARGIN).mean() > 0.5
+        assert 0 < found.forward.mean() < 1
+
+
+class OverOneAnother(Sequence):
+    """Languages that are read into the same memory, each over the one before."""
+
+    def __init__(self, languages: list[np.ndarray]) -> None:
+        self._languages = languages
+        self._memory = np.empty(max(v.nbytes for v in languages), np.uint8)
+        self.asked = []
+
+    def __len__(self) -> int:
+        return len(self._languages)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        self.asked.append(number)
+        self._memory[:] = 255
+        wanted = self._languages[number]
+        place = self._memory[: wanted.nbytes].view(wanted.dtype).reshape(wanted.shape)
+        place[...] = wanted
+        return place
+
+
+@pytest.mark.parametrize("size", BLOCKS)
+@pytest.mark.parametrize("spread", [0.01, 1.0])
+def test_a_language_need_not_outlast_its_turn(size, spread):
+    rng = np.random.default_rng(7)
+    meaning = rng.random((13, 40))
+    x, *others = (100 + 100 * spread * (meaning + rng.random(meaning.shape)) for _ in range(10))
+    others = [v.astype(dtype) for v, dtype in zip(others, itertools.cycle(DTYPES))]
+    languages = OverOneAnother(others)
+    with blocks_of(size):
+        found, wanted = retrieve(x, languages), retrieve(x, others)
+    assert np.array_equal(found.forward, wanted.forward)
+    assert np.array_equal(found.backward, wanted.backward)
+    again = len(languages.asked) - len(set(languages.asked))
+    assert sorted(set(languages.asked)) == list(range(9))
+    assert again > 0 if spread < 1 else again < 9
+    for k, y in enumerate(others):
+        assert (found.forward[k].tolist(), found.backward[k].tolist()) == by_definition(x, y, cosine)
+
+
+def test_no_language_is_no_work():
+    found = retrieve(np.ones((3, 2)), [])
+    assert found.forward.shape == found.backward.shape == found.aligned.shape == (0, 3)
 
 
 # what one can rely on
@@ -341,6 +411,79 @@ def test_unit_rows_and_similarity():
     cosines = alignment.similarity(x, y)
     assert cosines.dtype == np.float32
     np.testing.assert_allclose(cosines, [[cosine(a, b) for b in y] for a in x], atol=1e-6)
+
+
+def plain_lengths(vectors) -> list[float]:
+    return [math.sqrt(math.fsum(float(v) ** 2 for v in row)) for row in vectors]
+
+
+@pytest.mark.parametrize("columns", [1, 7, alignment.SQUARED_COLUMNS])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_become_float32_with_their_lengths(dtype, columns, monkeypatch):
+    monkeypatch.setattr(alignment, "SQUARED_COLUMNS", columns)
+    rng = np.random.default_rng(0)
+    top = 1 if dtype.startswith("float") else min(np.iinfo(dtype).max, 2**21)
+    vectors = (rng.random((6, 50)) * top).astype(dtype)
+    vectors[2] = 0
+    for given_rows in (vectors, np.asfortranarray(vectors)):
+        given_rows.flags.writeable = False
+        rows = np.full(vectors.shape, np.nan, np.float32)
+        lengths = alignment._load(given_rows, rows)
+        assert lengths.dtype == np.float32
+        assert np.array_equal(rows, vectors.astype(np.float32))
+        np.testing.assert_allclose(lengths, [length or 1 for length in plain_lengths(vectors)], rtol=3e-7)
+
+
+def test_every_half_number_becomes_itself():
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(-1, 64)
+    rows = np.empty(halves.shape, np.float32)
+    alignment._load(halves, rows)
+    assert rows.tolist() == [[float(v) for v in row] for row in halves]
+
+
+@pytest.mark.parametrize(("power", "whole"), [(-120, 0), (-34, 0), (-29, 1), (0, 1), (46, 1), (49, 0), (100, 0)])
+def test_rows_whose_squares_leave_float32_come_as_unit_rows(power, whole):
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(4, 30)).astype(np.float32)
+    vectors[1] *= np.float32(2.0**power)
+    rows = np.empty_like(vectors)
+    lengths = alignment._load(vectors, rows)
+    np.testing.assert_allclose(
+        rows / lengths[:, None], vectors / np.array(plain_lengths(vectors))[:, None], rtol=1e-6, atol=1e-12
+    )
+    assert (lengths[1] != 1) == np.array_equal(rows[1], vectors[1]) == whole
+    assert np.array_equal(rows[[0, 2, 3]], vectors[[0, 2, 3]])
+
+
+@pytest.mark.parametrize("width", [3, 1000, 14336])
+@pytest.mark.parametrize("kind", ["counts", "values", "hidden"])
+def test_a_float32_cosine_is_within_the_margin(width, kind):
+    """Of counts and absolute values, whose sums only grow, and of signed numbers with some large columns."""
+    rng = np.random.default_rng(width)
+    x, y = rng.normal(size=(2, 40, width)) + 3 * rng.normal(size=width)
+    if kind == "hidden":
+        x[:, :2] *= 200
+        y[:, :2] *= 200
+    else:
+        x, y = np.abs(x), np.abs(y)
+    if kind == "counts":
+        x, y = np.rint(100 * x), np.rint(100 * y)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    rows = np.empty_like(y)
+    lengths = alignment._load(y, rows)
+    cosines = rows @ alignment.unit_rows(x).T / lengths[:, None]
+    exact = alignment._exact_cosines(y, x)
+    np.testing.assert_allclose(exact[:3, :3], [[cosine(b, a) for a in x[:3]] for b in y[:3]], rtol=0, atol=1e-14)
+    assert np.abs(cosines - exact).max() < alignment.FLOAT32_MARGIN / 4
+
+
+@given(pairs(), st.sampled_from([1, 5, alignment.BLOCK_CELLS]))
+def test_exact_cosines_whatever_the_block(pair, cells):
+    x, y = pair
+    with mock.patch.object(alignment, "BLOCK_CELLS", cells):
+        found = alignment._exact_cosines(x, y)
+    np.testing.assert_allclose(found, [[cosine(a, b) for b in y] for a in x], rtol=0, atol=1e-15)
 
 
 def test_inputs_stay_as_they_were():
@@ -551,11 +694,87 @@ def test_what_cannot_be_aligned():
         all_pairs(np.ones((2, 1, 3)))
     with pytest.raises(ExperimentError, match="at least 2 parallel sentences"):
         list(matches(np.ones((1, 3)), np.ones((1, 3))))
-    for wrong in (np.ones((2, 5, 3)), np.ones((2, 4, 4)), np.ones((4, 3))):
+    for wrong in (np.ones((2, 5, 3)), np.ones((2, 4, 4)), np.ones((4, 3)), [np.ones((4, 3)), np.ones((1, 3))]):
         with pytest.raises(ValueError, match=r"expected \[language, 4, 3\]"):
             retrieve(np.ones((4, 3)), wrong)
+    with pytest.raises(ValueError, match=r"expected \[language, 4, 3\], got a language of \[1, 3\]"):
+        all_pairs([np.ones((4, 3)), np.ones((1, 3))])
     for how in ("median", "", None):
         with pytest.raises(ExperimentError, match="mean or max"):
             alignment.pool_layers(np.ones((2, 3)), how)
     with pytest.raises(ExperimentError, match="mean or max, not by 'sum'"):
         bootstrap(np.ones((2, 3, 4), bool), "sum")
+
+
+# side by side
+
+
+class FakeBlas:
+    """As much of OpenBLAS as is asked for: its number of threads, and the numbers that it was given."""
+
+    def __init__(self, threads: int) -> None:
+        self.now = threads
+        self.given = []
+
+    def put(self, threads: int) -> None:
+        self.now = threads
+        self.given.append(threads)
+
+
+@pytest.fixture
+def blas(monkeypatch):
+    fake = FakeBlas(3)
+    library = alignment._OpenBLAS(lambda: fake.now, fake.put)
+    monkeypatch.setattr(alignment, "_openblas", lambda: library)
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "threads"), [(9, 9, 3), (9, 2, 2), (2, 9, 2), (1, 9, 1), (9, 1, 1), (0, 9, 0)]
+)
+def test_work_is_done_side_by_side_and_in_order(blas, count, most, threads):
+    running, seen, guard = [], [], threading.Lock()
+    together = threading.Barrier(threads, timeout=20) if threads else None
+
+    def work(number: int) -> int:
+        with guard:
+            running.append(number)
+            seen.append((len(running), blas.now))
+        if number < threads:
+            together.wait()
+        with guard:
+            running.remove(number)
+        return number**2
+
+    assert alignment.side_by_side(work, count, most) == [k**2 for k in range(count)]
+    assert max((n for n, _ in seen), default=0) == threads
+    assert {n for _, n in seen} <= ({1} if threads > 1 else {3})
+    assert blas.now == 3
+
+
+def test_the_threads_of_a_product_come_back_when_the_last_is_done(blas):
+    library = alignment._openblas()
+    with library.one_thread():
+        assert (blas.now, library.threads) == (1, 3)
+        with pytest.raises(ZeroDivisionError):
+            alignment.side_by_side(lambda number: 1 // number, 4, 4)
+        assert (blas.now, library.threads) == (1, 3)
+    assert (blas.now, library.threads, blas.given) == (3, 3, [1, 3])
+
+
+def test_without_openblas_work_is_done_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(alignment, "_openblas", lambda: None)
+    names = alignment.side_by_side(lambda _number: threading.current_thread().name, 5, 5)
+    assert names == [threading.current_thread().name] * 5
+
+
+def test_the_library_that_numpy_multiplies_with_is_found_where_it_is_openblas():
+    library = alignment._openblas()
+    bundled = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
+    if "openblas" not in bundled or not hasattr(os, "fork"):
+        pytest.skip(f"numpy multiplies with {bundled}, or names cannot be looked up in what a library is linked to")
+    before = library.threads
+    assert before >= 1
+    with library.one_thread():
+        assert library._threads() == 1
+    assert library.threads == library._threads() == before

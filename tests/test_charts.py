@@ -243,6 +243,14 @@ def test_a_picture_of_sentences_tells_the_cosine_under_the_pointer():
     assert [float(value.replace("−", "-")) for _, _, value in told] == np.round(cosines[5], 4).tolist()
 
 
+def test_a_picture_of_languages_says_what_its_sides_are():
+    plain = charts.svg(language_chart(np.eye(61))).decode()
+    assert "Language … (by number in the table)" in plain
+    named = charts.svg(language_chart(np.eye(61), row_title="Of the neurons of", column_title="active in")).decode()
+    assert "Of the neurons of … (by number in the table)" in named
+    assert "active in … (by number in the table)" in named
+
+
 def test_a_picture_of_languages_frames_the_chosen_pair():
     codes = languages_of(61)
     spec = language_chart(np.eye(61), chosen=(codes[4], codes[9])).to_dict()

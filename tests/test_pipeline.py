@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neuronxa_core import corpora, extraction, microscope, models, pipeline
+from neuronxa_core import alignment, corpora, extraction, microscope, models, pipeline
 from neuronxa_core.errors import ExperimentError, ModelBusy, ModelError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.pipeline import ModelShelf
@@ -114,6 +114,60 @@ def test_cached_and_fresh_runs_give_the_same_bits(tmp_path, shelf):
             results.append(np.stack([np.stack([f.forward, f.backward]) for f in found]))
         store.close()
     assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_scores_are_the_same_however_many_layers_run_side_by_side(store, shelf, monkeypatch):
+    plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan", "tha_Thai"), sentences=12), store)
+    pipeline.compute_missing(plan, store, shelf)
+    asked = []
+    real = alignment.side_by_side
+
+    def side_by_side(work, count, most):
+        asked.append(most)
+        return real(work, count, most)
+
+    monkeypatch.setattr(alignment, "side_by_side", side_by_side)
+    found = []
+    layer_bytes = 3 * 4 * 12 * plan.info.neurons
+    for most_bytes in (1, 2 * layer_bytes, 100 * layer_bytes):
+        monkeypatch.setattr(pipeline, "CHUNK_BYTES", most_bytes)
+        found.append(pipeline.align(plan, store, "nas", "weighted"))
+        store.drop(plan.scores_key("nas", "weighted"))
+    assert asked == [1, 2, 100]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.forward, found[0].forward)
+        np.testing.assert_array_equal(other.backward, found[0].backward)
+
+
+def test_languages_that_count_in_numbers_of_their_own_are_compared(store, shelf, tmp_path):
+    """Counts of 400 tokens take 32 bits, those of a few 8; a row that one language lacks is left out in the others."""
+    long = "word " * 400
+    corpus = write_corpus(
+        tmp_path / "corpus",
+        eng=["one dog", "two cats", "three birds", "four fish"],
+        deu=["ein Hund", "zwei Katzen", long, "vier Fische"],
+        fra=["un chien", "", "trois oiseaux", "quatre poissons"],
+    )
+    plan = pipeline.make_plan(Experiment(corpus=corpus, pivot="eng"), store)
+    pipeline.compute_missing(plan, store, shelf)
+    with pipeline.StatesReader(plan, store) as reader:
+        buffer = reader.buffer("nas", "weighted")
+        vectors = {code: reader.vectors(code, "nas", "weighted", 2) for code in plan.everyone}
+        assert {code: v.dtype for code, v in vectors.items()} == {"eng": "u1", "deu": "u4", "fra": "u1"}
+        assert len(buffer) == 4 * 4 * plan.info.neurons
+        for number, code in enumerate(plan.everyone):
+            states = pipeline.LayerStates(reader, plan.everyone, "nas", "weighted", 2, buffer)
+            assert len(states) == 3
+            np.testing.assert_array_equal(states[number], vectors[code])
+            np.testing.assert_array_equal(reader.read(code, "nas", "weighted", 2), vectors[code])
+        assert not np.array_equal(vectors["eng"], vectors["fra"])
+    found = pipeline.align(plan, store, "nas", "weighted")
+    matrix = pipeline.pair_matrix(plan, store, "nas", "weighted", 2)
+    everyone = list(vectors)
+    for a, x in enumerate(everyone):
+        for b, y in enumerate(everyone):
+            assert matrix[a, b] == plain_score(vectors[x].astype(float), vectors[y].astype(float))
+    assert found.score[:, 2].tolist() == matrix[0, 1:].tolist()
 
 
 def test_a_damaged_entry_is_computed_again(store, shelf, monkeypatch):
