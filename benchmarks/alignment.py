@@ -34,6 +34,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.spatial.distance import cosine
+from timing import seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -46,12 +47,6 @@ from neuronxa_core.store import Store
 PAIRED_LANGUAGES = 50
 RESAMPLES = 1000
 DTYPES = {"nas_weighted": np.uint16, "nas_last": np.uint8, "nav_weighted": np.float32, "nav_last": np.float16}
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def made_up_plan(options: argparse.Namespace) -> Plan:

@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, sync_playwright
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from timing import seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -144,12 +145,6 @@ def served(cache: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
-
-
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def settle(page: Page) -> None:

@@ -20,11 +20,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -34,12 +33,6 @@ from neuronxa_core import corpora, extraction, forms, memory, models
 from neuronxa_core.models import LoadedModel
 
 LANGUAGES = ("eng_Latn", "deu_Latn", "fra_Latn", "rus_Cyrl", "zho_Hans", "tur_Latn", "jpn_Jpan", "arb_Arab")
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def random_model(kind: str) -> LoadedModel:

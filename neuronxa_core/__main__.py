@@ -191,7 +191,7 @@ def score(options: argparse.Namespace) -> int:
         with cluster.connected(options.ray) as joined:
             device = joined.resolve_device(options.device)
             share = joined.share(device, options.cpus_per_task, options.gpus_per_task)
-            plans = _plans(options, options.model, partial(cluster.make_plan, device=device), store)
+            plans = _plans(options, options.model, partial(pipeline.make_plan, device=device), store)
             with _progress(plans, store) as on_progress:
                 compute = partial(
                     _on_cluster, store=store, joined=joined, share=share, size=options.chunk, on_progress=on_progress

@@ -25,6 +25,7 @@ from neuronxa_core.extraction import POOLINGS, STATES
 from neuronxa_core.models import LoadedModel, ModelInfo, Neuron
 from neuronxa_core.pipeline import ModelShelf, Plan
 from neuronxa_core.store import Store
+from neuronxa_core.wording import some_of
 
 # part of the key under which effects are kept: raise it whenever the numbers below could change
 VERSION = 1
@@ -363,7 +364,7 @@ class SwitchOff:
     @property
     def title(self) -> str:
         """One line for a list of jobs."""
-        sets = ", ".join(name for name, _ in self.sets[:3]) + (f" and {len(self.sets) - 3} more" * (len(self.sets) > 3))
+        sets = some_of((name for name, _ in self.sets), 3)
         on = ", ".join(self.languages) if len(self.languages) <= 3 else f"{len(self.languages)} languages"
         return f"switching off {sets or BASELINE} in {self.plan.source.name}, effect on {on}"
 

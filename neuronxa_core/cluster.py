@@ -35,9 +35,7 @@ import torch
 import transformers
 
 from neuronxa_core import extraction, models, pipeline
-from neuronxa_core.corpora import RawCorpus
 from neuronxa_core.errors import ExperimentError, ModelError, NeuronXAError
-from neuronxa_core.experiment import Experiment, states_key
 from neuronxa_core.pipeline import ModelShelf, Plan
 from neuronxa_core.store import Store
 
@@ -112,17 +110,6 @@ def _refuse_unreachable(address: str) -> None:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def make_plan(experiment: Experiment, device: str, store: Store, raw: RawCorpus | None = None) -> Plan:
-    """pipeline.make_plan for the cluster's device, cpu or cuda, which this machine itself need not have."""
-    if device == "cpu":
-        return replace(pipeline.make_plan(replace(experiment, device="cpu"), store, raw), experiment=experiment)
-    plan = pipeline.make_plan(replace(experiment, device="cpu", dtype="float32"), store, raw)
-    dtype = models.resolve_dtype(experiment.dtype, plan.info, device)
-    chosen = plan.identity, dtype, experiment.neuron, experiment.storage, plan.info.longest, extraction.VERSION
-    keys = {language: states_key(*chosen, plan.sentences(language)) for language in plan.everyone}
-    return replace(plan, experiment=experiment, device=device, dtype=dtype, keys=keys)
 
 
 def chunks(languages: Sequence[str], models_at_work: int, slots: int, size: int | None = None) -> list[tuple[str, ...]]:

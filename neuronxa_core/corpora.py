@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from neuronxa_core import languages
 from neuronxa_core.errors import CorpusError
+from neuronxa_core.wording import some_of
 
 DEMO = Path(__file__).with_name("demo") / "corpus"
 FLORES_PLUS = "openlanguagedata/flores_plus"
@@ -337,12 +338,12 @@ def _sift(names: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     notes = []
     dev_files = [name for name in wanted if _suffix(name) == "dev"]
     if dev_files and any(_suffix(name) == "devtest" for name in wanted):
-        notes.append(f"Both FLORES splits are there: devtest is read, {_some(dev_files)} left aside.")
+        notes.append(f"Both FLORES splits are there: devtest is read, {some_of(dev_files)} left aside.")
         wanted = {name: kind for name, kind in wanted.items() if name not in dev_files}
         kinds = _kinds([name for name in names if name not in dev_files])
     others = [name for name in kinds if name not in wanted and not name.startswith(".")]
     if others:
-        notes.append(f"Left aside, since not part of the corpus: {_some(others)}.")
+        notes.append(f"Left aside, since not part of the corpus: {some_of(others)}.")
     return wanted, tuple(notes)
 
 
@@ -382,10 +383,10 @@ def _read_files(
     elif len(tables) == 1:
         columns = _read_table(*next(iter(tables.items())))
     elif tables:
-        raise CorpusError(f"{source} holds several tables ({_some(tables)}); give one of them")
+        raise CorpusError(f"{source} holds several tables ({some_of(tables)}); give one of them")
     else:
         raise CorpusError(
-            f"{_some(files) or source} is no corpus; name a text file by its language (eng_Latn.txt) or its pair "
+            f"{some_of(files) or source} is no corpus; name a text file by its language (eng_Latn.txt) or its pair "
             "(eng-deu.tsv), or give a .csv, .tsv or .parquet table"
         )
     for file_name, data in of_kind("labels").items():
@@ -423,7 +424,7 @@ def _labels(file_name: str, data: bytes, texts: Mapping[str, Sequence[str]]) -> 
 def _columns_of_pairs(files: Mapping[str, bytes]) -> _Columns:
     codes_of = {file_name: _pair_codes(_stem(file_name)) for file_name in files}
     if not set.intersection(*(set(codes) for codes in codes_of.values())):
-        raise CorpusError(f"The pair files ({_some(files)}) have no language in common; give one of them")
+        raise CorpusError(f"The pair files ({some_of(files)}) have no language in common; give one of them")
     texts: dict[str, Sequence[str]] = {}
     file_of: dict[str, str] = {}
     unreadable: dict[str, str] = {}
@@ -571,7 +572,7 @@ def _check_headings(where: str, headings: Sequence[str]) -> None:
     )
     doubled = [meaning for meaning, count in meanings.items() if count > 1]
     if doubled:
-        raise CorpusError(f"{where} has more than one column {_some(doubled)}; name each column once")
+        raise CorpusError(f"{where} has more than one column {some_of(doubled)}; name each column once")
 
 
 def _headings_to_read(headings: Sequence[str]) -> list[str]:
@@ -611,7 +612,7 @@ def _columns_of_table(where: str, table: Mapping[str, Sequence[Any]], headings: 
     if len(texts) + len(problems) < 2:
         raise CorpusError(
             f"{where} has {len(texts) + len(problems)} language columns, at least 2 are needed; its columns are "
-            f"{_some(headings)}; name a column by its language, such as eng_Latn"
+            f"{some_of(headings)}; name a column by its language, such as eng_Latn"
         )
     n_rows = max((row for cells in texts.values() for row, cell in enumerate(cells, 1) if cell.strip()), default=0)
     if texts and not n_rows:
@@ -623,7 +624,7 @@ def _columns_of_table(where: str, table: Mapping[str, Sequence[Any]], headings: 
         texts={code: cells[:n_rows] for code, cells in texts.items()},
         problems=problems,
         labels=labels[:n_rows] if labels is not None else None,
-        notes=(f"Columns left aside, since they name no language: {_some(ignored)}.",) if ignored else (),
+        notes=(f"Columns left aside, since they name no language: {some_of(ignored)}.",) if ignored else (),
     )
 
 
@@ -695,12 +696,6 @@ def normalise(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
-def _some(names: Iterable[str], most: int = 12) -> str:
-    names = list(names)
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
 # Choosing ---------------------------------------------------------------------------------------------------------
 
 
@@ -718,7 +713,7 @@ def _resolve(raw: RawCorpus, code: str) -> str:
 
 
 def _what_there_is(raw: RawCorpus) -> str:
-    return f"It holds {_some(raw.languages, 30)}"
+    return f"It holds {some_of(raw.languages, 30)}"
 
 
 def _common_line_count(raw: RawCorpus, codes: Sequence[str]) -> int:
@@ -727,7 +722,7 @@ def _common_line_count(raw: RawCorpus, codes: Sequence[str]) -> int:
         codes_of.setdefault(len(raw.texts[code]), []).append(code)
     if len(codes_of) > 1:
         commonest_first = sorted(codes_of.items(), key=lambda item: -len(item[1]))
-        counts = "; ".join(f"{count} in {_some(alike, 5)}" for count, alike in commonest_first)
+        counts = "; ".join(f"{count} in {some_of(alike, 5)}" for count, alike in commonest_first)
         raise CorpusError(
             f"The languages differ in their number of lines: {counts}. A missing line shifts all that follow, so mend "
             "the files or leave the language out (empty lines at the end of a file do not count)"

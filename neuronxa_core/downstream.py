@@ -32,6 +32,7 @@ import pandas as pd
 from neuronxa_core import languages
 from neuronxa_core.corpora import CODES_THAT_OFTEN_HEAD_NO_TEXT, MAX_COLUMNS
 from neuronxa_core.errors import ScoresError
+from neuronxa_core.wording import some_of
 
 FACTS = Path(__file__).with_name("facts")
 COLUMNS = ("model", "task", "metric", "language", "score", "stderr", "n", "source")
@@ -393,9 +394,7 @@ def _printable(name: str) -> str:
 
 
 def _some(names: Iterable[str], most: int = 8) -> str:
-    names = [f"{name:.80}" for name in names]
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+    return some_of((f"{name:.80}" for name in names), most)
 
 
 # Languages --------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ from neuronxa_core.errors import Cancelled, ExperimentError, HarnessError, Model
 from neuronxa_core.experiment import digest
 from neuronxa_core.pipeline import ModelShelf, Plan
 from neuronxa_core.store import Store
+from neuronxa_core.wording import some_of
 
 # part of the key of a run: raise it whenever its scores could change
 VERSION = 1
@@ -221,8 +222,7 @@ class HarnessRun:
     @property
     def title(self) -> str:
         """One line for a list of jobs."""
-        more = f" and {len(self.tasks) - 3} more" if len(self.tasks) > 3 else ""
-        return f"tasks {', '.join(self.tasks[:3])}{more} on {self.plan.source.name}"
+        return f"tasks {some_of(self.tasks, 3)} on {self.plan.source.name}"
 
     def results_files(self, store: Store) -> list[Path]:
         """The harness's results, JSON each with `results` by task; none before the run is over."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 import numpy as np
 
 from neuronxa_core import pipeline
-from neuronxa_core.errors import CorruptEntry, NeuronXAError, StoreError
+from neuronxa_core.errors import NeuronXAError, StoreError
 from neuronxa_core.experiment import digest
 from neuronxa_core.pipeline import Plan
 from neuronxa_core.store import Store
@@ -44,26 +44,15 @@ class PairScores:
         with self._guard:
             lock = self._locks[key]
         with lock:
-            kept = self._kept(key)
+            kept = self._store.read(key)
             if kept is not None:
-                return kept
+                return kept["scores"]
             scores = pipeline.pair_matrix(plan, self._store, state, pooling, layer)
             try:
                 self._store.put(key, {"scores": scores}, {"kind": "pairs", "model": plan.source.name})
             except StoreError as error:
                 log.warning("all pairs of layer %d are shown but not kept: %s", layer, error)
             return scores
-
-    def _kept(self, key: str) -> np.ndarray | None:
-        """Scores that were computed before; None where there are none or they were damaged."""
-        entry = self._store.get(key)
-        if entry is None:
-            return None
-        with entry:
-            try:
-                return entry.array("scores").copy()
-            except CorruptEntry:
-                return None
 
     def prepare(self, plan: Plan, state: str, pooling: str, layer: int) -> None:
         """Compute the layers around one in the background, the nearest first, in place of what was wanted before."""

@@ -90,16 +90,18 @@ class Plan:
         return digest([[(self.keys[code], self.positions[code].tolist()) for code in everyone]])
 
 
-def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None) -> Plan:
+def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None, device: str | None = None) -> Plan:
     """Read the corpus (unless `raw` is it), describe the model and name every language's states.
 
+    device: cpu or cuda, where something else than this machine decides it. Raises CorpusError, ModelError and
+    ExperimentError.
     Raises CorpusError, ModelError, ExperimentError.
     """
     raw = raw or corpora.read(experiment.corpus)
     corpus = corpora.select(raw, experiment.pivot, experiment.languages or None, experiment.sentences, experiment.seed)
     source = models.parse_source(experiment.model)
     info = models.describe(source)
-    device = models.resolve_device(experiment.device)
+    device = device or models.resolve_device(experiment.device)
     dtype = models.resolve_dtype(experiment.dtype, info, device)
     identity = models.identity(source, lambda key, compute: _remembered(store, key, compute))
     source = models.pinned(source, identity)
@@ -405,14 +407,8 @@ def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
 
 def _kept_alignment(store: Store, key: str, languages: tuple[str, ...]) -> Alignment | None:
     """An alignment that was computed before; None where there is none or it was damaged."""
-    entry = store.get(key)
-    if entry is None:
-        return None
-    with entry:
-        try:
-            return Alignment(languages, entry.array("forward").copy(), entry.array("backward").copy())
-        except CorruptEntry:
-            return None
+    kept = store.read(key)
+    return None if kept is None else Alignment(languages, kept["forward"], kept["backward"])
 
 
 def healed(plan: Plan, store: Store, shelf: ModelShelf, work: Callable[[], object], **options) -> object:
@@ -436,7 +432,7 @@ def pair_vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two languages' numerators at a layer, each [sentence, neuron or hidden]."""
     with StatesReader(plan, store, [x, y]) as reader:
-        return tuple(np.array(reader.vectors(code, state, pooling, layer)) for code in (x, y))
+        return tuple(reader.read(code, state, pooling, layer) for code in (x, y))
 
 
 def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str) -> Alignment:
@@ -482,13 +478,9 @@ def _counts_key(plan: Plan, language: str) -> str:
 def _activity_of(plan: Plan, store: Store, language: str) -> tuple[np.ndarray, int]:
     """(activation counts [layer, neuron], tokens) of one language."""
     key = _counts_key(plan, language)
-    entry = store.get(key)
-    if entry is not None:
-        with entry:
-            try:
-                return entry.array("counts").copy(), int(entry.array("tokens")[0])
-            except CorruptEntry:
-                log.warning("the activation counts of %s were damaged; they are summed again", language)
+    kept = store.read(key)
+    if kept is not None:
+        return kept["counts"], int(kept["tokens"][0])
     with StatesReader(plan, store, [language]) as reader:
         sums = [
             reader.vectors(language, "nas", "mean", layer).sum(axis=0, dtype=np.uint32)

@@ -539,6 +539,17 @@ class Store:
         """The entry under `key`, to be closed after use; None if there is none, or none that is whole."""
         return self._get(ARRAYS_PREFIX + key)
 
+    def read(self, key: str) -> dict[str, np.ndarray] | None:
+        """Copies of all arrays of the entry under `key`; None if there is none, or none that is whole."""
+        entry = self.get(key)
+        if entry is None:
+            return None
+        with entry:
+            try:
+                return {name: entry.array(name).copy() for name in entry.arrays}
+            except CorruptEntry:
+                return None
+
     def put_json(self, key: str, value: JSON) -> None:
         """Keep a small document; its keys are apart from those of `put`. Raises TypeError if it is not JSON."""
         self._put(DOCUMENT_PREFIX + key, {}, value)

@@ -31,6 +31,7 @@ from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment, digest
 from neuronxa_core.jobs import Work
 from neuronxa_core.pipeline import Plan
+from neuronxa_core.wording import some_of
 from pages import shared
 
 HELP = {
@@ -131,7 +132,7 @@ def matched(scores: TaskScores, model: str, task: str, metric: str) -> Task:
         metric,
         {code: float(value) for code, value in joined.pairs["score"].items()},
         {code: float(value) for code, value in joined.pairs["n"].items()},
-        "; ".join(sources[:3]) + (f" and {len(sources) - 3} more" if len(sources) > 3 else ""),
+        some_of(sources, 3, "; "),
         joined.notes,
         higher_is_better=not any(word in metric.lower() for word in LOWER_IS_BETTER),
         table=scores,

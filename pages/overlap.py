@@ -15,6 +15,7 @@ from neuronxa_core.alignment import METHODS
 from neuronxa_core.causal import Neurons, SwitchOff
 from neuronxa_core.overlap import ActiveRule, Activity, LanguageSpecific
 from neuronxa_core.pipeline import Plan
+from neuronxa_core.wording import some_of
 from pages import shared
 
 SECONDS_A_LAYER = 0.9
@@ -496,7 +497,7 @@ def show_specific() -> None:
             st.caption(f"The {MOST_ROWS} languages with the most of them are drawn; the table has all.")
         if len(order) < len(codes):
             none = [shared.label(code) for k, code in enumerate(found.languages) if not counts[k].any()]
-            st.caption("None for " + ", ".join(none[:12]) + (f" and {len(none) - 12} more" * (len(none) > 12)) + ".")
+            st.caption(f"None for {some_of(none)}.")
     only = st.selectbox(
         "Neurons of",
         [None, *(found.languages[k] for k in order)],

@@ -11,6 +11,7 @@ from neuronxa_core import corpora, extraction, languages, models, pipeline, uplo
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.pipeline import Extraction
+from neuronxa_core.wording import some_of
 from pages import shared
 
 STORAGE_NAMES = {
@@ -247,9 +248,8 @@ def state_of_the_run() -> None:
     disk = shared.size(pipeline.bytes_a_language(plan) * len(lacking))
     st.subheader(f"{everyone - len(lacking)} of {everyone} languages cached", anchor=False)
     if lacking:
-        more = f" and {len(lacking) - 12} more" if len(lacking) > 12 else ""
-        named = ", ".join(map(shared.label, lacking[:12]))
-        st.caption(f"{len(lacking)} to compute, about {disk} on disk: {named}{more}")
+        named = some_of(map(shared.label, lacking))
+        st.caption(f"{len(lacking)} to compute, about {disk} on disk: {named}")
     else:
         st.caption("Everything that this choice needs is there; nothing will be computed.")
     if job is not None and job.active:

@@ -18,6 +18,7 @@ from hypothesis import settings  # noqa: E402
 from tiny_models import tiny_model  # noqa: E402
 
 from neuronxa_core import models  # noqa: E402
+from neuronxa_core.store import Store  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("neuronxa", deadline=None, max_examples=60)
@@ -26,6 +27,14 @@ settings.load_profile("neuronxa")
 
 def pytest_unconfigure():
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store."""
+    store = Store(tmp_path / "cache")
+    yield store
+    store.close()
 
 
 @pytest.fixture(scope="session")

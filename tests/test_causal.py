@@ -36,13 +36,6 @@ def shelf():
     return ModelShelf()
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "cache")
-    yield store
-    store.close()
-
-
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     """Two languages of the bundled corpus, and the bundled model."""
@@ -188,6 +181,19 @@ def test_random_sets_are_uniform_and_differ_by_seed():
 # switching off
 
 
+def assert_states_without(off, got, wanted, tolerance):
+    """States are those of the model without the neurons' columns, and 0 for the neurons themselves."""
+    for name, array in got.arrays.items():
+        expected = wanted.arrays[name].copy()
+        if not name.startswith("emb"):
+            for layer, numbers in off.pairs:
+                expected[layer][:, list(numbers)] = 0
+        if name.startswith("nas"):
+            assert (array != expected).mean() < 1e-3
+        else:
+            np.testing.assert_allclose(array, expected, rtol=1e-4, atol=tolerance * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_switching_off_is_taking_the_columns_of_the_last_projection_away(family, loaded):
     model = loaded(family)
@@ -196,15 +202,7 @@ def test_switching_off_is_taking_the_columns_of_the_last_projection_away(family,
     for budget in (1, 1024):
         with switched_off(model, SOME):
             got = extract(model, "eng", SENTENCES, token_budget=budget)
-        for name, array in got.arrays.items():
-            expected = wanted.arrays[name].copy()
-            if not name.startswith("emb"):
-                for layer, numbers in SOME.pairs:
-                    expected[layer][:, list(numbers)] = 0
-            if name.startswith("nas"):
-                assert (array != expected).mean() < 1e-3
-            else:
-                np.testing.assert_allclose(array, expected, rtol=1e-4, atol=2e-6 * np.abs(expected).max())
+        assert_states_without(SOME, got, wanted, 2e-6)
     assert not np.allclose(wanted.arrays["emb_last"][-1], before.arrays["emb_last"][-1], rtol=1e-2)
     after = extract(model, "eng", SENTENCES)
     assert all(np.array_equal(after.arrays[name], before.arrays[name]) for name in before.arrays)
@@ -395,16 +393,9 @@ def test_states_of_a_mixture_with_neurons_off(family, neuron, loaded):
     for budget in (1, 1024):
         with switched_off(model, IN_EXPERTS, neuron):
             got = extract(model, "eng", SENTENCES, neuron, token_budget=budget)
-        for name, array in got.arrays.items():
-            expected = wanted.arrays[name].copy()
-            if not name.startswith("emb"):
-                for layer, numbers in IN_EXPERTS.pairs:
-                    expected[layer][:, list(numbers)] = 0
-                    assert before.arrays["nav_mean"][layer][:, list(numbers)].any()
-            if name.startswith("nas"):
-                assert (array != expected).mean() < 1e-3
-            else:
-                np.testing.assert_allclose(array, expected, rtol=1e-4, atol=4e-6 * np.abs(expected).max())
+        assert_states_without(IN_EXPERTS, got, wanted, 4e-6)
+    for layer, numbers in IN_EXPERTS.pairs:
+        assert before.arrays["nav_mean"][layer][:, list(numbers)].any()
     after = extract(model, "eng", SENTENCES, neuron)
     assert all(np.array_equal(after.arrays[name], before.arrays[name]) for name in before.arrays)
 

@@ -346,9 +346,9 @@ def test_a_plan_for_the_clusters_gpus_is_the_one_that_a_machine_with_a_gpu_makes
     model = str(tiny("llama", dtype=torch.bfloat16))
     chosen = Experiment(model, "demo", sentences=5, neuron="gate", storage="half", dtype=dtype)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    made = cluster.make_plan(chosen, "cuda", store)
+    made = pipeline.make_plan(chosen, store, device="cuda")
     if dtype != "int8":  # which a CPU does not have
-        assert cluster.make_plan(chosen, "cpu", store) == pipeline.make_plan(chosen, store)
+        assert pipeline.make_plan(chosen, store, device="cpu") == pipeline.make_plan(chosen, store)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert made == pipeline.make_plan(chosen, store)
     assert (made.device, made.dtype) == ("cuda", "bfloat16" if dtype == "auto" else dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 
 import pytest
 import torch
@@ -24,6 +23,7 @@ from tiny_models import (
     byte_tokenizer,
     tiny_config,
     tiny_model,
+    without_weights,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
@@ -93,10 +93,7 @@ def test_the_experts_of_every_layer_are_found(name, loaded):
 @pytest.mark.parametrize("name", MOE_FAMILIES)
 def test_description_needs_no_weights_and_counts_all_experts(name, tiny, loaded, tmp_path):
     folder = tiny(name)
-    bare = tmp_path / folder.name
-    bare.mkdir()
-    shutil.copy(folder / "config.json", bare)
-    info = models.describe(models.parse_source(str(bare)))
+    info = models.describe(models.parse_source(str(without_weights(folder, tmp_path))))
     weights = load_file(folder / "model.safetensors")
     attention = [tensor for key, tensor in weights.items() if "_proj.weight" in key and "self_attn" in key]
     assert info == loaded(name).info

@@ -76,6 +76,25 @@ def _config(kind: str, layers: int, hidden: int, inner: int, heads: int, keys: i
     }
 
 
+def _glm(kind: str, max_position_embeddings: int) -> dict:
+    """Both forms of GLM-4 9B."""
+    return _config(
+        kind,
+        40,
+        4096,
+        13696,
+        32,
+        2,
+        151552,
+        head_dim=128,
+        attention_bias=True,
+        max_position_embeddings=max_position_embeddings,
+        partial_rotary_factor=0.5,
+        pad_token_id=151329,
+        eos_token_id=[151329, 151336, 151338],
+    )
+
+
 PUBLISHED = {
     "LLaMA 3.1 8B": Published(
         _config(
@@ -168,21 +187,7 @@ PUBLISHED = {
         norms=2 * 4096,
     ),
     "GLM-4 9B": Published(
-        _config(
-            "glm",
-            40,
-            4096,
-            13696,
-            32,
-            2,
-            151552,
-            head_dim=128,
-            attention_bias=True,
-            max_position_embeddings=8192,
-            partial_rotary_factor=0.5,
-            pad_token_id=151329,
-            eos_token_id=[151329, 151336, 151338],
-        ),
+        _glm("glm", max_position_embeddings=8192),
         "GlmModel",
         whole=9_399_951_360,
         queries=4096,
@@ -191,21 +196,7 @@ PUBLISHED = {
         biases=4096 + 2 * 256,
     ),
     "GLM-4 9B 0414": Published(
-        _config(
-            "glm4",
-            40,
-            4096,
-            13696,
-            32,
-            2,
-            151552,
-            head_dim=128,
-            attention_bias=True,
-            max_position_embeddings=32768,
-            partial_rotary_factor=0.5,
-            pad_token_id=151329,
-            eos_token_id=[151329, 151336, 151338],
-        ),
+        _glm("glm4", max_position_embeddings=32768),
         "Glm4Model",
         whole=9_400_279_040,
         queries=4096,

@@ -125,13 +125,6 @@ def fake(tmp_path, monkeypatch):
     return fake
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "cache")
-    yield store
-    store.close()
-
-
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("plan"))

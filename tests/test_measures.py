@@ -28,13 +28,6 @@ def shelf():
     return ModelShelf()
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "cache")
-    yield store
-    store.close()
-
-
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     """A random sample of the bundled corpus, whose lines go topic by topic, in four languages."""

@@ -575,13 +575,6 @@ def shelf():
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "cache")
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def plan(store, tiny):
     return pipeline.make_plan(Experiment(model=str(tiny("llama")), languages=("spa_Latn",), sentences=20), store)
 

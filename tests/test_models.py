@@ -33,6 +33,7 @@ from tiny_models import (
     save_tokenizer,
     tiny_config,
     tiny_model,
+    without_weights,
 )
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -87,9 +88,7 @@ def test_every_layer_of_every_family_is_found(name, loaded):
 def test_description_needs_no_weights_and_equals_that_of_the_loaded_model(name, tiny, loaded, tmp_path):
     family = FAMILIES[name]
     folder = tiny(name)
-    bare = tmp_path / folder.name
-    bare.mkdir()
-    shutil.copy(folder / "config.json", bare)
+    bare = without_weights(folder, tmp_path)
     info = models.describe(models.parse_source(str(bare)))
     weights = load_file(folder / "model.safetensors")
     assert info == loaded(name).info

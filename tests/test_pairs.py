@@ -14,13 +14,6 @@ from neuronxa_core.store import Store
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "cache")
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def plan(store):
     plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=6), store)
     pipeline.compute_missing(plan, store, ModelShelf())

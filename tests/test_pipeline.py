@@ -15,13 +15,6 @@ def shelf():
     return ModelShelf()
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "cache")
-    yield store
-    store.close()
-
-
 def write_corpus(folder, **texts):
     folder.mkdir(exist_ok=True)
     for code, lines in texts.items():

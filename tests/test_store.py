@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from neuronxa_core import store as store_module
 from neuronxa_core.errors import CorruptEntry, StoreError
-from neuronxa_core.store import ARRAYS_PREFIX, EntryInfo, Store, default_folder
+from neuronxa_core.store import ARRAYS_PREFIX, Entry, EntryInfo, Store, default_folder
 
 STATES = np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7)
 spawn = multiprocessing.get_context("spawn")
@@ -326,29 +326,21 @@ def test_entries_tell_key_meta_size_and_times_last_used_first(store: Store, fold
 # ----------------------------------------------------------------------------------------------------- verification
 
 
-def test_damage_of_one_layer_spares_the_others_until_it_is_read(store: Store, folder: Path) -> None:
+@pytest.mark.parametrize("read", [Entry.layer, Entry.read_layer], ids=["mapped", "unmapped"])
+def test_damage_of_one_layer_spares_the_others_until_it_is_read(
+    read: Callable[[Entry, str, int], np.ndarray], store: Store, folder: Path
+) -> None:
     store.put("key", {"states": STATES}, {})
     path = file_of(folder, "key")
     flip_byte(path, position_of_layer(path, STATES, 3))
     with store.get("key") as entry:
-        np.testing.assert_array_equal(entry.layer("states", 2), STATES[2])
+        np.testing.assert_array_equal(read(entry, "states", 2), STATES[2])
         assert "key" in store
         with pytest.raises(CorruptEntry, match=r"key was damaged \(block 3 of array states"):
-            entry.layer("states", 3)
+            read(entry, "states", 3)
     assert "key" not in store
     assert store.get("key") is None
     assert not path.exists()
-
-
-def test_damage_of_a_layer_is_noticed_where_it_is_read_unmapped(store: Store, folder: Path) -> None:
-    store.put("key", {"states": STATES}, {})
-    path = file_of(folder, "key")
-    flip_byte(path, position_of_layer(path, STATES, 3))
-    with store.get("key") as entry:
-        np.testing.assert_array_equal(entry.read_layer("states", 2), STATES[2])
-        with pytest.raises(CorruptEntry, match=r"key was damaged \(block 3 of array states"):
-            entry.read_layer("states", 3)
-    assert store.get("key") is None
 
 
 def test_layer_touches_no_other_layer(store: Store, folder: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -387,3 +388,11 @@ class PlainExperts:
                     value = self.family.product(gate, up)
                 result[token, k * COLUMNS : (k + 1) * COLUMNS] = value
         return result
+
+
+def without_weights(folder: Path, parent: Path) -> Path:
+    """A folder of the same name in `parent` with the model's configuration alone."""
+    bare = parent / folder.name
+    bare.mkdir()
+    shutil.copy(folder / "config.json", bare)
+    return bare
