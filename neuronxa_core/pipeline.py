@@ -95,7 +95,6 @@ def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None
 
     device: cpu or cuda, where something else than this machine decides it. Raises CorpusError, ModelError and
     ExperimentError.
-    Raises CorpusError, ModelError, ExperimentError.
     """
     raw = raw or corpora.read(experiment.corpus)
     corpus = corpora.select(raw, experiment.pivot, experiment.languages or None, experiment.sentences, experiment.seed)

@@ -25,6 +25,16 @@ settings.register_profile("neuronxa", deadline=None, max_examples=60)
 settings.load_profile("neuronxa")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="long tests in their full size; see the README")
+
+
+@pytest.fixture(scope="session")
+def full(request) -> bool:
+    """Whether long tests run in their full size."""
+    return request.config.getoption("--full")
+
+
 def pytest_unconfigure():
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 

@@ -1,114 +1,31 @@
 """A real browser walks through all pages; any console error or exception box fails the walk."""
 
-import importlib.util
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
+from live import ROOT, chromium, needs_browser, served, settled, visit, watched
 
-ROOT = Path(__file__).parents[1]
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run", "--disable-quic"]  # fmt: skip
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-]
-PATIENCE_MS = 60_000
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """The app on a free port with an empty cache."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
-    environment = {**os.environ, "NEURONXA_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
-    with log.open("wb") as handle:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)],
-            cwd=ROOT, env=environment, stdout=handle, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            deadline = time.monotonic() + 120
-            while not healthy(port):
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
-            yield f"http://localhost:{port}"
-            assert "Traceback" not in log.read_text(), log.read_text()
-        finally:
-            server.terminate()
-            server.wait(60)
-
-
-def healthy(port):
-    try:
-        with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+    with served(tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("server") / "log") as server:
+        yield server.address
 
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(params=[1440, 800])
 def page(browser, request):
-    """A page that reaches nothing but this machine, and its console errors in `page.errors`."""
-    page = browser.new_page(viewport={"width": request.param, "height": 1000})
-    page.set_default_timeout(PATIENCE_MS)
-    page.errors, page.strangers = [], []
-
-    def local_only(route):
-        if re.match(r"https?://(localhost|127\.0\.0\.1)[:/]", route.request.url):
-            return route.continue_()
-        page.strangers.append(route.request.url)
-        return route.fulfill(status=204, body="")
-
-    page.route("**/*", local_only)
-
-    def on_console(message):
-        # opened at a page's own address, Streamlit looks for its server below that address first
-        looking = "/_stcore/" in message.location.get("url", "") and "404" in message.text
-        if message.type == "error" and not looking:
-            page.errors.append(message.text)
-
-    page.on("console", on_console)
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page = watched(browser.new_page(viewport={"width": request.param, "height": 1000}))
     yield page
     page.close()
-
-
-def settled(page):
-    """Wait until no script runs, and look for exception boxes."""
-    page.wait_for_function("!document.querySelector('[data-test-script-state=running]')")
-    assert page.locator("[data-testid=stException]").count() == 0
-    assert page.locator("[data-testid=stAlertContentError]").count() == 0
-
-
-def visit(page, name):
-    """Follow the navigation to a page."""
-    page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
-    page.get_by_role("heading", name=name, exact=True).wait_for()
 
 
 def test_a_link_straight_to_a_page_opens_it_in_the_whole_app(address, page):

@@ -168,18 +168,19 @@ def test_a_worker_that_is_killed_midway_loses_nothing_and_costs_nothing_that_was
     plan = pipeline.make_plan(Experiment(str(model), folder, "eng", device="cpu"), Store(tmp_path / "plan"))
     halves = [{plan.keys[code] for code in half} for half in chunks(plan.everyone, 1, 2)]
     assert [len(half) for half in halves] == [3, 3]
-    home, other = raylets(two_machines)
+    _, other = raylets(two_machines)
     at_kill: dict[str, str] = {}
 
     def kill() -> None:
         (victim,) = waited_for(lambda: workers(other))
-        victim.suspend()  # until the half that goes on tells whose is whose
-        waited_for(lambda: workers(home))
-        first = waited_for(lambda: set(stored_files(cache)))
-        (lost,) = [half for half in halves if not half & first]
-        victim.resume()
-        waited_for(lambda: lost & set(stored_files(cache)))
-        victim.kill()
+        victim.suspend()  # until the half that goes on tells whose is whose; it may be finished before this one starts
+        try:
+            first = waited_for(lambda: set(stored_files(cache)))
+            (lost,) = [half for half in halves if not half & first]
+            victim.resume()
+            waited_for(lambda: lost & set(stored_files(cache)))
+        finally:
+            victim.kill()
         victim.wait(30)
         at_kill.update(stored_files(cache))
         assert 0 < len(lost & set(at_kill)) < len(lost)
