@@ -1,7 +1,7 @@
 """NeuronXA Explorer: `streamlit run streamlit_app.py`.
 
-Streamlit imports this file once, for the server, and runs it in every session. The server reads the libraries before
-it says that it is up, so that the first visit need not wait for them.
+Streamlit imports this file once, for the server, and runs it in every session. The server checks how it is to be
+served, and reads the libraries before it says that it is up, so that the first visit need not wait for them.
 """
 
 import gc
@@ -10,23 +10,43 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 
 @asynccontextmanager
 async def libraries_read(_app: st.App) -> AsyncIterator[None]:
+    # or the first link straight to a page would run that page alone, before streamlit_app.py asks who it is
+    PagesManager.uses_pages_directory = False
     importlib.import_module("pages.shared")
+    importlib.import_module("neuronxa_core.jobs").log_lines()
     # Streamlit collects garbage after every run of a script, and would look through the libraries each time
     gc.freeze()
     yield
 
 
 if __name__ == "__main__":
-    from pages import shared
+    from pages import people, shared
 
+    people.admit()
     st.set_page_config(page_title="NeuronXA Explorer", page_icon=shared.icon(), layout="wide")
-    shared.open_experiment()
-    page = shared.navigation()
-    shared.enter(page.title)
-    page.run()
+    with shared.errors_shown():
+        shared.open_experiment()
+        page = shared.navigation()
+        shared.enter(page.title)
+        shared.say_what_hinders()
+        page.run()
 else:
-    app = st.App("streamlit_app.py", lifespan=libraries_read)
+    from starlette.middleware import Middleware
+
+    from neuronxa_core import redaction
+    from pages import people, serving
+
+    redaction.install()
+    serving.check_start()
+    serving.number_errors()
+    app = st.App(
+        "streamlit_app.py",
+        lifespan=libraries_read,
+        middleware=[Middleware(serving.Gate, people.is_signed_in)],
+        on_script_error=serving.show_what_broke,
+    )

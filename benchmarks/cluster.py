@@ -1,4 +1,4 @@
-"""What a Ray cluster costs before it gains anything: python benchmarks/cluster.py
+"""What a Ray cluster costs before it gains anything: python benchmarks/cluster.py [--sentences N]
 
 One machine, the bundled model and corpus, from the project's folder. How long the cluster takes to start and to end,
 until a fresh worker has stored two languages (a process, torch and the model are loaded first), and for one more of a
@@ -7,6 +7,7 @@ worker that has the model; then the whole run in one process, and as tasks of on
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -37,9 +38,12 @@ def run(joined: cluster.Cluster, plan: Plan, store: Store, share: cluster.Share)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sentences", type=int, help="of a language (default: all)")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         everything, one, two = (Store(Path(folder, name)) for name in ("everything", "one", "two"))
-        whole = pipeline.make_plan(Experiment(device="cpu"), everything)
+        whole = pipeline.make_plan(Experiment(device="cpu", sentences=options.sentences), everything)
         print("| | seconds |\n| --- | ---: |")
         watch = Stopwatch()
         pipeline.compute_missing(whole, one, ModelShelf())

@@ -16,7 +16,7 @@ from typing import IO, NoReturn
 import pandas as pd
 from tqdm import tqdm
 
-from neuronxa_core import cluster, corpora, correlation, downstream, pipeline, study
+from neuronxa_core import cluster, corpora, correlation, downstream, exports, pipeline, redaction, study
 from neuronxa_core.alignment import Alignment
 from neuronxa_core.downstream import TaskScores
 from neuronxa_core.errors import CorruptEntry, NeuronXAError
@@ -295,8 +295,8 @@ def _write_rows(writer, name: str, plan: Plan, tables: dict[str, Alignment]) -> 
             for layer in range(plan.info.layers):
                 writer.writerow(
                     [
-                        name,
-                        plan.corpus.name,
+                        exports.harmless(name),
+                        exports.harmless(plan.corpus.name),
                         state,
                         plan.experiment.pooling,
                         plan.experiment.neuron,
@@ -352,7 +352,7 @@ def correlate(options: argparse.Namespace) -> int:
             for task, points in found
         ]
     with _destination(options.out) as handle:
-        pd.concat(tables, ignore_index=True).to_csv(handle, index=False, lineterminator="\n")
+        handle.write(exports.csv_text(pd.concat(tables, ignore_index=True)))
     return 0
 
 
@@ -423,7 +423,7 @@ def _destination(out: Path | None) -> Iterator[IO[str]]:
 
 def _complain(error: object) -> None:
     """One line on stderr."""
-    print(f"neuronxa_core: error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"neuronxa_core: error: {redaction.redacted(' '.join(str(error).split()))}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -432,6 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Where some of several models fail, the rows of the others are written; the status is 2, with one line a failure.
     """
     options = parser().parse_args(arguments)
+    redaction.install()
     try:
         return {"score": score, "correlate": correlate}[options.command](options)
     except NeuronXAError as error:
@@ -441,7 +442,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("neuronxa_core: stopped; finished languages are kept in the cache", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"neuronxa_core: error: {error}", file=sys.stderr)
+        _complain(error)
         return 2
 
 

@@ -397,6 +397,11 @@ class SwitchOff:
         kept = ((name, code, self._kept(store, neurons, code)) for name, neurons, code in self._cells())
         return {(name, code): effect for name, code, effect in kept if effect is not None}
 
+    @property
+    def units(self) -> int:
+        """Sets times languages, the baseline included."""
+        return len(self.everything) * len(self.languages)
+
     def totals(self, store: Store) -> dict[str, int]:
         """Languages still to be measured, for every set that lacks some."""
         lacking: dict[str, int] = {}

@@ -12,6 +12,7 @@ import codecs
 import csv
 import difflib
 import io
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -22,16 +23,16 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from neuronxa_core import languages
+from neuronxa_core import languages, limits, parquet
 from neuronxa_core.errors import CorpusError
 from neuronxa_core.wording import some_of
 
 DEMO = Path(__file__).with_name("demo") / "corpus"
+# FLORES-200's folders; the first that is there is read
+SPLITS = ("devtest", "dev")
 FLORES_PLUS = "openlanguagedata/flores_plus"
-MAX_COLUMNS = 1000
+ARCHIVES = frozenset({"zip", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "tar"})
 SHOWN_LINES = 10
 LENGTH_FACTOR = 4.0
 MIN_LETTERS = 4
@@ -177,30 +178,48 @@ def read(source: str | Path) -> RawCorpus:
     - a pair file `<source>-<target>.tsv` or `.txt`, tab-separated, no header, two columns of text (columns of ids,
       language codes or attributions are skipped); or a folder of them that share one language, identical line by line.
 
-    Text is UTF-8; a line ends at LF or CRLF and nowhere else; empty lines at the end of a file do not count.
+    Text is UTF-8; a line ends at LF or CRLF and nowhere else; empty lines at the end of a file do not count. Archives
+    are not unpacked.
 
-    Raises CorpusError, one sentence, for what is missing, empty, malformed, or holds no readable language. A single
-    unreadable language of several goes to `problems`.
+    Raises CorpusError, one sentence, for what is missing, empty, malformed, larger than `limits` says, or holds no
+    readable language. A single unreadable language of several goes to `problems`.
     """
     text = str(source).strip()
     if text.startswith("hub:"):
-        dataset, *rest = text.removeprefix("hub:").split(":")
-        if len(rest) > 2:
-            raise CorpusError(f"{text} has too many parts; write hub:owner/name:config:split")
-        config, split = (*rest, "", "")[:2]
-        return read_hub(dataset, config=config or None, split=split or None)
+        dataset, config, split = parse_hub(text)
+        return read_hub(dataset, config=config, split=split)
     if not text:
         raise CorpusError("No corpus was named; give a path, demo, or hub:owner/name")
-    path = DEMO if text == "demo" else Path(text).expanduser()
     try:
+        path = DEMO if text == "demo" else Path(text).expanduser()
         if path.is_dir():
             return _read_folder(path, text, "demo" if text == "demo" else path.resolve().name)
         if path.is_file():
-            files = {path.name: path.read_bytes()}
-            return _read_files(_stem(path.name), text, files, _kinds(files), ())
-    except OSError as error:
-        raise CorpusError(f"{text} cannot be read: {error}") from error
-    raise CorpusError(f"There is no file or folder {text}; give a path, demo, or hub:owner/name")
+            _refuse_archives([path.name])
+            return _read_files(_stem(path.name), text, _contents([path]), _kinds([path.name]), ())
+    except (OSError, RuntimeError) as error:  # ~nobody is a RuntimeError
+        raise CorpusError(f"{text:.200} cannot be read: {error}") from error
+    raise CorpusError(f"There is no file or folder {text:.200}; give a path, demo, or hub:owner/name")
+
+
+def within(folder: Path) -> list[Path]:
+    """What `read` could read in a folder, by the names alone: the folder itself, or else its tables. Raises OSError."""
+    entries = sorted(itertools.islice(folder.iterdir(), limits.CORPUS_FILES))
+    kinds = {entry: _kind(entry.name) for entry in entries if entry.is_file()}
+    if {"language", "pair"} & set(kinds.values()):
+        return [folder]
+    return [entry for entry, kind in kinds.items() if kind == "table"]
+
+
+def parse_hub(text: str) -> tuple[str, str | None, str | None]:
+    """(data set, config, split) of "hub:owner/name:config:split". Raises CorpusError for what is none."""
+    dataset, *rest = text.removeprefix("hub:").split(":")
+    if len(rest) > 2:
+        raise CorpusError(f"{text:.200} has too many parts; write hub:owner/name:config:split")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset):
+        raise CorpusError(f"{dataset!r:.200} is no data set of the hub; write owner/name")
+    config, split = (*rest, "", "")[:2]
+    return dataset, config or None, split or None
 
 
 def read_uploads(files: Sequence[tuple[str, bytes]]) -> RawCorpus:
@@ -216,7 +235,10 @@ def read_uploads(files: Sequence[tuple[str, bytes]]) -> RawCorpus:
         by_name[base_name] = data
     if not by_name:
         raise CorpusError("No file was uploaded")
+    _refuse_large({name: len(data) for name, data in by_name.items()})
     wanted, notes = _sift(list(by_name))
+    if not wanted:
+        _refuse_archives(by_name)
     name = _stem(next(iter(by_name))) if len(by_name) == 1 else "upload"
     return _read_files(name, "upload", {name: by_name[name] for name in wanted}, wanted, notes)
 
@@ -230,8 +252,7 @@ def read_hub(
     (`iso_639_3`, `iso_15924`, `text`, `id`), where rows of one id are translations. split: devtest for FLORES+, test
     for others unless given. Raises CorpusError where `datasets` is not installed or the data set cannot be loaded.
     """
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset):
-        raise CorpusError(f"{dataset!r} is no data set of the hub; write owner/name")
+    parse_hub(f"hub:{dataset}")
     try:
         from datasets import load_dataset
     except ImportError as error:
@@ -241,7 +262,9 @@ def read_hub(
         rows = load_dataset(dataset, name=config, split=split, revision=revision)
         headings = list(rows.column_names)
         _check_headings(dataset, headings)
-        table = {heading: list(rows[heading]) for heading in _headings_to_read(headings)}
+        wanted = _headings_to_read(headings)
+        parquet.refuse_many_cells(dataset, getattr(rows, "num_rows", 0), len(wanted))
+        table = {heading: list(rows[heading]) for heading in wanted}
     except CorpusError:
         raise
     except Exception as error:
@@ -315,17 +338,52 @@ def select(
 
 
 def _read_folder(folder: Path, source: str, name: str) -> RawCorpus:
-    wanted, notes = _sift(sorted(entry.name for entry in folder.iterdir() if entry.is_file()))
-    split = next((split for split in ("devtest", "dev") if (folder / split).is_dir()), None)
+    entries = list(itertools.islice(folder.iterdir(), limits.CORPUS_FILES + 1))
+    if len(entries) > limits.CORPUS_FILES:
+        raise CorpusError(f"The folder {source} holds more than {limits.CORPUS_FILES} files, too many for a corpus")
+    wanted, notes = _sift(sorted(entry.name for entry in entries if entry.is_file()))
+    split = next((split for split in SPLITS if (folder / split).is_dir()), None)
     if split and not {"language", "pair"} & set(wanted.values()):
         inner = _read_folder(folder / split, source, name)
         return replace(inner, notes=(f"Read from its folder {split}.", *inner.notes))
     if not wanted:
+        _refuse_archives(entry.name for entry in entries)
         raise CorpusError(
             f"The folder {source} holds no corpus; it needs files such as eng_Latn.txt and deu_Latn.txt, or one table"
         )
-    files = {file_name: (folder / file_name).read_bytes() for file_name in wanted}
-    return _read_files(name, source, files, wanted, notes)
+    return _read_files(name, source, _contents([folder / file_name for file_name in wanted]), wanted, notes)
+
+
+def _contents(files: Sequence[Path]) -> dict[str, bytes]:
+    """{name: content}. Raises CorpusError where they are too large, before they are read, and OSError."""
+    _refuse_large({file.name: file.stat().st_size for file in files})
+    contents = {}
+    for file in files:
+        with file.open("rb") as handle:  # a pipe has no size, and a file can grow
+            contents[file.name] = handle.read(limits.CORPUS_FILE_BYTES + 1)
+    _refuse_large({name: len(data) for name, data in contents.items()})
+    return contents
+
+
+def _refuse_archives(names: Iterable[str]) -> None:
+    for name in names:
+        if _suffix(name) in ARCHIVES:
+            raise CorpusError(f"{name} is an archive, which is not read; unpack it, and give its files")
+
+
+def _refuse_large(sizes: Mapping[str, int]) -> None:
+    """Raise CorpusError where one of the files, or all, are too large for a corpus; sizes in bytes."""
+    for name, size in sizes.items():
+        if size > limits.CORPUS_FILE_BYTES:
+            raise CorpusError(
+                f"{name} has {size / limits.MIB:,.0f} MiB; at most {limits.CORPUS_FILE_BYTES // limits.MIB} MiB are "
+                "read: leave out sentences"
+            )
+    if sum(sizes.values()) > limits.CORPUS_BYTES:
+        raise CorpusError(
+            f"The files have {sum(sizes.values()) / limits.MIB:,.0f} MiB together; at most "
+            f"{limits.CORPUS_BYTES // limits.MIB} MiB are read: leave out languages or sentences"
+        )
 
 
 def _sift(names: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -462,12 +520,17 @@ def _pair_codes(stem: str) -> tuple[str, str] | tuple[()]:
 
 def _is_pair_after_all(file_name: str, data: bytes) -> bool:
     """pt-br.txt is Brazilian Portuguese or Portuguese and Breton: the latter where most lines hold a tab."""
+    if not _pair_codes(_stem(file_name)):
+        return False
+    _refuse_long_lines(file_name, data)
     lines = [line for line in data.split(b"\n") if line.strip()]
-    return bool(_pair_codes(_stem(file_name))) and 2 * sum(b"\t" in line for line in lines) > len(lines)
+    return 2 * sum(b"\t" in line for line in lines) > len(lines)
 
 
 def _read_pair(file_name: str, data: bytes) -> dict[str, Sequence[str]]:
     pair = _pair_codes(_stem(file_name))
+    if data.count(b"\t") > limits.CORPUS_CELLS:
+        raise CorpusError(f"{file_name} has more than {limits.CORPUS_CELLS:,} cells; leave out sentences")
     rows = [line.split("\t") for line in _lines(file_name, data)]
     names_the_pair = [all(languages.matches(code, row) for code in pair) for row in rows[:2]]
     if names_the_pair in ([True], [True, False]):
@@ -503,6 +566,7 @@ def _lines(file_name: str, data: bytes) -> list[str]:
 
 def _decode(file_name: str, data: bytes) -> str:
     data = data.removeprefix(codecs.BOM_UTF8)
+    _refuse_long_lines(file_name, data)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -512,6 +576,20 @@ def _decode(file_name: str, data: bytes) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise CorpusError(f"{file_name}, line {line}: a NUL byte, so this is no text; save the file as UTF-8")
     return text
+
+
+def _refuse_long_lines(file_name: str, data: bytes) -> None:
+    """Raise CorpusError for too many lines, and for one that is too long to be a sentence."""
+    if data.count(b"\n") > limits.CORPUS_LINES:
+        raise CorpusError(f"{file_name} has more than {limits.CORPUS_LINES:,} lines; leave out sentences")
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+    lengths = np.diff(ends, prepend=-1, append=len(data)) - 1
+    longest = int(np.argmax(lengths))
+    if lengths[longest] > limits.LINE_BYTES:
+        raise CorpusError(
+            f"{file_name}, line {longest + 1}: {lengths[longest] / limits.MIB:,.1f} MiB in one line; at most "
+            f"{limits.LINE_BYTES / limits.MIB:g} MiB are read: give one sentence a line"
+        )
 
 
 def _stem(file_name: str) -> str:
@@ -535,11 +613,19 @@ def _read_table(file_name: str, data: bytes) -> _Columns:
 def _read_csv(file_name: str, data: bytes) -> tuple[list[str], dict[str, list[str]]]:
     is_tsv = _suffix(file_name) in ("tsv", "tab", "txt")
     text = _decode(file_name, data).replace("\r\n", "\n")
+    separator, quoting = ("\t", csv.QUOTE_NONE) if is_tsv else (",", csv.QUOTE_MINIMAL)
+    try:
+        # counted before the table is made: a few letters a column are enough to fill a memory with columns
+        first = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting), [])
+    except csv.Error as error:
+        raise CorpusError(f"{file_name} cannot be read as a table: {error}") from error
+    _refuse_many_columns(file_name, len(first))
+    parquet.refuse_many_cells(file_name, text.count("\n") + 1, len(first))
     try:
         frame = pd.read_csv(
             io.StringIO(text),
-            sep="\t" if is_tsv else ",",
-            quoting=csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL,
+            sep=separator,
+            quoting=quoting,
             header=None,
             dtype=str,
             keep_default_na=False,
@@ -554,19 +640,27 @@ def _read_csv(file_name: str, data: bytes) -> tuple[list[str], dict[str, list[st
 
 
 def _read_parquet(file_name: str, data: bytes) -> tuple[list[str], dict[str, list[Any]]]:
-    try:
-        headings = list(pq.read_schema(io.BytesIO(data)).names)
+    """Headings, and the columns that are wanted."""
+
+    def choose(headings: Sequence[str]) -> list[str]:
         _check_headings(file_name, headings)
-        table = pq.read_table(io.BytesIO(data), columns=_headings_to_read(headings))
-        return headings, table.to_pydict()
-    except (pa.ArrowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CorpusError(f"{file_name} cannot be read as Parquet: {reason}") from error
+        return _headings_to_read(headings)
+
+    headings, table = parquet.read(file_name, data, choose)
+    if set(FLORES_PLUS_COLUMNS) <= set(table):
+        for heading, cells in table.items():
+            if any(isinstance(cell, parquet.NoText) for cell in cells):
+                raise CorpusError(f"{file_name}, column {heading}: {cells[0]} is no text")
+    return headings, table
+
+
+def _refuse_many_columns(where: str, count: int) -> None:
+    if count > limits.CORPUS_COLUMNS:
+        raise CorpusError(f"{where} has {count} columns; at most {limits.CORPUS_COLUMNS} are read")
 
 
 def _check_headings(where: str, headings: Sequence[str]) -> None:
-    if len(headings) > MAX_COLUMNS:
-        raise CorpusError(f"{where} has {len(headings)} columns; at most {MAX_COLUMNS} are read")
+    _refuse_many_columns(where, len(headings))
     meanings = Counter(
         _code_of(heading) or heading.lower() for heading in headings if _code_of(heading) or _is_label(heading)
     )
@@ -706,6 +800,8 @@ def _resolve(raw: RawCorpus, code: str) -> str:
         return found[0]
     if found:
         raise CorpusError(f"{code} may mean {' or '.join(found)} in the corpus {raw.name}; write one of them")
+    if len(code) > limits.NAME_LETTERS:
+        raise CorpusError(f"The corpus {raw.name} has no language {code[:40]}...; {_what_there_is(raw)}")
     spellings = {spelling: other for other in known for spelling in (other.lower(), languages.name(other).lower())}
     alike = dict.fromkeys(spellings[s] for s in difflib.get_close_matches(code.strip().lower(), spellings, n=3))
     hint = f" Did you mean {' or '.join(alike)}?" if alike else ""

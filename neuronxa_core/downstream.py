@@ -29,8 +29,8 @@ from typing import Any, Literal
 import langcodes
 import pandas as pd
 
-from neuronxa_core import languages
-from neuronxa_core.corpora import CODES_THAT_OFTEN_HEAD_NO_TEXT, MAX_COLUMNS
+from neuronxa_core import languages, limits
+from neuronxa_core.corpora import CODES_THAT_OFTEN_HEAD_NO_TEXT
 from neuronxa_core.errors import ScoresError
 from neuronxa_core.wording import some_of
 
@@ -39,9 +39,6 @@ COLUMNS = ("model", "task", "metric", "language", "score", "stderr", "n", "sourc
 KEY = ("model", "task", "metric", "language")
 PAIR_COLUMNS = ("model", "task", "metric", "language", "other", "score", "source")
 TABLE_SUFFIXES = ("csv", "tsv", "tab", "txt")
-MAX_BYTES = 64 * 2**20
-MAX_CELLS = 500_000
-MAX_FILES = 5000
 SAME = 1e-9
 
 Layout = Literal["long", "wide languages in columns", "wide tasks in columns"]
@@ -272,13 +269,13 @@ def read_scores(
     sources = [source] if isinstance(source, str | Path) else list(source)
     if not sources or not all(str(one).strip() for one in sources):
         raise ScoresError("No scores were named; give a file or a folder")
-    return merge(*(_read_source(Path(one).expanduser(), model, task, metric) for one in sources))
+    return merge(*(_read_source(_path(one), model, task, metric) for one in sources))
 
 
 def read_scores_or_pairs(source: str | Path, pivot: str) -> TaskScores:
     """`read_scores`, and of a table of language pairs (see `read_consistency`) each language's value with the pivot."""
-    path = Path(source).expanduser()
-    if path.is_file() and _suffix(path.name) in TABLE_SUFFIXES:
+    path = _path(source)
+    if is_file(path) and _suffix(path.name) in TABLE_SUFFIXES:
         frame = read_frame(path.name, read_content(path))
         if is_consistency(frame):
             return consistency(frame, source=path.name).consistency_with(pivot)
@@ -327,6 +324,13 @@ def merge(*scores: TaskScores) -> TaskScores:
     return _tidy(rows, dict.fromkeys(note for one in scores for note in one.notes))
 
 
+def _path(source: str | Path) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ScoresError(f"{source!s:.200} cannot be read: {error}") from error
+
+
 def _read_source(path: Path, model: str, task: str, metric: str) -> TaskScores:
     try:
         if path.is_dir():
@@ -338,20 +342,39 @@ def _read_source(path: Path, model: str, task: str, metric: str) -> TaskScores:
     raise ScoresError(f"There is no file or folder {path}; give a table or results of the lm-evaluation-harness")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path is that of a file; False where it may not be looked at."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def read_content(path: Path) -> bytes:
     """A file's bytes. Raises ScoresError where it is too large or cannot be read."""
     try:
         _refuse_large(path.name, path.stat().st_size)
-        return path.read_bytes()
+        with path.open("rb") as handle:  # a pipe has no size, and a file can grow
+            data = handle.read(limits.SCORES_FILE_BYTES + 1)
+        _refuse_large(path.name, len(data))
+        return data
     except OSError as error:
         raise ScoresError(f"{path} cannot be read: {error}") from error
 
 
 def _read_folder(folder: Path, model: str, task: str, metric: str) -> TaskScores:
-    results = sorted(path for path in folder.rglob("*.json") if path.is_file())
-    tables = sorted(path for path in folder.iterdir() if path.is_file() and _suffix(path.name) in TABLE_SUFFIXES)
-    if len(results) + len(tables) > MAX_FILES:
-        raise ScoresError(f"{folder} holds {len(results) + len(tables)} files; at most {MAX_FILES} are read")
+    most = limits.SCORES_FILES
+    some_results = itertools.islice((path for path in folder.rglob("*.json") if path.is_file()), most + 1)
+    of_tables = (path for path in folder.iterdir() if _suffix(path.name) in TABLE_SUFFIXES and path.is_file())
+    results, tables = sorted(some_results), sorted(itertools.islice(of_tables, most + 1))
+    if len(results) + len(tables) > most:
+        raise ScoresError(f"{folder} holds more than {most} files; give a folder with fewer")
+    size = sum(path.stat().st_size for path in (*results, *tables))
+    if size > limits.SCORES_BYTES:
+        raise ScoresError(
+            f"the files of {folder} have {size / limits.MIB:,.0f} MiB together; at most "
+            f"{limits.SCORES_BYTES // limits.MIB} MiB are read"
+        )
     found: list[TaskScores] = []
     problems: list[str] = []
     for path in results:
@@ -375,8 +398,9 @@ def _read_folder(folder: Path, model: str, task: str, metric: str) -> TaskScores
 
 
 def _refuse_large(name: str, size: int) -> None:
-    if size > MAX_BYTES:
-        raise ScoresError(f"{name} has {size / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB are read")
+    if size > limits.SCORES_FILE_BYTES:
+        most = limits.SCORES_FILE_BYTES // limits.MIB
+        raise ScoresError(f"{name} has {size / limits.MIB:.0f} MiB; at most {most} MiB are read")
 
 
 def _suffix(name: str) -> str:
@@ -462,7 +486,7 @@ def read_frame(name: str, data: bytes) -> pd.DataFrame:
     separator = re.match(r"sep=([,;\t])\r?\n", text)
     if separator:
         text = text[separator.end() :]
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
     try:
         delimiter = (
             separator[1] if separator else max("\t;,", key=lambda d: len(next(csv.reader([first], delimiter=d), [])))
@@ -512,8 +536,10 @@ def _rows(name: str, text: str, delimiter: str) -> list[list[str]]:
         width = width or len(row)
         if len(row) > width:
             raise ScoresError(f"{name}, line {reader.line_num}: {len(row)} cells where there are {width} headings")
-        if width > MAX_COLUMNS or len(rows) * width > MAX_CELLS:
-            raise ScoresError(f"{name} is too large; at most {MAX_COLUMNS} columns and {MAX_CELLS} cells are read")
+        if width > limits.CORPUS_COLUMNS or len(rows) * width > limits.SCORES_CELLS:
+            raise ScoresError(
+                f"{name} is too large; at most {limits.CORPUS_COLUMNS} columns and {limits.SCORES_CELLS} cells are read"
+            )
         rows.append(row + [""] * (width - len(row)))
     return rows
 
@@ -606,8 +632,8 @@ def apply_mapping(
                 "column": heading if mapping.layout == "wide tasks in columns" else named["metric"],
             }
         )
-        if count > MAX_CELLS:
-            raise ScoresError(f"{source} is too large; at most {MAX_CELLS} cells are read")
+        if count > limits.SCORES_CELLS:
+            raise ScoresError(f"{source} is too large; at most {limits.SCORES_CELLS} cells are read")
     if not rows:
         reason = f"it names no language: {_some(no_language)}" if no_language else "all its cells are empty"
         raise ScoresError(f"{source} holds no scores; {reason}")
@@ -1097,7 +1123,7 @@ def read_consistency(source: str | Path, *, model: str = "", task: str = "", met
 
     Raises ScoresError for what is no such table, and for pairs that contradict each other.
     """
-    path = Path(source).expanduser()
+    path = _path(source)
     try:
         if not path.is_file():
             raise ScoresError(f"There is no file {path}; give a table of language pairs")

@@ -1,8 +1,16 @@
 """What can go wrong, one class a kind; each message says what, where, and what to do."""
 
+from neuronxa_core.redaction import redacted
+
 
 class NeuronXAError(Exception):
-    """Anything that a user can mend: pages show its text, the command line prints it and exits with 2."""
+    """Anything that a user can mend: pages show its text, the command line prints it and exits with 2.
+
+    Its text holds no token and no password: libraries whose words it repeats may name them.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in arguments))
 
 
 class CorpusError(NeuronXAError):
@@ -47,3 +55,19 @@ class ScoresError(NeuronXAError):
 
 class HarnessError(NeuronXAError):
     """The evaluation harness is not there, or its run failed."""
+
+
+class QueueFull(NeuronXAError):
+    """Too many jobs wait already."""
+
+
+class SettingsError(NeuronXAError):
+    """The host's settings file cannot be read, or says what cannot be."""
+
+
+class NotAllowed(NeuronXAError):
+    """The host's settings do not allow it; the same words are said whether it exists or not."""
+
+
+class NotSignedIn(NeuronXAError):
+    """The host asks for a sign-in, and there is none that counts."""

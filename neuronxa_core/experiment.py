@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.forms import FORMS
+from neuronxa_core.limits import CORPUS_COLUMNS, NAME_LETTERS, PATH_LETTERS
 
 CHOICES = {
     "state": ("nas", "nav", "emb"),
@@ -52,9 +53,13 @@ class Experiment:
             raise ExperimentError(f"sentences must be at least 2, not {self.sentences}")
         if self.seed is not None and self.seed < 0:
             raise ExperimentError(f"seed must be 0 or more, not {self.seed}")
-        for name in ("model", "corpus", "pivot"):
+        for name, most in (("model", PATH_LETTERS), ("corpus", PATH_LETTERS), ("pivot", NAME_LETTERS)):
             if not getattr(self, name).strip():
                 raise ExperimentError(f"{name} is empty")
+            if len(getattr(self, name)) > most:
+                raise ExperimentError(f"{name} is longer than {most} letters")
+        if len(self.languages) > CORPUS_COLUMNS or max(map(len, self.languages), default=0) > NAME_LETTERS:
+            raise ExperimentError(f"at most {CORPUS_COLUMNS} languages may be named, in {NAME_LETTERS} letters each")
 
     @property
     def extraction(self) -> Experiment:

@@ -29,7 +29,7 @@ from torch.utils.hooks import RemovableHandle
 
 from neuronxa_core import experts, forms
 from neuronxa_core.errors import Cancelled, ExtractionError, NeuronXAError
-from neuronxa_core.memory import give_back, let_go, on_disk
+from neuronxa_core.memory import give_back, let_go, on_disk, ran_out
 from neuronxa_core.models import FeedForward, LoadedModel, Neuron
 
 # part of the cache key: raise it whenever the numbers below could change
@@ -304,7 +304,7 @@ class StateHooks:
             held = self._memory.get((name, device))
             size = math.prod(shape)
             if held is None or held.numel() < size:
-                held = self._memory[name, device] = torch.empty(size, device=device)
+                held = self._memory[name, device] = torch.empty(size, dtype=torch.float32, device=device)
             view = self._views[name, device, shape] = held[:size].view(shape)
         return view
 
@@ -405,7 +405,7 @@ def forward_passes(
         except NeuronXAError:
             raise
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not ran_out(error):
                 cause = " ".join(str(error).split())[:300]
                 raise ExtractionError(
                     f"{language}: the forward pass of {loaded.info.name} failed: {type(error).__name__}: {cause}"
@@ -478,13 +478,6 @@ def right_padded(loaded: LoadedModel, rows: list[list[int]]) -> tuple[torch.Tens
     lengths = torch.tensor([len(row) for row in rows])
     mask = torch.arange(width)[None, :] < lengths[:, None]
     return ids.to(loaded.device), lengths.to(loaded.device), mask.long().to(loaded.device)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text
 
 
 def _free_memory() -> None:

@@ -37,6 +37,7 @@ import xxhash
 from neuronxa_core.errors import Cancelled, ExperimentError, HarnessError, ModelError, StoreError
 from neuronxa_core.experiment import digest
 from neuronxa_core.pipeline import ModelShelf, Plan
+from neuronxa_core.redaction import redacted
 from neuronxa_core.store import Store
 from neuronxa_core.wording import some_of
 
@@ -124,7 +125,7 @@ def list_tasks(include_path: str | None = None) -> tuple[str, ...]:
     try:
         asked = _ask(_LIST_TASKS, folder, timeout=LIST_S)
         names = json.loads(asked.stdout.strip().splitlines()[-1]) if asked.returncode == 0 else None
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError, RecursionError) as error:
         raise HarnessError(f"lm_eval could not list its tasks: {error}") from error
     if not isinstance(names, list):
         raise HarnessError(f"lm_eval could not list its tasks:\n{_last(asked.stderr.splitlines())}")
@@ -154,10 +155,13 @@ def _environment() -> dict[str, str]:
 
 
 def _folder(include_path: str) -> Path:
-    folder = Path(include_path).expanduser()
-    if not folder.is_dir():
-        raise ExperimentError(f"there is no folder {include_path} of task definitions; give one with .yaml files")
-    return folder.resolve()
+    try:
+        folder = Path(include_path).expanduser()
+        if folder.is_dir():
+            return folder.resolve()
+    except (OSError, RuntimeError) as error:  # a folder that may not be read, ~nobody
+        raise ExperimentError(f"the folder {include_path:.200} of task definitions cannot be read: {error}") from error
+    raise ExperimentError(f"there is no folder {include_path:.200} of task definitions; give one with .yaml files")
 
 
 def _last(lines: list[str]) -> str:
@@ -232,6 +236,11 @@ class HarnessRun:
     def log_file(self, store: Store) -> Path:
         """Where the last run's output is, once there was one."""
         return store.folder / FOLDER / f"{self.key}.log"
+
+    @property
+    def units(self) -> int:
+        """A hundred percent."""
+        return 100
 
     def totals(self, store: Store) -> dict[str, int]:
         """A hundred percent of the requests, whose number the harness alone knows; nothing after a finished run."""
@@ -345,7 +354,7 @@ class HarnessRun:
 
 
 class _Output:
-    """What the harness prints: the lines that are no progress bars, and how far its requests are.
+    """What the harness prints: the lines that are no progress bars, without secrets, and how far its requests are.
 
     percent: of the requests of one kind, the furthest that was seen; 0 before.
     """
@@ -368,6 +377,7 @@ class _Output:
     def _take(self, line: str) -> None:
         bar = _BAR.match(line)
         if bar is None:
+            line = redacted(line)
             if line:
                 self.lines.append(line)
                 self._write(line + "\n")
@@ -425,7 +435,7 @@ def _holds_results(file: Path) -> bool:
     """Whether a file is JSON with the harness's results by task."""
     try:
         document = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and isinstance(document.get("results"), dict) and bool(document["results"])
 

@@ -324,6 +324,11 @@ class TransferProbe:
         kept = {code: Measured.from_json(store.get_json(self._keys[code]), 1) for code in self.languages}
         return {code: measured for code, measured in kept.items() if measured is not None}
 
+    @property
+    def units(self) -> int:
+        """Languages and, where the layer is chosen, layers."""
+        return len(self.languages) + (self.plan.info.layers if self.layer == CHOSEN else 0)
+
     def totals(self, store: Store) -> dict[str, int]:
         """Languages still to be measured and, where the layer is chosen, layers still to be tried for it."""
         lacking = len(self.languages) - len(self.results(store))
@@ -513,6 +518,11 @@ class LikelihoodPerByte:
         """The figures that are there, by language; scores in nats per byte, 0 or more."""
         kept = {code: Measured.from_json(store.get_json(self._keys[code])) for code in self.languages}
         return {code: measured for code, measured in kept.items() if measured is not None}
+
+    @property
+    def units(self) -> int:
+        """Sentences of all languages."""
+        return sum(len(self._texts(code)) for code in self.languages)
 
     def totals(self, store: Store) -> dict[str, int]:
         """Sentences of every language that is still to be measured."""
@@ -718,6 +728,11 @@ class HeldOutRetrieval:
         mean = np.mean([kept[code].chosen_on for code in self.languages], axis=0)
         # means of equal figures may differ in their last bit
         return int(np.argmax(mean >= mean.max() - 1e-12))
+
+    @property
+    def units(self) -> int:
+        """Languages."""
+        return len(self.languages)
 
     def totals(self, store: Store) -> dict[str, int]:
         """Languages still to be measured."""

@@ -20,6 +20,7 @@ import numpy as np
 
 # of mallopt(3), glibc
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
+_RAN_OUT = ("outofmemory", "out of memory", "not enough memory", "allocate memory", "status_alloc_failed")
 KEPT_BYTES = 512 << 20
 """So much freed memory stays with the process while a model works."""
 
@@ -47,6 +48,12 @@ def give_back() -> None:
     """Give the memory that was freed back to the system."""
     if (library := _glibc()) is not None:
         library.malloc_trim(0)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, the host's or a GPU's; the libraries have many words for it."""
+    said = f"{type(error).__name__}: {error}".lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _RAN_OUT)
 
 
 def on_disk(shape: tuple[int, ...], dtype: np.dtype, folder: Path | None) -> np.ndarray:

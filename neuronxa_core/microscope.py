@@ -367,7 +367,9 @@ class _TokenHooks(StateHooks):
         self._refuse_seen(layer, (layer, expert))
         everything = isinstance(self._columns, slice)
         if layer not in self.kept:
-            self.kept[layer] = torch.zeros(*self._shape, *([self.loaded.info.neurons] if everything else []))
+            self.kept[layer] = torch.zeros(
+                *self._shape, *([self.loaded.info.neurons] if everything else []), dtype=torch.float32
+            )
         flat, width = self.kept[layer].flatten(0, 1), activations.shape[1]
         if everything:
             flat[tokens.cpu(), expert * width : (expert + 1) * width] = activations.float().cpu()
@@ -501,7 +503,7 @@ def activations_of(
         known |= added
         # what another session has added meanwhile is taken in; what is lost between the two lines is read again
         kept = {name: value for name, value in _known(store, key).items() if name not in added} | added
-        store.put_json(key, dict(list(kept.items())[-KEPT_SENTENCES:]))
+        store.offer_json(key, dict(list(kept.items())[-KEPT_SENTENCES:]))
     return [_from_json(text, known[digest(text)]) for text in texts]
 
 

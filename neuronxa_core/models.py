@@ -13,6 +13,7 @@ In a mixture of experts, a layer's neurons are the columns of all its routed exp
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -30,7 +31,7 @@ import xxhash
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import errors as hub_errors
 from huggingface_hub import scan_cache_dir
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -46,6 +47,8 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from neuronxa_core import experts
 from neuronxa_core.errors import ModelError
+from neuronxa_core.memory import ran_out
+from neuronxa_core.wording import some_of
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -60,11 +63,20 @@ QUANTIZED = {"int8": 1.0, "nf4": 0.5 + 4 / 64}
 LONGEST_SENTENCE = 2048
 # tokens of sentences as they usually are, for estimates of memory
 SHORT, LONG = 16, 512
+# beyond these no model was ever made, and one that asks for them would be built for hours; [the end of a setting's
+# name, the most that it may say]
+_MOST = [
+    (("layers", "layer", "blocks", "depth"), 1_000),
+    (("experts",), 10_000),
+    (("size", "dim", "heads", "positions", "embeddings", "inner", "embd", "ctx", "hidden", "width", "channels"), 10**8),
+]
+MOST_CONFIG_BYTES = 16 << 20
+WEIGHTS_INDEX = "model.safetensors.index.json"
 
 Neuron = Literal["product", "gate"]
 
 # while transformers builds a model it changes torch's default dtype for the whole process, and two builds at once can
-# leave it changed for good
+# leave it changed for good; models are loaded while no other is at work, see ModelShelf
 _BUILDING = threading.RLock()
 
 
@@ -203,11 +215,20 @@ def parse_source(text: str) -> ModelSource:
         return ModelSource(path.resolve().name, str(path.resolve()), "folder")
     if is_file:
         raise ModelError(f"{text} is a file; give the folder that holds config.json and the .safetensors weights")
-    identity, _, revision = text.partition("@")
+    identity = text.partition("@")[0]
     if text.startswith(("/", ".", "~")) or "\\" in text or identity.count("/") > 1 or text.endswith("/"):
         raise ModelError(f"there is no folder {text}; give a local folder, a hub id such as Qwen/Qwen3-8B, or demo")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", identity):
+    source = hub_source(text)
+    if source is None:
         raise ModelError(f"{text!r} is neither a folder nor a hub id such as Qwen/Qwen3-8B (optionally with @revision)")
+    return source
+
+
+def hub_source(text: str) -> ModelSource | None:
+    """The hub's model that a text names, whatever lies on this disk; None for what can be no hub id."""
+    identity, _, revision = text.strip().partition("@")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", identity):
+        return None
     return ModelSource(identity, identity, "hub", revision or None)
 
 
@@ -235,7 +256,7 @@ def _explained(source: ModelSource, error: Exception) -> ModelError:
             f"{where} asks for its own code to be run, which this app never does; use a model that transformers "
             f"{transformers.__version__} knows"
         )
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if any(map(ran_out, causes)):
         return ModelError(f"{where} does not fit into memory; choose a smaller dtype, another device or another model")
     no_network = (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled, ConnectionError)
     if source.kind == "hub" and (has(*no_network) or "couldn't connect" in text.lower() or "offline" in text.lower()):
@@ -252,17 +273,31 @@ def _explained(source: ModelSource, error: Exception) -> ModelError:
 
 
 def read_config(source: ModelSource) -> PretrainedConfig:
-    """The model's configuration, from a folder, the hub cache or the hub."""
+    """The model's configuration, from a folder, the hub cache or the hub.
+
+    Raises ModelError for one that cannot be read, that no model could have, or that leads away from the model's files.
+    """
     if source.kind != "hub":
-        file = Path(source.location) / "config.json"
-        if not file.is_file():
+        folder = Path(source.location)
+        if not (folder / "config.json").is_file():
             raise ModelError(f"the folder {source.location} has no config.json; give a folder in transformers' format")
-        try:
-            json.loads(file.read_text("utf-8"))
-        except (ValueError, OSError) as error:
-            raise ModelError(f"{file} is not readable JSON: {error}") from error
+        settings = _read_json(folder / "config.json")
+        if not isinstance(settings, dict):
+            raise ModelError(f"{folder / 'config.json'} holds no settings of a model; copy it again")
+        _refuse_what_no_model_has(source, settings)
+        if (folder / "adapter_config.json").is_file():
+            raise ModelError(
+                f"model {source.name} is an adapter of another model (adapter_config.json); merge the two, and give "
+                "the folder of the whole"
+            )
     try:
+        if source.kind == "hub":
+            # looked at before it is built: a list of a thousand million layers would be made there
+            settings, _ = PretrainedConfig.get_config_dict(source.location, revision=source.revision)
+            _refuse_what_no_model_has(source, settings)
         config = AutoConfig.from_pretrained(source.location, **source.hub_options)
+    except ModelError:
+        raise
     except Exception as error:
         raise _explained(source, error) from error
     if getattr(config, "is_encoder_decoder", False):
@@ -270,6 +305,48 @@ def read_config(source: ModelSource) -> PretrainedConfig:
             f"model {source.name} ({type(config).__name__}) is an encoder-decoder; decoders and encoders are supported"
         )
     return config
+
+
+def _read_json(file: Path) -> object:
+    """What a JSON file holds. Raises ModelError."""
+    try:
+        if file.stat().st_size > MOST_CONFIG_BYTES:
+            raise ModelError(f"{file} is larger than any such file ({MOST_CONFIG_BYTES >> 20} MiB); copy it again")
+        return json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelError(f"{file} is not readable JSON: {error}") from error
+
+
+def _refuse_what_no_model_has(source: ModelSource, settings: dict) -> None:
+    """Raise ModelError for sizes that no model has, and for a file of weights that is not where they always are.
+
+    transformers would load the latter even where it is pickled.
+    """
+    if settings.get("transformers_weights") is not None:
+        raise ModelError(
+            f"the configuration of model {source.name} names a file of weights of its own (transformers_weights); only "
+            f"model.safetensors and {WEIGHTS_INDEX} are read: take that setting out, and name the file so"
+        )
+    for name, value in _settings_in(settings):
+        most = next((most for endings, most in _MOST if name.endswith(endings)), None)
+        if most is not None and isinstance(value, int | float) and value > most:
+            raise ModelError(
+                f"the configuration of model {source.name} says {name} = {value:,}, and no model has more than "
+                f"{most:,}; the file is damaged"
+            )
+
+
+def _settings_in(settings: dict) -> Iterator[tuple[str, object]]:
+    """Name and value of every setting, of those within others too."""
+    todo: list[tuple[str, object]] = [("", settings)]
+    while todo:
+        name, value = todo.pop()
+        if isinstance(value, dict):
+            todo += [(str(inner), below) for inner, below in value.items()]
+        elif isinstance(value, list):
+            todo += [(name, below) for below in value]
+        else:
+            yield name, value
 
 
 def _shape(module: torch.nn.Module) -> tuple[int, int] | None:
@@ -482,15 +559,24 @@ def describe(source: ModelSource) -> ModelInfo:
     return _describe_unloaded(source, read_config(source))
 
 
+def _without_weights(kind: type, config: PretrainedConfig) -> PreTrainedModel:
+    """A model's modules without their numbers.
+
+    Built in float32, torch's default, whatever the model's own dtype is: a forward pass in another thread would
+    otherwise make its tensors in that dtype meanwhile.
+    """
+    with _BUILDING, torch.device("meta"):
+        return kind.from_config(copy.deepcopy(config), dtype=torch.float32, trust_remote_code=False)
+
+
 def _describe_unloaded(source: ModelSource, config: PretrainedConfig) -> ModelInfo:
     try:
-        with _BUILDING, torch.device("meta"):
-            model = AutoModel.from_config(config, trust_remote_code=False)
+        model = _without_weights(AutoModel, config)
     except Exception as error:
         raise _explained(source, error) from error
     try:
         return _describe(source, config, model)
-    except (AttributeError, RuntimeError, TypeError) as error:
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"model {source.name} ({type(model).__name__}) is built in a way in which no neurons can be looked for: "
             f"{' '.join(str(error).split())[:200]}"
@@ -600,6 +686,7 @@ def load(
     dtype = resolve_dtype(dtype, info, device)
     if dtype in QUANTIZED:
         _refuse_what_cannot_be_quantized(source, config, dtype)
+    _refuse_incomplete_weights(source, config, info)
     tokenizer = load_tokenizer(source)
     device_map: str | dict | None = None
     if device == "cuda":
@@ -631,7 +718,7 @@ def load(
     if missing:
         raise ModelError(
             f"the weights of model {source.name} lack {len(missing)} of the tensors that its configuration asks for "
-            f"(the first is {missing[0]}); the files are incomplete or belong to another model"
+            f"({some_of(missing, 4)}); the files are incomplete or belong to another model"
         )
     model = model.eval().requires_grad_(False)
     text = text_model(model.base_model if head else model)
@@ -650,13 +737,83 @@ def load(
     return loaded
 
 
+def _refuse_incomplete_weights(source: ModelSource, config: PretrainedConfig, info: ModelInfo) -> None:
+    """Raise ModelError where a file of weights is missing, is no safetensors file, or all are too small for the model.
+
+    transformers would make up what is missing at random, however large, and load pickled files that an index names.
+    """
+    folder = Path(source.location)
+    if source.kind == "hub":
+        options = {"revision": source.revision, "_raise_exceptions_for_missing_entries": False}
+        try:
+            if cached_file(source.location, "model.safetensors", **options):
+                return
+            index = cached_file(source.location, WEIGHTS_INDEX, **options)
+        except Exception as error:
+            raise _explained(source, error) from error
+        if index:
+            _shards(Path(index))
+        return
+    single, index = folder / "model.safetensors", folder / WEIGHTS_INDEX
+    if single.is_file():
+        shards = [single.name]
+    elif index.is_file():
+        shards = _shards(index)
+    else:
+        return  # the library says what it looked for
+    lacking = [name for name in shards if not (folder / name).is_file()]
+    if lacking:
+        raise ModelError(
+            f"model {source.name} lacks {len(lacking)} of the {len(shards)} files of weights that its {WEIGHTS_INDEX} "
+            f"names ({some_of(lacking, 4)}); copy them, too"
+        )
+    found = sum((folder / name).stat().st_size for name in shards)
+    # the fewest bytes that a weight is known to take, and a tenth for parts that no state comes from
+    least = info.parameters * (1 / 8 if _stored_quantized(config) else 1) * 0.9
+    if 0 < found < least and _is_whole(single if single.is_file() else folder / shards[0]):
+        raise ModelError(
+            f"the weights of model {source.name} are {found:,} bytes in all and its configuration asks for "
+            f"{info.parameters:,} weights; the files are incomplete or belong to another model"
+        )
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index of weights names, each once. Raises ModelError for no index, and for files elsewhere."""
+    content = _read_json(index)
+    named = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(named, dict) or not named or not isinstance(content.get("metadata"), dict):
+        raise ModelError(f"{index} is no index of weights (a weight_map and metadata); copy it again")
+    shards = {str(name) for name in named.values()}
+    strange = sorted(name for name in shards if Path(name).name != name or not name.endswith(".safetensors"))
+    if strange:
+        raise ModelError(
+            f"{index} names what is no .safetensors file beside it ({some_of(strange, 4)}); copy the model again "
+            "(files elsewhere and pickled weights are never loaded)"
+        )
+    return sorted(shards)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a safetensors file can be opened; where it cannot, the library says why."""
+    try:
+        with safe_open(file, framework="pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
+def _stored_quantized(config: PretrainedConfig) -> bool:
+    """Whether the weights are stored in few bits."""
+    return any(getattr(part, "quantization_config", None) for part in (config, config.get_text_config()))
+
+
 def _refuse_what_cannot_be_quantized(source: ModelSource, config: PretrainedConfig, dtype: str) -> None:
     """Raise ModelError where bitsandbytes is missing, or the weights are stored in few bits already."""
     if not is_bitsandbytes_available():
         raise ModelError(
             f"dtype {dtype} needs a recent bitsandbytes; run `pip install -U bitsandbytes`, or choose bfloat16"
         )
-    if getattr(config, "quantization_config", None) or getattr(config.get_text_config(), "quantization_config", None):
+    if _stored_quantized(config):
         raise ModelError(
             f"the weights of model {source.name} are stored quantized, so they cannot be loaded as {dtype}; choose auto"
         )
@@ -672,8 +829,7 @@ def _quantization(config: PretrainedConfig, info: ModelInfo, dtype: str, head: b
         return {}
     left_out = []
     if head:
-        with _BUILDING, torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = _without_weights(AutoModelForCausalLM, config)
         output = model.get_output_embeddings()
         left_out = [name for name, module in model.named_modules() if module is output]
     if dtype == "int8":
@@ -767,6 +923,7 @@ def load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.location, **source.hub_options)
+        tokenizer(["a"])  # some settings that make no sense are met here first
     except Exception as error:
         explained = _explained(source, error)
         if "could not be read" not in str(explained):

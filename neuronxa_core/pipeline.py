@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -90,15 +89,21 @@ class Plan:
         return digest([[(self.keys[code], self.positions[code].tolist()) for code in everyone]])
 
 
-def make_plan(experiment: Experiment, store: Store, raw: RawCorpus | None = None, device: str | None = None) -> Plan:
+def make_plan(
+    experiment: Experiment,
+    store: Store,
+    raw: RawCorpus | None = None,
+    device: str | None = None,
+    source: ModelSource | None = None,
+) -> Plan:
     """Read the corpus (unless `raw` is it), describe the model and name every language's states.
 
-    device: cpu or cuda, where something else than this machine decides it. Raises CorpusError, ModelError and
-    ExperimentError.
+    device: cpu or cuda, and source: where the model is, where something else than the experiment decides them. Raises
+    CorpusError, ModelError and ExperimentError.
     """
     raw = raw or corpora.read(experiment.corpus)
     corpus = corpora.select(raw, experiment.pivot, experiment.languages or None, experiment.sentences, experiment.seed)
-    source = models.parse_source(experiment.model)
+    source = source or models.parse_source(experiment.model)
     info = models.describe(source)
     device = device or models.resolve_device(experiment.device)
     dtype = models.resolve_dtype(experiment.dtype, info, device)
@@ -120,7 +125,7 @@ def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:
     if isinstance(known, str):
         return known
     value = compute()
-    store.put_json(name, value)
+    store.offer_json(name, value)
     return value
 
 
@@ -148,7 +153,7 @@ def refuse_too_large(plan: Plan, store: Store) -> None:
     gib = 1 << 30
     one = bytes_a_language(plan)
     whole, lacking = one * len(plan.everyone), one * len(missing(plan, store))
-    free = shutil.disk_usage(store.folder).free
+    free = store.free()
     smaller = "choose fewer languages or sentences" + (
         ", or shorter numbers (storage half or compact)" if plan.experiment.storage == "exact" else ""
     )
@@ -165,13 +170,14 @@ def refuse_too_large(plan: Plan, store: Store) -> None:
 
 
 class ModelShelf:
-    """Keeps at most one loaded model, the one that was used last; loading another frees it first."""
+    """Keeps the loaded models that were used last, at most `most`; loading one more frees the one used longest ago."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 1) -> None:
         memory.keep_what_is_freed()
+        self.most = most
         self._lock = threading.Lock()
-        self._key: tuple | None = None
-        self._loaded: LoadedModel | None = None
+        self._models: dict[tuple, LoadedModel] = {}
+        """The one used last is the last."""
 
     @contextmanager
     def borrow(self, plan: Plan, head: bool = False, patience: float | None = None) -> Iterator[LoadedModel]:
@@ -184,31 +190,49 @@ class ModelShelf:
         if not self._lock.acquire(timeout=-1 if patience is None else patience):
             raise ModelBusy("the model is at work on a run; this appears when the run is over")
         try:
-            if self._key != key or self._loaded is None or (head and self._loaded.head is None):
-                self._free()
+            loaded = self._models.pop(key, None)
+            if loaded is None or (head and loaded.head is None):
+                del loaded
+                self._shrink(self.most - 1)
                 budget = extraction.TOKEN_BUDGET[plan.device]
-                self._loaded = models.load(plan.source, plan.dtype, plan.device, budget, head)
-                self._key = key
-            yield self._loaded
+                loaded = models.load(plan.source, plan.dtype, plan.device, budget, head)
+            self._models[key] = loaded
+            yield loaded
         finally:
             memory.give_back()
             self._lock.release()
 
     def holds(self, plan: Plan) -> bool:
         """Whether the plan's model is loaded."""
-        return self._key == self._key_of(plan)
+        return self._key_of(plan) in self._models
 
     @property
     def busy(self) -> bool:
-        """Whether someone has the model."""
+        """Whether someone has a model."""
         return self._lock.locked()
+
+    def loaded(self) -> list[LoadedModel]:
+        """The models that are loaded, the one used last first."""
+        return list(self._models.values())[::-1]
+
+    def clear(self) -> None:
+        """Free all models. Raises ModelBusy where one is at work."""
+        if not self._lock.acquire(blocking=False):
+            raise ModelBusy("a model is at work; free it when the run is over, or cancel the run")
+        try:
+            self._shrink(0)
+        finally:
+            memory.give_back()
+            self._lock.release()
 
     @staticmethod
     def _key_of(plan: Plan) -> tuple:
         return plan.source, plan.info, plan.dtype, plan.device
 
-    def _free(self) -> None:
-        self._key = self._loaded = None
+    def _shrink(self, most: int) -> None:
+        """Free the models used longest ago until at most so many are left."""
+        while len(self._models) > most:
+            del self._models[next(iter(self._models))]
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -279,6 +303,11 @@ class Extraction:
     def title(self) -> str:
         count = len(self.plan.everyone)
         return f"states of {count} {'language' if count == 1 else 'languages'} in {self.plan.source.name}"
+
+    @property
+    def units(self) -> int:
+        """Sentences of all languages."""
+        return sum(len(self.plan.rows(code)) for code in self.plan.everyone)
 
     def totals(self, store: Store) -> dict[str, int]:
         """Sentences of every language whose states are missing."""
@@ -400,7 +429,7 @@ def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
 
         for layer, found in enumerate(alignment.side_by_side(compare, plan.info.layers, layers)):
             forward[:, layer], backward[:, layer] = found.forward, found.backward
-    store.put(key, {"forward": forward, "backward": backward}, {"kind": "scores", "model": plan.source.name})
+    store.offer(key, {"forward": forward, "backward": backward}, {"kind": "scores", "model": plan.source.name})
     return Alignment(plan.languages, forward, backward)
 
 
@@ -487,7 +516,7 @@ def _activity_of(plan: Plan, store: Store, language: str) -> tuple[np.ndarray, i
         ]
         counts, tokens = np.stack(sums), int(reader.tokens(language).sum())
     meta = {"kind": "activation counts", "language": language, "model": plan.source.name, "corpus": plan.corpus.name}
-    store.put(key, {"counts": counts, "tokens": np.array([tokens])}, meta)
+    store.offer(key, {"counts": counts, "tokens": np.array([tokens])}, meta)
     return counts, tokens
 
 

@@ -14,8 +14,12 @@ import numpy as np
 import pandas as pd
 
 from neuronxa_core import charts
+from neuronxa_core.exports import harmless
+from neuronxa_core.redaction import redacted
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "altair", "streamlit")
+# what a browser may do with a report: draw it
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
@@ -45,12 +49,14 @@ def versions() -> dict[str, str]:
 def html_report(
     title: str, choices: Mapping[str, object], sections: Sequence[Section], commands: Sequence[str], made: datetime
 ) -> str:
-    """The report as one HTML document: no script, no address that is fetched; all text is escaped.
+    """The report as one HTML document: no script, no address that is fetched; all text is escaped, and holds no
+    token.
 
     choices: what was chosen, by name. commands: lines for a shell that make the figures again. made: when.
     """
     parts = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{html.escape(title)}</title>',
         f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>",
         f'<p class="note">Made by NeuronXA Explorer on {made:%Y-%m-%d %H:%M}.</p>',
         "<h2>Choices</h2>",
@@ -68,7 +74,7 @@ def html_report(
     parts.append("<h2>Versions</h2>")
     parts.append(_table(pd.DataFrame({"package": list(versions()), "version": list(versions().values())})))
     parts.append("</body></html>")
-    return "".join(parts)
+    return redacted("".join(parts))
 
 
 def _inline(chart: alt.TopLevelMixin) -> str:
@@ -84,11 +90,12 @@ def _cell(value: object) -> str:
         return f'<td class="number">{int(value):,}</td>'
     if isinstance(value, float | np.floating):
         return f'<td class="number">{"" if np.isnan(value) else f"{value:.4g}"}</td>'
-    return f'<td dir="auto">{html.escape(str(value))}</td>'
+    # a spreadsheet opens HTML, too, and would run what looks like a formula
+    return f'<td dir="auto">{html.escape(harmless(str(value)))}</td>'
 
 
 def _table(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in table.columns)
+    head = "".join(f"<th>{html.escape(harmless(str(column)))}</th>" for column in table.columns)
     rows = "".join(
         "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in table.itertuples(index=False, name=None)
     )

@@ -24,6 +24,7 @@ import math
 import mmap
 import os
 import re
+import shutil
 import sqlite3
 import struct
 import threading
@@ -40,7 +41,7 @@ import diskcache
 import numpy as np
 import xxhash
 
-from neuronxa_core.errors import CorruptEntry, StoreError
+from neuronxa_core.errors import Cancelled, CorruptEntry, StoreError
 from neuronxa_core.memory import let_go
 
 try:
@@ -78,8 +79,20 @@ _VALUE_FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-_SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+# the last three: the tables are not as this version of diskcache makes them
+_SQLITE_DAMAGED = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+}
 _SQLITE_FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+
+
+def kind_of(key: str) -> str:
+    """What an entry is, as the first word of its key says: states, scores, ..."""
+    return key.partition("-")[0]
 
 
 def default_folder() -> Path:
@@ -104,6 +117,12 @@ def default_limit() -> int:
 
 class _Unwritable(StoreError):
     """Nothing can be written now, but what is there may still be read."""
+
+
+class _OtherDatabase(sqlite3.DatabaseError):
+    """The database is whole, but diskcache of this version cannot open it."""
+
+    sqlite_errorcode = sqlite3.SQLITE_NOTADB
 
 
 class _Unusable(Exception):
@@ -353,6 +372,12 @@ def _is_value_file(filename: object) -> bool:
     return isinstance(filename, str) and _VALUE_FILE.fullmatch(filename) is not None
 
 
+def _shadows(setting: str) -> bool:
+    """Whether diskcache, which makes every setting an attribute, would lose a method or a folder to this one."""
+    owner, name = (PlainDisk, setting[5:]) if setting.startswith("disk_") else (diskcache.Cache, setting)
+    return name.startswith("_") or hasattr(owner, name)
+
+
 def _file_identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
@@ -478,8 +503,16 @@ class Entry:
                     self._give_up(f"block {block} of array {name} does not match its checksum")
                 verified.add((name, block))
 
+    def _verify_all(self) -> None:
+        """Raise CorruptEntry unless every block is as written, however often it was compared."""
+        with self._store._lock:
+            self._store._verified.pop(self._filename, None)
+        for name, layout in self._header.layouts.items():
+            self._verify(name, range(len(layout.checksums)))
+
     def _give_up(self, reason: str) -> None:
         self._store._discard(self._name, self._filename, reason)
+        self._store._note_damage(self.key, self._filename)
         raise CorruptEntry(self.key, reason)
 
 
@@ -518,9 +551,17 @@ class Store:
         self._cache: diskcache.Cache | None = None
         self._opened_database: tuple[int, int] | None = None
         self._verified: dict[str, tuple[tuple[int, int], set[tuple[str, int]]]] = {}
+        self._reads: Counter[tuple[str, bool]] = Counter()
+        self._swept = time.monotonic()
+        self.hindrance = ""
+        """What kept the last write from being done, "" where it was done."""
+        self.damage: Counter[str] = Counter()
+        """How often an entry was found damaged as it was read, by key: more than once speaks of a failing disk."""
+        self._damaged_files: set[str] = set()
         try:
             self._attempt(self._remove_orphans)
         except _Unwritable as unwritable:
+            self.hindrance = str(unwritable)
             logger.warning("%s; until then it is only read", unwritable)
             self._select("SELECT 1 FROM Cache LIMIT 1")
 
@@ -534,6 +575,10 @@ class Store:
         cannot be written, for instance because the disk is full: nothing of it is left then.
         """
         self._put(ARRAYS_PREFIX + key, arrays, meta)
+
+    def offer(self, key: str, arrays: Mapping[str, np.ndarray], meta: dict[str, JSON]) -> bool:
+        """`put` of what can do without: False, and a `hindrance`, where nothing can be written."""
+        return self._offer(ARRAYS_PREFIX + key, arrays, meta)
 
     def get(self, key: str) -> Entry | None:
         """The entry under `key`, to be closed after use; None if there is none, or none that is whole."""
@@ -553,6 +598,10 @@ class Store:
     def put_json(self, key: str, value: JSON) -> None:
         """Keep a small document; its keys are apart from those of `put`. Raises TypeError if it is not JSON."""
         self._put(DOCUMENT_PREFIX + key, {}, value)
+
+    def offer_json(self, key: str, value: JSON) -> bool:
+        """`put_json` of what can do without: False, and a `hindrance`, where nothing can be written."""
+        return self._offer(DOCUMENT_PREFIX + key, {}, value)
 
     def get_json(self, key: str) -> Any:
         """The document under `key`; None if there is none, or none that is whole."""
@@ -598,9 +647,61 @@ class Store:
                 self._discard(key, filename, str(unusable))
         return infos
 
+    def count(self) -> int:
+        """How many entries and documents there are."""
+        return self._select("SELECT COUNT(*) FROM Cache")[0][0]
+
+    def version(self) -> str:
+        """A text that is another where what is kept is another: written since, dropped or evicted."""
+        columns = ("COUNT(*)", "SUM(size)", "MAX(rowid)", "MAX(store_time)")
+        return " ".join(map(str, (self.folder, *self._select(f"SELECT {', '.join(columns)} FROM Cache")[0])))
+
+    def reads(self) -> dict[str, tuple[int, int]]:
+        """{kind: (found, not found)} of all that was asked for since this store was opened; see `kind_of`."""
+        with self._lock:
+            return {kind: (self._reads[kind, True], self._reads[kind, False]) for kind, _ in self._reads}
+
+    def verify(
+        self,
+        on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> tuple[int, list[str]]:
+        """Read every byte that is kept, and compare it with its checksum, whenever that was done before.
+
+        Returns how many entries and documents there were and the keys of those that were damaged, which are dropped.
+        on_progress(bytes done, bytes of all). Raises Cancelled where that is asked for.
+        """
+        # not `get`, which would make everything look as used just now
+        disk = PlainDisk(str(self.folder))
+        rows = self._select("SELECT key, raw, mode, filename, size FROM Cache ORDER BY rowid")
+        whole, done, damaged = sum(row[-1] for row in rows), 0, []
+        for key, raw, mode, filename, size in rows:
+            if cancelled():
+                raise Cancelled(f"stopped after {done:,} of {whole:,} bytes; {len(damaged)} entries were damaged")
+            try:
+                name = disk.get(key, raw)
+                with self._entry(name, disk.fetch(mode, filename, None, read=True)) as entry:
+                    entry._verify_all()
+            except _Unusable as unusable:
+                if self._select("SELECT 1 FROM Cache WHERE key = ? AND filename IS ?", key, filename):
+                    self._discard(key, filename, str(unusable))
+                    damaged.append(str(key).partition(":")[2])
+            except CorruptEntry as damage:
+                damaged.append(damage.key)
+            done += size
+            on_progress(done, whole)
+        return len(rows), damaged
+
     def size(self) -> int:
         """Bytes of all entries and documents."""
         return self._select("SELECT COALESCE(SUM(size), 0) FROM Cache")[0][0]
+
+    def free(self) -> int:
+        """Bytes that are free on the folder's disk."""
+        try:
+            return shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise self._explained(error) from error
 
     def close(self) -> None:
         """Close the database; open entries stay valid, and the next use opens it again."""
@@ -622,19 +723,37 @@ class Store:
                 cache.disk.remove(stream.filename)
                 raise
 
-        self._attempt(write)
+        try:
+            self._attempt(write)
+        except _Unwritable as unwritable:
+            self.hindrance = str(unwritable)
+            raise
+        self.hindrance = ""
         try:
             self._attempt(functools.partial(self._evict, name))
+            if time.monotonic() - self._swept > ORPHAN_AGE_S:
+                self._attempt(self._remove_orphans)
         except StoreError as error:
             logger.warning("nothing could be evicted from the cache; the next entry tries again: %s", error)
 
+    def _offer(self, name: str, arrays: Mapping[str, np.ndarray], meta: JSON) -> bool:
+        try:
+            self._put(name, arrays, meta)
+        except _Unwritable as unwritable:
+            logger.warning("%s is not kept: %s", name, unwritable)
+            return False
+        return True
+
     def _get(self, name: str) -> Entry | None:
+        entry = None
         try:
             file = self._fetch(name)
-            return None if file is None else self._entry(name, file)
+            entry = None if file is None else self._entry(name, file)
         except _Unusable as unusable:
             self._discard(name, unusable.filename, str(unusable))
-            return None
+        with self._lock:
+            self._reads[kind_of(name.partition(":")[2]), entry is not None] += 1
+        return entry
 
     def _entry(self, name: str, file: BinaryIO) -> Entry:
         try:
@@ -665,6 +784,13 @@ class Store:
         except StoreError as error:
             logger.warning("cache entry %r could not be dropped: %s", key, error)
 
+    def _note_damage(self, key: str, filename: str) -> None:
+        """Once a file, however many threads find it."""
+        with self._lock:
+            if filename not in self._damaged_files:
+                self._damaged_files.add(filename)
+                self.damage[key] += 1
+
     def _evict(self, spared: str, cache: diskcache.Cache) -> None:
         evicted = []
         with cache.transact():
@@ -684,7 +810,11 @@ class Store:
             cache.disk.remove(filename)
 
     def _remove_orphans(self, cache: diskcache.Cache) -> None:
-        """Remove files that no row names, as a killed writer leaves them; one that is being written is younger."""
+        """Remove files that no row names, as a killed writer leaves them; one that is being written is younger.
+
+        At the opening, and from then on with a write now and then: a store may stay open for weeks.
+        """
+        self._swept = time.monotonic()
         oldest_writer = time.time() - ORPHAN_AGE_S
         old_files = set()
         # not a glob: another process may remove a folder that has just become empty, and a walk passes over that
@@ -750,15 +880,22 @@ class Store:
                 self._cache = None
             if self._cache is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self._cache = diskcache.Cache(
-                    str(self.folder),
-                    timeout=SQLITE_TIMEOUT_S,
-                    disk=PlainDisk,
-                    eviction_policy="least-recently-used",
-                    cull_limit=0,
-                    statistics=0,
-                    sqlite_mmap_size=0,
-                )
+                try:
+                    cache = diskcache.Cache(
+                        str(self.folder),
+                        timeout=SQLITE_TIMEOUT_S,
+                        disk=PlainDisk,
+                        eviction_policy="least-recently-used",
+                        cull_limit=0,
+                        statistics=0,
+                        sqlite_mmap_size=0,
+                    )
+                    strange = [name for (name,) in cache._sql("SELECT key FROM Settings") if _shadows(name)]
+                except (AttributeError, KeyError, TypeError, ValueError) as error:  # from settings that it finds there
+                    raise _OtherDatabase(f"{type(error).__name__}: {error}") from error
+                if strange:
+                    raise _OtherDatabase(f"its settings {', '.join(strange)[:100]} are none of a cache")
+                self._cache = cache
                 self._opened_database = _file_identity(self._database)
             return self._cache
 

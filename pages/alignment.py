@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import alignment, charts, demo_facts, languages, pipeline
+from neuronxa_core import alignment, charts, demo_facts, exports, languages, pipeline
 from neuronxa_core.alignment import METHODS, Alignment
 from neuronxa_core.experiment import CHOICES
 from neuronxa_core.pipeline import Plan
@@ -317,7 +317,7 @@ def show_table() -> None:
             "sentences_cut": "Sentences cut",
         },
     )
-    st.download_button("CSV", wide.to_csv(index=False), "alignment.csv", "text/csv", icon=":material/download:")
+    st.download_button("CSV", exports.csv_text(wide), "alignment.csv", "text/csv", icon=":material/download:")
     st.caption(
         "By layer, with all poolings, from the command line: "
         f"`python -m neuronxa_core score {shared.command_line(now)} --states nas nav emb`"

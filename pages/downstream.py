@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,6 +17,7 @@ from neuronxa_core import (
     correlation,
     demo_facts,
     downstream,
+    exports,
     harness,
     languages,
     measures,
@@ -186,23 +186,34 @@ MAPPED = ("language", "model", "task", "metric", "score", "stderr", "n", "source
 
 def from_file() -> Task | None:
     """A table or harness results, by path or upload; what the columns of a table are can be corrected."""
+    allowed = shared.host_settings()
     left, right = st.columns(2)
-    path = left.text_input(
-        "File or folder",
-        key="scores_path",
-        placeholder="/results/lm-eval or scores.csv",
-        help="A CSV or TSV table, long or wide; results_*.json of lm-evaluation-harness, or a folder of them.",
-    ).strip()
-    upload = right.file_uploader("or upload", type=["csv", "tsv", "tab", "txt", "json"], key="scores_upload")
+    path = ""
+    if allowed.score_folders != ():
+        path = left.text_input(
+            "File or folder",
+            key="scores_path",
+            placeholder="/results/lm-eval or scores.csv",
+            help="A CSV or TSV table, long or wide; results_*.json of lm-evaluation-harness, or a folder of them.",
+        ).strip()
+    upload = right.file_uploader(
+        "or upload" if allowed.score_folders != () else "A table, or results_*.json of lm-evaluation-harness",
+        type=["csv", "tsv", "tab", "txt", "json"],
+        key="scores_upload",
+        max_upload_size=max(1, allowed.upload_mib),
+        disabled=not allowed.upload_mib,
+    )
     if upload is not None:
         name, data = upload.name, upload.getvalue()
     elif path:
-        where = Path(path).expanduser()
-        if where.is_dir() or where.suffix.lower() == ".json" or not where.is_file():
-            return task_choice(downstream.read_scores(path), "file")
+        where = allowed.score_source(path)
+        if where.suffix.lower() == ".json" or not downstream.is_file(where):
+            return task_choice(downstream.read_scores(where), "file")
         name, data = where.name, downstream.read_content(where)
     else:
-        st.caption("Give a path or upload a file to go on.")
+        st.caption(
+            "Give a path or upload a file to go on." if allowed.score_folders != () else "Upload a file to go on."
+        )
         return None
     if name.lower().endswith(".json"):
         return task_choice(downstream.read_file(name, data), "file")
@@ -217,7 +228,7 @@ def mapped(name: str, frame: pd.DataFrame) -> TaskScores:
     """A table's scores, its columns as guessed or as corrected."""
     guess = downstream.guess_mapping(frame)
     with st.expander(f"What the columns are · {guess.layout}", icon=":material/table_edit:"):
-        st.dataframe(frame.head(8), hide_index=True)
+        st.dataframe(exports.harmless_table(frame.head(8)), hide_index=True)
         layouts = list(get_args(downstream.Layout))
         layout = st.selectbox("Layout", layouts, layouts.index(guess.layout), key=f"map_layout_{name}")
         offered = [None, *frame.columns]
@@ -244,7 +255,7 @@ def mapped(name: str, frame: pd.DataFrame) -> TaskScores:
         mapping = replace(guess, layout=layout, columns=tuple(wide), **roles)
         scores = downstream.apply_mapping(frame, mapping, source=name, **named)
         st.caption(f"Read as {len(scores)} scores:")
-        st.dataframe(scores.table.head(8), hide_index=True)
+        st.dataframe(exports.harmless_table(scores.table.head(8)), hide_index=True)
     return scores
 
 
@@ -257,10 +268,7 @@ MEASURES = {
 
 def from_measure() -> Task | None:
     """A task that the app measures itself, as a background job."""
-    kind = st.segmented_control(
-        "Measure", list(MEASURES), default="topics", required=True, key="measure", format_func=MEASURES.get,
-        bind="query-params",
-    )  # fmt: skip
+    kind = shared.segments("Measure", list(MEASURES), "topics", "measure", format_func=MEASURES.get)
     if kind == "topics":
         columns = st.columns(3)
         source = columns[0].selectbox(
@@ -319,26 +327,31 @@ def measured_task(work: Work) -> Task:
 
 def from_harness() -> Task | None:
     """Tasks of lm-evaluation-harness, run on this model as a background job."""
+    allowed = shared.host_settings()
+    if not allowed.harness:
+        st.info(
+            "The host of this app does not let visitors run the evaluation harness. Results that you have already are "
+            "read under *File*."
+        )
+        return None
     version = harness.available()
     if version is None:
         st.info(
-            f"The evaluation harness is an extra and is not there: {harness.INSTALL}. Results that you have already "
-            "are read under *File*."
+            f"The evaluation harness is an extra and is not there: {shared.said(harness.INSTALL)}. Results that you "
+            "have already are read under *File*."
         )
         return None
     columns = st.columns([2, 2, 1, 1])
     text = columns[0].text_input(
         "Tasks", key="harness_tasks", placeholder="xnli_de, xnli_fr, belebele_deu_Latn", help="Names, with commas."
     )
-    include = (
-        columns[1]
-        .text_input(
+    include = ""
+    if allowed.task_folders != ():
+        include = columns[1].text_input(
             "Folder of task definitions, if of your own",
             key="harness_include",
             help="YAML files; Python that they name is run, so give a folder that you trust.",
         )
-        .strip()
-    )
     limit = columns[2].number_input("First documents", 0, None, 0, key="harness_limit", help="0 for all.")
     shots = columns[3].number_input("Examples", -1, 64, -1, key="harness_shots", help="-1 for the task's own number.")
     if not text.strip(" ,"):
@@ -346,7 +359,11 @@ def from_harness() -> Task | None:
         return None
     tasks = harness.parse_tasks(text)
     work = harness.HarnessRun(
-        plan, tasks, include or None, limit=int(limit) or None, num_fewshot=None if shots < 0 else int(shots)
+        plan,
+        tasks,
+        allowed.task_folder(include),
+        limit=int(limit) or None,
+        num_fewshot=None if shots < 0 else int(shots),
     )
     if not measured(work):
         return None
@@ -370,9 +387,7 @@ SOURCES: dict[str, Callable[[], Task | None]] = {
     "lm-evaluation-harness": from_harness,
 }
 with st.container(border=True):
-    source = st.segmented_control(
-        "Task scores", list(SOURCES), default="Measured here", required=True, key="scores_from", bind="query-params"
-    )
+    source = shared.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
     with shared.healing(whole_plan):
         task = SOURCES[source]()
 if task is None:
@@ -398,9 +413,9 @@ with st.expander(f"{len(used.languages)} languages have both alignment and a sco
                 "n": [task.n.get(code, np.nan) for code in used.languages],
             }
         )
-    st.dataframe(joined, hide_index=True)
+    st.dataframe(exports.harmless_table(joined), hide_index=True)
     st.download_button(
-        "CSV", joined.to_csv(index=False), "downstream.csv", "text/csv", icon=":material/download:", key="joined-csv"
+        "CSV", exports.csv_text(joined), "downstream.csv", "text/csv", icon=":material/download:", key="joined-csv"
     )
 if len(used.languages) < correlation.FEWEST:
     st.warning(
@@ -647,8 +662,8 @@ def show_methods() -> None:
         st.metric("Resamples with NASCA ahead", f"{one.share_first_larger:.0%}", width="content")
         st.metric("Williams' p", f"{one.p:.2g}", width="content")
     st.caption(
-        f"With {task.title}, {pooling}, layers by {layers}. Paired bootstrap over {one.n} languages, and Williams' "
-        f"test for dependent correlations (t = {one.t:.2f}, {one.dof} degrees of freedom). "
+        f"With {shared.safe(task.title)}, {pooling}, layers by {layers}. Paired bootstrap over {one.n} languages, and "
+        f"Williams' test for dependent correlations (t = {one.t:.2f}, {one.dof} degrees of freedom). "
         + ("The difference is within chance." if one.low <= 0 <= one.high else "The difference is beyond chance.")
     )
     shared.downloads(table.drop(columns="text"), chart, "methods-by-tasks")
@@ -753,9 +768,7 @@ def show_doubts() -> None:
             "cooks_distance": st.column_config.NumberColumn("Cook's distance", format="%.3f"),
         },
     )
-    st.download_button(
-        "CSV", influence.to_csv(index=False), "leave-one-out.csv", "text/csv", icon=":material/download:"
-    )
+    st.download_button("CSV", exports.csv_text(influence), "leave-one-out.csv", "text/csv", icon=":material/download:")
 
 
 # ------------------------------------------------------------------------------------------------------------ estimate
@@ -803,7 +816,7 @@ def show_estimate() -> None:
         hide_index=True,
         column_config={"alignment": number, "score": number, "MEXA's estimate": number, "line": number},
     )
-    st.download_button("CSV", everyone.to_csv(index=False), "estimates.csv", "text/csv", icon=":material/download:")
+    st.download_button("CSV", exports.csv_text(everyone), "estimates.csv", "text/csv", icon=":material/download:")
 
 
 # -------------------------------------------------------------------------------------------------------------- models
@@ -815,12 +828,12 @@ def other_plan(model: str) -> Plan | None:
     try:
         whole = shared.plan_for(chosen)
     except NeuronXAError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(shared.said(str(error)), icon=":material/error:")
         return None
     work = pipeline.Extraction(whole)
     lacking = len(work.totals(services.store))
-    if not shared.is_done(work, f"Compute {model}", f"compute-{model}"):
-        st.caption(f"{lacking} languages of {model} are not computed.")
+    if not shared.is_done(work, f"Compute {shared.safe(model)}", f"compute-{model}"):
+        st.caption(shared.safe(f"{lacking} languages of {model} are not computed."))
         return None
     return whole
 
@@ -870,7 +883,7 @@ def show_models() -> None:
     st.caption("Layer 0 is at depth 0, the last at 1. Bands: ± 1.96 standard errors over languages.")
     ranking = pd.DataFrame(pooled)
     ranking.insert(0, "label", [shared.label(code) for code in codes])
-    st.dataframe(ranking.rename_axis("language").reset_index(), hide_index=True)
+    st.dataframe(exports.harmless_table(ranking.rename_axis("language").reset_index()), hide_index=True)
     first = plans[0].source.name
     for other in plans[1:]:
         name = other.source.name
@@ -906,7 +919,7 @@ def show_models() -> None:
         st.metric("its 95 % interval", f"{several.within_low:.2f} … {several.within_high:.2f}", width="content")
     if several.simpson:
         st.warning("The points together turn the sign of what holds within the models (Simpson's paradox).")
-    st.dataframe(several.per_model, hide_index=True)
+    st.dataframe(exports.harmless_table(several.per_model), hide_index=True)
 
 
 def measure_for(other: Plan) -> None:
@@ -914,7 +927,9 @@ def measure_for(other: Plan) -> None:
     if task.work is not None:
         name = other.source.name
         work = replace(task.work, plan=other)
-        shared.is_done(work, f"Measure {task.name} on {name}", f"measure-{name}", icon=":material/play_arrow:")
+        shared.is_done(
+            work, f"Measure {shared.safe(f'{task.name} on {name}')}", f"measure-{name}", icon=":material/play_arrow:"
+        )
 
 
 def scores_for(other: Plan) -> dict[str, float]:
@@ -947,7 +962,7 @@ def show_report() -> None:
             st.session_state.report = (report_key(), the_report())
     kept = st.session_state.get("report")
     if kept and kept[0] == report_key():
-        name = f"downstream-{plan.source.name}.html"
+        name = f"downstream-{exports.file_name(plan.source.name)}.html"
         st.download_button(
             "HTML", kept[1], name, "text/html", icon=":material/download:", type="primary", key="report_html"
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import charts, corpora, languages, microscope, overlap, pipeline
+from neuronxa_core import charts, corpora, exports, languages, microscope, overlap, pipeline
 from neuronxa_core.errors import ModelBusy
 from neuronxa_core.microscope import TextStates, TokenActivations
 from neuronxa_core.overlap import Activity
@@ -51,7 +51,7 @@ def pick_list(table: pd.DataFrame, key: str, **columns: object) -> None:
         st.caption("No neurons here.")
         return
     st.dataframe(
-        table,
+        exports.harmless_table(table),
         hide_index=True,
         on_select=lambda: look_at(key, table),
         selection_mode="single-row",
@@ -206,11 +206,14 @@ def may_load(part: str) -> bool:
         key=f"{key}-{part}",
         on_click=lambda: st.session_state.update({key: True}),
     )
-    st.caption(f"{plan.info.name} has {plan.info.parameters / 1e9:.1f} billion parameters and is not loaded.")
+    st.caption(
+        shared.said(f"{plan.info.name} has {plan.info.parameters / 1e9:.1f} billion parameters and is not loaded.")
+    )
     return False
 
 
 @st.fragment(run_every=3.0)
+@shared.errors_shown()
 def wait_for_model(message: str) -> None:
     """Look again as long as the model is at work."""
     st.info(message, icon=":material/hourglass_top:")
@@ -231,6 +234,7 @@ def token_scale(read: list[TokenActivations], units: list[tuple[microscope.Unit,
 
 
 @st.fragment
+@shared.errors_shown()
 def sentences() -> None:
     """The sentences that excite the neuron most, in chosen languages side by side, token by token."""
     with shared.healing(whole_plan):
@@ -312,10 +316,10 @@ def show_sentences() -> None:
         ]
     )
     with st.expander("Table and files", icon=":material/table:"):
-        st.dataframe(table, hide_index=True)
+        st.dataframe(exports.harmless_table(table), hide_index=True)
         st.download_button(
             "CSV",
-            table.to_csv(index=False),
+            exports.csv_text(table),
             f"tokens-{layer}-{neuron}.csv",
             "text/csv",
             icon=":material/download:",
@@ -354,6 +358,7 @@ def states_of_texts(key: str, texts: tuple[str, ...]) -> list[TextStates]:
 
 
 @st.fragment
+@shared.errors_shown()
 def free_text() -> None:
     """A typed sentence, and its translation, and their neurons."""
     with shared.healing(whole_plan):

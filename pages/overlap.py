@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import alignment, causal, charts, languages, overlap, pipeline
+from neuronxa_core import alignment, causal, charts, exports, languages, overlap, pipeline
 from neuronxa_core.alignment import METHODS
 from neuronxa_core.causal import Neurons, SwitchOff
 from neuronxa_core.overlap import ActiveRule, Activity, LanguageSpecific
@@ -61,13 +61,11 @@ if len(codes) < 2:
 def active_rule() -> ActiveRule:
     """When a neuron counts as active, from two widgets."""
     with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
-        kind = st.segmented_control(
+        kind = shared.segments(
             "A neuron is active in a language if it is",
             ["top", "threshold"],
-            default="top",
-            required=True,
-            key="active_by",
-            bind="query-params",
+            "top",
+            "active_by",
             format_func={"top": "among the most often active", "threshold": "active in enough tokens"}.get,
             help="By rank every language has as many active neurons as any other; by threshold their number differs.",
         )
@@ -221,13 +219,11 @@ def show_matrix() -> None:
 
 
 def measure_choice(key: str) -> str:
-    return st.segmented_control(
+    return shared.segments(
         "Measure",
         ["jaccard", "conditional"],
-        default="jaccard",
-        required=True,
-        key=key,
-        bind="query-params",
+        "jaccard",
+        key,
         format_func={"jaccard": "Jaccard", "conditional": "conditional"}.get,
         help="Jaccard: |A ∩ B| / |A ∪ B|. Conditional: |A ∩ B| / |A|, the share of A's neurons that B has as well.",
     )
@@ -577,7 +573,7 @@ def show_summary() -> None:
             "specific": "Specific (LAPE)",
         },
     )
-    st.download_button("CSV", table.to_csv(index=False), "overlap.csv", "text/csv", icon=":material/download:")
+    st.download_button("CSV", exports.csv_text(table), "overlap.csv", "text/csv", icon=":material/download:")
 
 
 # ------------------------------------------------------------------------------------------------------------- causal

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import corpora, extraction, languages, models, pipeline, uploads
+from neuronxa_core import corpora, exports, extraction, languages, models, pipeline, uploads
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.pipeline import Extraction
+from neuronxa_core.settings import Settings
 from neuronxa_core.wording import some_of
 from pages import shared
 
@@ -22,6 +24,7 @@ STORAGE_NAMES = {
 
 services = shared.services()
 now = shared.entered_with()
+allowed = shared.host_settings()
 
 
 st.title("Run")
@@ -31,57 +34,122 @@ st.caption(
 )
 
 
-def choice(widget: Callable, label: str, name: str, **options: object) -> str:
+def choice(widget: Callable, label: str, name: str, offered: Sequence[str] | None = None, **options: object) -> str:
     """One of an experiment's fixed choices, at first what it was when the page was entered."""
-    allowed = CHOICES[name]
-    return widget(label, allowed, index=allowed.index(getattr(now, name)), key=f"run_{name}", **options)
+    offered = list(offered or CHOICES[name])
+    at = offered.index(getattr(now, name)) if getattr(now, name) in offered else 0
+    return widget(label, offered, index=at, key=f"run_{name}", **options)
+
+
+@st.cache_data(ttl=60, show_spinner="Looking for models and corpora …")
+def found_below(folders: tuple[tuple[str, ...], ...], _allowed: Settings) -> tuple[list[str], list[str]]:
+    """Models and corpora below the host's folders, looked for once a minute."""
+    return _allowed.models_found(), _allowed.corpora_found()
+
+
+folders = (allowed.model_folders, allowed.corpus_folders)
+models_found, corpora_found = found_below(tuple(tuple(map(str, some or ())) for some in folders), allowed)
 
 
 def model_choice() -> str:
-    """The model's name: bundled, from the hub cache, or typed."""
-    cached = models.cached_models()
-    kinds = ["Bundled", "Local folder or hub id"] + (["Hub cache"] if cached else [])
-    at = 0 if now.model == "demo" else (2 if now.model in cached else 1)
+    """The model's name: bundled, from the hub cache, one of those that the host allows, or typed."""
+    cached = [name for name in models.cached_models() if may(allowed.model_source, name)]
+    found = models_found
+    may_type = allowed.model_folders is None or bool(allowed.hub_models)
+    typed = "Local folder or hub id" if allowed.model_folders is None else "Hub id"
+    kinds = ["Bundled", *(["Models of this host"] if found else []), *([typed] if may_type else [])]
+    kinds += ["Hub cache"] if cached else []
+    if now.model == "demo" or len(kinds) == 1:
+        at = 0
+    else:
+        places = [("Hub cache", cached), ("Models of this host", found), (typed, [now.model])]
+        at = next((kinds.index(kind) for kind, names in places if kind in kinds and now.model in names), 0)
     kind = st.segmented_control("Model", kinds, default=kinds[at], required=True, key="run_model_kind")
     if kind == "Bundled":
         return "demo"
     if kind == "Hub cache":
         at = cached.index(now.model) if now.model in cached else 0
         return st.selectbox("Model in the local hub cache", cached, index=at, key="run_cached_model")
+    if kind == "Models of this host":
+        at = found.index(now.model) if now.model in found else 0
+        return st.selectbox("Folder", found, index=at, key="run_found_model", format_func=short)
     return st.text_input(
-        "Folder or hub id",
+        "Folder or hub id" if allowed.model_folders is None else "Hub id",
         value="" if now.model == "demo" else now.model,
         key="run_model",
-        placeholder="/models/my-model or Qwen/Qwen3-8B@main",
-        help="A folder in transformers' format with .safetensors weights, or a hub id, optionally with @revision.",
+        placeholder="/models/my-model or Qwen/Qwen3-8B@main" if allowed.model_folders is None else "Qwen/Qwen3-8B@main",
+        help="A folder in transformers' format with .safetensors weights, or a hub id, optionally with @revision."
+        if allowed.model_folders is None
+        else f"One of {some_of(map(shared.safe, allowed.hub_models))}, optionally with @revision.",
     ).strip()
 
 
+def may(asks: Callable[[str], object], name: str) -> bool:
+    """Whether the host allows a name."""
+    try:
+        asks(name)
+    except NeuronXAError:
+        return False
+    return True
+
+
+def short(path: str) -> str:
+    """The end of a path, which tells one from another."""
+    return "/".join(Path(path).parts[-2:])
+
+
 def corpus_choice() -> str:
-    """The corpus's name: bundled, a path or a hub data set, or an upload kept beside the cache."""
-    kinds = ["Bundled", "File or folder", "Upload"]
-    at = 0 if now.corpus == "demo" else 1
+    """The corpus's name: bundled, one of those that the host allows, typed, or an upload kept beside the cache."""
+    found = corpora_found
+    may_type = allowed.corpus_folders is None or bool(allowed.hub_corpora)
+    typed = "File or folder" if allowed.corpus_folders is None else "Hub data set"
+    kinds = ["Bundled", *(["Corpora of this host"] if found else []), *([typed] if may_type else [])]
+    kinds += ["Upload"] if allowed.upload_mib else []
+    if now.corpus == "demo":
+        at = 0
+    elif now.corpus in found:
+        at = kinds.index("Corpora of this host")
+    else:
+        at = kinds.index(typed) if may_type else len(kinds) - 1
     kind = st.segmented_control("Corpus", kinds, default=kinds[at], required=True, key="run_corpus_kind")
     if kind == "Bundled":
         return "demo"
-    if kind == "File or folder":
+    if kind == "Corpora of this host":
+        at = found.index(now.corpus) if now.corpus in found else 0
+        return st.selectbox("Folder or file", found, index=at, key="run_found_corpus", format_func=short)
+    if kind == typed:
         return st.text_input(
-            "Folder, file or hub data set",
+            "Folder, file or hub data set" if allowed.corpus_folders is None else "Hub data set",
             value="" if now.corpus == "demo" else now.corpus,
             key="run_corpus",
-            placeholder="/data/flores200_dataset/devtest or sentences.csv or hub:openlanguagedata/flores_plus",
+            placeholder="/data/flores200_dataset/devtest or sentences.csv or hub:openlanguagedata/flores_plus"
+            if allowed.corpus_folders is None
+            else "hub:openlanguagedata/flores_plus",
             help="One file a language (<code>.txt, FLORES' <code>.dev or .devtest), a CSV, TSV or Parquet file with "
-            "one column a language, or a tab-separated pair file such as eng-deu.tsv.",
+            "one column a language, or a tab-separated pair file such as eng-deu.tsv."
+            if allowed.corpus_folders is None
+            else f"One of {some_of(map(shared.safe, allowed.hub_corpora))}, with hub: before it.",
         ).strip()
     files = st.file_uploader(
         "One table, one pair file, or one text file a language",
         accept_multiple_files=True,
         type=["txt", "dev", "devtest", "csv", "tsv", "parquet"],
         key="run_files",
+        max_upload_size=allowed.upload_mib,
     )
-    if not files:
-        return ""
-    return str(uploads.keep([(f.name, f.getvalue()) for f in files], services.store.folder / "uploads"))
+    if files:
+        with shared.errors_shown():
+            return str(
+                uploads.keep(
+                    [(f.name, f.getvalue()) for f in files],
+                    services.store.folder / uploads.FOLDER,
+                    file_mib=allowed.upload_mib,
+                    most_files=allowed.upload_files,
+                    kept_mib=allowed.uploads_mib,
+                )
+            )
+    # an upload that was made before, or that a link names
+    return now.corpus if uploads.FOLDER in Path(now.corpus).parts and may(allowed.corpus_source, now.corpus) else ""
 
 
 def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:
@@ -127,7 +195,7 @@ def findings_shown(corpus: corpora.Corpus) -> None:
                     pd.DataFrame(
                         {
                             "Language": [shared.label(f.language) if f.language else "all" for f in found],
-                            "What": [f.message for f in found],
+                            "What": [exports.harmless(f.message) for f in found],
                             "Lines": [f.count for f in found],
                         }
                     ),
@@ -152,15 +220,15 @@ with left, st.container(border=True):
                 )
             )
         except NeuronXAError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(shared.said(str(error)), icon=":material/error:")
             model = ""
     else:
         st.caption("Give a folder or a hub id to go on.")
     with st.expander("Neuron, numbers and device"):
         neuron = choice(st.radio, "Neuron definition", "neuron", format_func=shared.NEURON_NAMES.get)
         auto = "auto: as stored on a GPU, float32 on a CPU. int8 and nf4 need a CUDA GPU and bitsandbytes."
-        dtype = choice(st.selectbox, "dtype", "dtype", help=auto)
-        device = choice(st.selectbox, "Device", "device")
+        dtype = choice(st.selectbox, "dtype", "dtype", ("auto", *allowed.dtypes), help=auto)
+        device = choice(st.selectbox, "Device", "device", ("auto", *allowed.devices))
         storage = choice(
             st.selectbox,
             "States on disk",
@@ -171,12 +239,12 @@ with left, st.container(border=True):
         )
         if model:
             try:
-                where = models.resolve_device(device)
+                where = allowed.device(device)
                 need = models.estimate_memory(info, dtype, where, extraction.TOKEN_BUDGET[where])
                 said = f"Needs about {shared.size(need.needed)} on {where}; {shared.size(need.free)} are free."
                 (st.caption if need.fits else st.warning)(said)
             except NeuronXAError as error:
-                st.warning(str(error))
+                st.warning(shared.said(str(error)))
 
 raw = None
 with right, st.container(border=True):
@@ -185,7 +253,7 @@ with right, st.container(border=True):
         try:
             raw = shared.raw_corpus(source_text)
         except NeuronXAError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(shared.said(str(error)), icon=":material/error:")
     else:
         st.caption("Give a file or folder, or upload one, to go on.")
     if raw is not None:
@@ -194,15 +262,16 @@ with right, st.container(border=True):
         pivot = st.selectbox("Pivot", codes, index=codes.index(first), key="run_pivot", format_func=shared.label)
         chosen_languages = language_choice(raw, pivot)
         longest = len(raw.texts[pivot])
+        most = min(longest, allowed.most_sentences or longest)
         whole = now.sentences is None or now.sentences >= longest
-        every = st.toggle(f"All {longest:,} sentences", value=whole, key="run_every")
+        every = most == longest and st.toggle(f"All {longest:,} sentences", value=whole, key="run_every")
         sentences, seed = None, None
         if not every:
             sentences = st.number_input(
                 "Sentences",
                 2,
-                longest,
-                value=min(now.sentences or 100, longest),
+                most,
+                value=min(now.sentences or 100, most),
                 key="run_sentences",
                 help="About 100 are enough for the score.",
             )
@@ -240,6 +309,7 @@ findings_shown(plan.corpus)
 
 
 @st.fragment(run_every=1.0 if (j := services.queue.find(Extraction(plan))) is not None and j.active else None)
+@shared.errors_shown()
 def state_of_the_run() -> None:
     """What is cached, what runs, and the buttons."""
     job = services.queue.find(Extraction(plan))
@@ -260,19 +330,16 @@ def state_of_the_run() -> None:
         return
     if st.session_state.pop("watching", False):
         st.rerun()
-    if job is not None and job.status == "failed" and lacking:
-        st.error(job.error, icon=":material/error:")
-    if job is not None and job.status == "cancelled" and lacking:
-        st.info("The run was cancelled; finished languages are kept.")
     if lacking:
+        lost = shared.how_it_ended(Extraction(plan))
         try:
             pipeline.refuse_too_large(plan, services.store)
         except NeuronXAError as error:
-            st.warning(str(error), icon=":material/warning:")
+            st.warning(shared.said(str(error)), icon=":material/warning:")
             return
-        if st.button("Compute", type="primary", icon=":material/play_arrow:"):
+        said = "Resume" if lost else "Compute"
+        if st.button(said, type="primary", icon=":material/play_arrow:") and shared.submit(Extraction(plan)):
             shared.choose(chosen)
-            services.queue.submit(Extraction(plan))
             st.session_state.watching = True
             st.rerun()
     elif st.button("Show alignment", type="primary", icon=":material/insights:"):

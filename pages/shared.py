@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,15 +19,18 @@ from PIL import Image, ImageDraw
 from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from neuronxa_core import charts, corpora, languages, models, pipeline
+from neuronxa_core import charts, corpora, exports, languages, models, pipeline, settings
 from neuronxa_core.alignment import METHODS, Alignment
-from neuronxa_core.errors import CorruptEntry, NeuronXAError
+from neuronxa_core.errors import CorpusError, CorruptEntry, ModelError, NeuronXAError, QueueFull
 from neuronxa_core.experiment import CHOICES, Experiment, digest
-from neuronxa_core.jobs import Job, JobQueue, Work
+from neuronxa_core.jobs import Job, JobQueue, Owner, Work
+from neuronxa_core.models import ModelSource
 from neuronxa_core.overlap import Activity
 from neuronxa_core.pairs import PairScores
 from neuronxa_core.pipeline import Extraction, ModelShelf, Plan
+from neuronxa_core.settings import Settings
 from neuronxa_core.store import Store, default_folder
+from pages import people, serving
 
 STATE_NAMES = {
     "nas": "NAS · activation state (NASCA)",
@@ -35,6 +39,8 @@ STATE_NAMES = {
 }
 # cells of a table that is sent before anyone opens it
 MOST_SENT_UNSEEN = 10_000
+# times that a damaged entry is computed again without being asked: a disk may damage it every time
+MOST_REPAIRS = 2
 POOLING_NAMES = {"weighted": "weighted by position", "last": "last token", "mean": "mean of tokens"}
 NEURON_NAMES = {"product": "product · input of the last projection", "gate": "gate · output of the activation function"}
 
@@ -61,15 +67,23 @@ class Services(NamedTuple):
 
 
 @st.cache_resource(show_spinner=False)
-def _services(folder: str) -> Services:
-    store, shelf = Store(folder), ModelShelf()
-    return Services(store, shelf, JobQueue(store, shelf), PairScores(store))
+def _services(folder: str, _allowed: Settings) -> Services:
+    store, shelf = Store(folder, _allowed.cache_bytes), ModelShelf(_allowed.models_loaded)
+    queue = JobQueue(store, shelf, _allowed.waiting, _allowed.waiting_a_person)
+    return Services(store, shelf, queue, PairScores(store))
 
 
 def services() -> Services:
-    """The store, the model shelf and the job queue of this process."""
+    """The store, the model shelf and the job queue of this process, for somebody who may use them."""
     _through_the_app()
-    return _services(str(default_folder()))
+    people.person()
+    return _services(str(default_folder()), host_settings())
+
+
+def say_what_hinders() -> None:
+    """A word above every page where the cache could not be written when that was last tried."""
+    if hindrance := services().store.hindrance:
+        st.warning(f"{said(hindrance)}. Until then, nothing that is computed is kept.", icon=":material/hard_drive:")
 
 
 def navigation() -> Page:
@@ -81,6 +95,8 @@ def navigation() -> Page:
             st.Page("pages/overlap.py", title="Overlap", icon=":material/join_inner:"),
             st.Page("pages/microscope.py", title="Microscope", icon=":material/biotech:"),
             st.Page("pages/downstream.py", title="Downstream", icon=":material/scatter_plot:"),
+            st.Page("pages/admin.py", title="Admin", icon=":material/monitor_heart:"),
+            *people.account_pages(),
         ],
         position="top",
     )
@@ -104,31 +120,51 @@ def errors_shown() -> Iterator[None]:
     try:
         yield
     except NeuronXAError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
         st.stop()
+
+
+@st.cache_resource(show_spinner=False)
+def _host_settings(local: bool) -> Settings:
+    return settings.of_host(local)
+
+
+def host_settings() -> Settings:
+    """What the host of this app lets visitors do. Raises SettingsError.
+
+    Without a settings file, only the user of this machine gets all. A visitor is somebody else where people sign in,
+    where the app is served below a path, and where the request came through a proxy; a visitor may make that last one
+    up, and loses by it.
+    """
+    return _host_settings(serving.auth_section() is None and serving.is_own_user())
 
 
 def open_experiment() -> None:
     """Take the experiment from the link on the first visit, and keep the link that of the session's experiment."""
+    with errors_shown():
+        allowed = host_settings()
     if "experiment" not in st.session_state:
+        st.session_state.experiment = Experiment()
         try:
-            st.session_state.experiment = Experiment.from_query(st.query_params.to_dict())
+            named = Experiment.from_query(st.query_params.to_dict())
+            with suppress(CorpusError, ModelError):  # a page says these
+                allowed.check(named)
+            st.session_state.experiment = named
         except NeuronXAError as error:
-            st.session_state.experiment = Experiment()
             st.session_state.link_error = str(error)
     if problem := st.session_state.get("link_error"):
-        st.warning(f"The link could not be read as it is ({problem}); the bundled example is shown instead.")
+        st.warning(f"The link could not be read as it is ({said(problem)}); the bundled example is shown instead.")
     keep_link()
 
 
 def keep_link() -> None:
     """Make the address name the session's experiment, so that it opens the same view elsewhere."""
     wanted = experiment().to_query()
+    # each change by itself would be a step of the browser's back button
+    if changed := {name: value for name, value in wanted.items() if st.query_params.get(name) != value}:
+        st.query_params.update(changed)
     for name in Experiment.__dataclass_fields__:
-        if name in wanted:
-            if st.query_params.get(name) != wanted[name]:
-                st.query_params[name] = wanted[name]
-        elif name in st.query_params:
+        if name not in wanted and name in st.query_params:
             del st.query_params[name]
 
 
@@ -158,9 +194,13 @@ def choose(chosen: Experiment) -> None:
 
 def _fingerprint(path_text: str) -> str:
     """Changes when a file below the path does; so that a corpus or model mended on disk is read again."""
-    path = Path(path_text).expanduser()
-    files = sorted(path.glob("*")) if path.is_dir() else [path]
-    return digest([(str(f), s.st_size, s.st_mtime_ns) for f in files if f.is_file() for s in [f.stat()]])
+    try:
+        path = Path(path_text).expanduser()
+        folders = [path, *(path / split for split in corpora.SPLITS)] if path.is_dir() else []
+        files = sorted(file for folder in folders for file in folder.glob("*")) if folders else [path]
+        return digest([(str(f), s.st_size, s.st_mtime_ns) for f in files if f.is_file() for s in [f.stat()]])
+    except (OSError, RuntimeError, ValueError) as error:  # what reads it says what is wrong
+        return digest(repr(error))
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading the corpus …")
@@ -169,29 +209,45 @@ def _raw(source: str, fingerprint: str) -> corpora.RawCorpus:
 
 
 def raw_corpus(source: str) -> corpora.RawCorpus:
-    """The corpus, read once as long as its files do not change."""
-    return _raw(source, _fingerprint(source))
+    """The corpus, read once as long as its files do not change. Raises NotAllowed, too."""
+    allowed = host_settings().corpus_source(source)
+    return _raw(allowed, _fingerprint(allowed))
 
 
 @st.cache_resource(max_entries=64, show_spinner="Looking at the model …")
-def _model_info(model: str, fingerprint: str) -> models.ModelInfo:
-    return models.describe(models.parse_source(model))
+def _model_info(source: ModelSource, fingerprint: str) -> models.ModelInfo:
+    return models.describe(source)
 
 
 def model_info(model: str) -> models.ModelInfo:
-    """What can be said of a model without its weights, found out once as long as its files do not change."""
-    return _model_info(model, _fingerprint(model))
+    """What can be said of a model without its weights, found out once as long as its files do not change.
+
+    Raises NotAllowed, too.
+    """
+    source = host_settings().model_source(model)
+    return _model_info(source, _fingerprint(source.location))
 
 
 @st.cache_resource(max_entries=64, show_spinner="Looking at model and corpus …")
-def _plan(key: str, fingerprints: tuple[str, str], folder: str, _chosen: Experiment) -> Plan:
-    return pipeline.make_plan(_chosen, services().store, raw_corpus(_chosen.corpus))
+def _plan(
+    key: str, prints: tuple[str, str], folder: str, device: str, source: ModelSource, corpus: str, _chosen: Experiment
+) -> Plan:
+    return pipeline.make_plan(_chosen, services().store, _raw(corpus, prints[1]), device, source)
 
 
 def plan_for(chosen: Experiment) -> Plan:
-    """The plan of an experiment, made once as long as model and corpus do not change on disk."""
-    prints = (_fingerprint(chosen.model), _fingerprint(chosen.corpus))
-    return _plan(chosen.extraction.key, prints, str(services().store.folder), chosen.extraction)
+    """The plan of an experiment, made once as long as model and corpus do not change on disk.
+
+    Raises NotAllowed, too.
+    """
+    allowed = host_settings()
+    allowed.check(chosen)
+    source, corpus = allowed.model_source(chosen.model), allowed.corpus_source(chosen.corpus)
+    prints = (_fingerprint(source.location), _fingerprint(corpus))
+    device = allowed.device(chosen.device)
+    plan = _plan(chosen.extraction.key, prints, str(services().store.folder), device, source, corpus, chosen.extraction)
+    allowed.check_size(plan)
+    return plan
 
 
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
@@ -211,8 +267,10 @@ def healing(plan: Plan) -> Iterator[None]:
         try:
             yield
         except CorruptEntry as damage:
-            services().queue.submit(Extraction(plan))
-            st.toast(f"{damage}. It is being computed again.", icon=":material/build:")
+            if services().store.damage[damage.key] > MOST_REPAIRS:
+                raise
+            submit(Extraction(plan))
+            st.toast(f"{said(str(damage))}. It is being computed again.", icon=":material/build:")
             st.rerun()
 
 
@@ -226,12 +284,48 @@ def _part(plan: Plan) -> Plan | None:
 
 
 @st.fragment(run_every=1.0)
+@errors_shown()
 def watch(work: Work) -> None:
     """A job's bar, until it is over."""
     job = services().queue.find(work)
     if job is None or not job.active:
         st.rerun()
     job_progress(job, services().queue, by_language=False)
+
+
+def owner() -> Owner:
+    """Whose a job is that is started from this page."""
+    somebody = people.person()
+    return Owner(somebody.key, somebody.name)
+
+
+def submit(work: Work) -> bool:
+    """Put work into the queue; False, with a word on the page, where the queue is full."""
+    try:
+        services().queue.submit(work, owner())
+    except QueueFull as full:
+        st.warning(said(str(full)), icon=":material/hourglass_disabled:")
+        return False
+    return True
+
+
+def how_it_ended(work: Work) -> bool:
+    """Say how the last run of work ended that is not complete; whether the server did not live to end it."""
+    queue = services().queue
+    job = queue.find(work)
+    if job is not None and job.status == "failed":
+        st.error(said(job.error), icon=":material/error:")
+    if job is not None and job.status == "cancelled":
+        st.info("The run was cancelled; what was finished is kept.")
+    lost = job is None and queue.interrupted(work)
+    if lost:
+        asked = pd.Timestamp(lost[-1].asked, unit="s", tz="UTC")
+        st.warning(
+            safe(f"The server stopped before this run was over (asked for on {asked:%Y-%m-%d at %H:%M} UTC). ")
+            + "What was finished is kept; resuming computes the rest.",
+            icon=":material/power_off:",
+        )
+    return bool(lost)
 
 
 def is_done(work: Work, button: str, key: str, **options: object) -> bool:
@@ -243,17 +337,14 @@ def is_done(work: Work, button: str, key: str, **options: object) -> bool:
         return False
     if not work.totals(services().store):
         return True
-    if job is not None and job.status == "failed":
-        st.error(job.error, icon=":material/error:")
-    if job is not None and job.status == "cancelled":
-        st.info("The run was cancelled; what was finished is kept.")
-    if st.button(button, key=key, **options):
-        queue.submit(work)
+    lost = how_it_ended(work)
+    if st.button("Resume" if lost else button, key=key, **options) and submit(work):
         st.rerun()
     return False
 
 
 @st.fragment(run_every=1.0)
+@errors_shown()
 def _progress(plan: Plan, shown: int) -> None:
     """The run's bar, and what is seen anew as languages are finished."""
     job = services().queue.find(Extraction(plan))
@@ -275,20 +366,19 @@ def computed_part(whole: Plan) -> Plan:
     lacking = pipeline.missing(whole, services().store)
     is_demo = (whole.experiment.model, whole.experiment.corpus) == ("demo", "demo")
     if lacking and is_demo and queue.find(work) is None:
-        queue.submit(work)
+        submit(work)
     part = _part(whole)
     job = queue.find(work)
     if lacking and job is not None and job.active:
         _progress(whole, 0 if part is None else len(part.languages))
     elif lacking:
-        if job is not None and job.status == "failed":
-            st.error(job.error, icon=":material/error:")
+        lost = how_it_ended(work)
         st.info(
             f"{len(lacking)} of {len(whole.everyone)} languages of this choice are not computed yet.",
             icon=":material/info:",
         )
-        if st.button("Compute them", type="primary", icon=":material/play_arrow:"):
-            queue.submit(work)
+        said = "Resume" if lost else "Compute them"
+        if st.button(said, type="primary", icon=":material/play_arrow:") and submit(work):
             st.rerun()
     if part is None:
         st.caption("The first results appear here as soon as the pivot and one more language are read.")
@@ -311,17 +401,25 @@ def open_page(title: str) -> tuple[Plan, Plan]:
     return whole, computed_part(whole)
 
 
-def show_views(views: dict[str, Callable[[], None]], key: str, whole: Plan, says: dict[str, str] | None = None) -> None:
-    """A switch between a page's views, what the chosen one says of itself, and the view."""
-    view = st.segmented_control(
-        "View",
-        list(views),
-        default=next(iter(views)),
+def segments(label: str, options: Sequence[str], default: str, key: str, **more: object) -> str:
+    """A segmented control with always one choice, which the link names."""
+    empty = st.query_params.get(key) == ""
+    if empty:  # Streamlit would take it for no choice
+        st.session_state[key] = default
+    return st.segmented_control(
+        label,
+        options,
+        default=None if empty else default,
         required=True,
         key=key,
         bind="query-params",
-        label_visibility="collapsed",
+        **more,
     )
+
+
+def show_views(views: dict[str, Callable[[], None]], key: str, whole: Plan, says: dict[str, str] | None = None) -> None:
+    """A switch between a page's views, what the chosen one says of itself, and the view."""
+    view = segments("View", list(views), next(iter(views)), key, label_visibility="collapsed")
     if says is not None:
         st.caption(says[view])
     _show_view(views[view], whole)
@@ -455,6 +553,22 @@ def safe(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~$:" else c for c in text)
 
 
+def said(text: str) -> str:
+    """An error's words where Markdown is read: they show as they are, but for `code`, whatever they repeat."""
+    words = " ".join(text.split())
+    parts = words.split("`") if words.count("`") % 2 == 0 else [words]
+    return "".join(
+        f"`{part}`" if k % 2 and part.strip() else _MEANT.sub(r"\\\g<0>", part) for k, part in enumerate(parts)
+    )
+
+
+# what Markdown would take for more than a sign: emphasis, links, pictures, formulas, Streamlit's colours and icons, and
+# at the start headings, lists and quotations. A line in the middle of a word, as in eng_Latn, means nothing
+_MEANT = re.compile(
+    r"[\\`*\[\]<>~$|&]|(?<![^\W_])_|_(?![^\W_])|:(?=[\w/+-])|^[#=+-]|(?:(?<=^\d)|(?<=^\d\d)|(?<=^\d\d\d))[.)]"
+)
+
+
 def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
     """The table behind a chart, and both as files, which are made when they are asked for.
 
@@ -468,16 +582,16 @@ def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
     else:
         place = st.expander(said, icon=icon)
     with place:
-        st.dataframe(table, hide_index=True)
-        row = st.container(horizontal=True)
+        st.dataframe(exports.harmless_table(table), hide_index=True)
+        row, named = st.container(horizontal=True), exports.file_name(name)
         files = {
-            "CSV": (lambda: table.to_csv(index=False), "text/csv"),
+            "CSV": (lambda: exports.csv_text(table), "text/csv"),
             "SVG": (lambda: charts.svg(chart), "image/svg+xml"),
             "PNG": (lambda: charts.png(chart), "image/png"),
         }
         for kind, (make, mime) in files.items():
             row.download_button(
-                kind, make, f"{name}.{kind.lower()}", mime, icon=":material/download:", key=f"{kind}-{name}"
+                kind, make, f"{named}.{kind.lower()}", mime, icon=":material/download:", key=f"{kind}-{name}"
             )
 
 
@@ -522,10 +636,15 @@ def activity_of(plan: Plan) -> Activity:
 
 
 def job_progress(job: Job, queue: JobQueue, *, by_language: bool) -> None:
-    """A job's bars and its cancel button."""
+    """A job's bars, what is before it, and its cancel button for whoever may stop it."""
     if job.status == "waiting":
         ahead = queue.position(job)
-        st.progress(0.0, text=f"Waiting: {ahead} {'run' if ahead == 1 else 'runs'} before this one")
+        text = f"Waiting: {ahead} {'run' if ahead == 1 else 'runs'} before this one"
+        until = queue.seconds_until(job)
+        st.progress(0.0, text=text + (f", about {duration(until)} until it starts" if until is not None else ""))
+        for other in queue.jobs():
+            if other.status == "running":
+                st.caption(safe(f"Now: {other.work.title}, for {whose(other)}"))
     else:
         left = job.seconds_left
         text = f"{job.units_done:,} of {job.units:,} {job.work.unit}"
@@ -535,5 +654,28 @@ def job_progress(job: Job, queue: JobQueue, *, by_language: bool) -> None:
         for k, (code, total) in enumerate(job.totals.items()):
             done = job.done.get(code, 0)
             columns[k % 4].progress(done / total if total else 1.0, text=f"{label(code)} {done}/{total}")
-    if st.button("Cancel", key=f"cancel-{job.number}", icon=":material/stop_circle:"):
-        job.cancel()
+    cancel_button(job, queue)
+
+
+def whose(job: Job) -> str:
+    """Who asked for a job, for others to read."""
+    me = people.person().key
+    return ", ".join("you" if owner.key == me else owner.name for owner in job.owners)
+
+
+def cancel_button(job: Job, queue: JobQueue) -> None:
+    """A button for those who asked for the job and those who manage the app; for others a word on whose it is."""
+    me = people.person()
+    options = {"key": f"cancel-{job.number}", "icon": ":material/stop_circle:"}
+    if job.stopping:
+        st.caption("It stops after the sentences that it reads now.")
+    elif job.is_of(me.key):
+        if st.button("Cancel", **options):
+            queue.withdraw(job, me.key)
+            if not job.stopping and job.active:
+                st.toast("Somebody else asked for the same run, so it goes on.")
+    elif me.manages:
+        if st.button(f"Cancel the run of {safe(whose(job))}", **options):
+            queue.cancel(job)
+    else:
+        st.caption(safe(f"Started by {whose(job)}, who can stop it."))

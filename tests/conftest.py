@@ -29,6 +29,10 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="long tests in their full size; see the README")
 
 
+def pytest_configure(config):
+    settings.register_profile("fuzz", deadline=None, max_examples=2500 if config.getoption("--full") else 80)
+
+
 @pytest.fixture(scope="session")
 def full(request) -> bool:
     """Whether long tests run in their full size."""

@@ -42,14 +42,23 @@ class Server:
     address: where it answers. process: to kill it. said(): its log so far.
     """
 
-    def __init__(self, cache: Path, log: Path, *options: str, port: int | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        log: Path,
+        *options: str,
+        port: int | None = None,
+        script: Path = ROOT / "streamlit_app.py",
+        folder: Path = ROOT,
+        **environment: str,
+    ) -> None:
         self.port = port or free_port()
         self.address = f"http://localhost:{self.port}"
         self._log = log
         with log.open("ab") as handle:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(self.port), *options],
-                cwd=ROOT,
+                [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(self.port), *options],
+                cwd=folder,
                 env={**os.environ, "NEURONXA_CACHE_DIR": str(cache), **environment},
                 stdout=handle,
                 stderr=subprocess.STDOUT,

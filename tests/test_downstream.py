@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronxa_core import downstream, languages
+from neuronxa_core import downstream, languages, limits
 from neuronxa_core.downstream import (
     COLUMNS,
     Mapping,
@@ -273,7 +273,7 @@ def test_what_is_refused(data, message):
 
 
 def test_a_file_that_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(downstream, "MAX_BYTES", 20)
+    monkeypatch.setattr(limits, "SCORES_FILE_BYTES", 20)
     (tmp_path / "t.csv").write_text(LONG)
     for read_it in (lambda: read_scores(tmp_path / "t.csv"), lambda: read(LONG)):
         with pytest.raises(ScoresError, match="at most 0 MiB are read"):
@@ -281,7 +281,7 @@ def test_a_file_that_is_too_large(tmp_path, monkeypatch):
 
 
 def test_a_table_with_too_many_cells_or_columns(monkeypatch):
-    monkeypatch.setattr(downstream, "MAX_CELLS", 5)
+    monkeypatch.setattr(limits, "SCORES_CELLS", 5)
     with pytest.raises(ScoresError, match="at most 1000 columns and 5 cells"):
         read(LONG)
     with pytest.raises(ScoresError, match="too large"):

@@ -204,11 +204,11 @@ def test_a_disk_that_is_too_full_is_told_before_anything_runs(tmp_path, monkeypa
     store = Store(tmp_path / "cache")
     plan = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=12, storage="half"), store)
     needed = 2 * pipeline.bytes_a_language(plan)
-    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=needed - 1))
+    monkeypatch.setattr("neuronxa_core.store.shutil.disk_usage", lambda _folder: SimpleNamespace(free=needed - 1))
     with pytest.raises(ExperimentError, match="are free in") as caught:
         pipeline.refuse_too_large(plan, store)
     assert "storage half" not in str(caught.value)
-    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=needed))
+    monkeypatch.setattr("neuronxa_core.store.shutil.disk_usage", lambda _folder: SimpleNamespace(free=needed))
     pipeline.refuse_too_large(plan, store)
     store.close()
 

@@ -1284,6 +1284,17 @@ def test_building_models_at_the_same_time_leaves_torchs_default_dtype_alone():
     assert torch.get_default_dtype() == torch.float32
 
 
+def test_a_model_is_described_without_touching_what_other_threads_compute_in(monkeypatch, tiny):
+    """A forward pass beside it would make its tensors in whatever the default dtype is just then."""
+    changed = []
+    real = torch.set_default_dtype
+    monkeypatch.setattr(torch, "set_default_dtype", lambda dtype: (changed.append(dtype), real(dtype)))
+    for model in ("demo", str(tiny("llama", dtype=torch.bfloat16)), str(tiny("gpt2", dtype=torch.float16))):
+        info = models.describe(models.parse_source(model))
+        assert info.stored_dtype != "float32"
+    assert set(changed) == {torch.float32}
+
+
 @pytest.mark.parametrize("family", ["fnet", "convbert"])
 def test_a_model_whose_states_depend_on_padding_is_refused(family, tmp_path):
     sizes = {"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "embedding_size": HIDDEN, "intermediate_size": INNER}

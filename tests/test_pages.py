@@ -541,7 +541,7 @@ def test_tokens_wait_for_a_model_that_is_at_work(computed, tmp_path, monkeypatch
     folder = tmp_path / "own"  # nothing of the tokens is cached there
     shutil.copytree(computed, folder)
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(folder))
-    services = shared._services(str(folder))
+    services = shared._services(str(folder), shared.host_settings())
     plan = pipeline.make_plan(SMALL, services.store)
     with services.shelf.borrow(plan):
         test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=2)
@@ -561,7 +561,7 @@ def test_a_large_model_is_loaded_only_when_asked(computed, tmp_path, monkeypatch
     assert not test.exception
     assert "8.0 billion parameters" in everything_said(test)
     button = next(button for button in test.button if "Load the model" in button.label)
-    assert not shared._services(str(folder)).shelf.holds(large)
+    assert not shared._services(str(folder), shared.host_settings()).shelf.holds(large)
     assert button.key.startswith("load-")
 
 
@@ -841,3 +841,27 @@ def test_the_command_line_of_an_experiment_is_read_back():
 def test_sizes_and_times_as_a_person_says_them():
     assert [shared.size(x) for x in (12, 1500, 2_340_000, 5e9)] == ["12 bytes", "1.5 kB", "2.3 MB", "5.0 GB"]
     assert [shared.duration(x) for x in (0.2, 42, 600, 7200)] == ["1 s", "42 s", "10 min", "2.0 h"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("alignment", ["view", "layer", "from"]),
+        ("overlap", ["overlap_view", "active_by", "layer"]),
+        ("microscope", ["neuron_layer", "neuron_number"]),
+        ("downstream", ["downstream_view", "scores_from", "measure"]),
+    ],
+)
+def test_an_empty_parameter_of_a_link_is_as_none(computed, monkeypatch, name, parameters):
+    monkeypatch.setenv("NEURONXA_CACHE_DIR", str(computed))
+    shown = []
+    for named in ([], parameters):
+        test = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=120)
+        test.session_state["experiment"] = SMALL
+        for parameter in named:
+            test.query_params[parameter] = ""
+        test.run()
+        assert not test.exception
+        assert not test.warning
+        shown.append(everything_said(test))
+    assert shown[0] == shown[1]

@@ -23,6 +23,12 @@ def test_a_name_cannot_leave_the_folder(tmp_path, name):
     assert kept.parent.parent == tmp_path
 
 
+def test_a_name_is_as_long_as_names_may_be(tmp_path):
+    kept = uploads.keep([("語" * 300 + ".csv", b"eng,deu\na,b\nc,d\n")], tmp_path)
+    assert kept.name.endswith("語.csv")
+    assert corpora.read(kept).languages == ("deu", "eng")
+
+
 def test_no_name_and_equal_names_are_refused(tmp_path):
     with pytest.raises(CorpusError, match="no usable name"):
         uploads.keep([("...", b"")], tmp_path)
