@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +22,7 @@ from neuronxa_core.experiment import Experiment
 
 FOLDER = "jobs"
 MOST_BYTES = 1 << 20
+LEFT_S = 24 * 3600.0
 log = logging.getLogger(__name__)
 
 
@@ -50,19 +52,37 @@ class Journal:
         self._name = uuid.uuid4().hex
         self._lock = FileLock(self.folder / f"{self._name}.lock", thread_local=False)
         try:
-            self.folder.mkdir(exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._hold()
+            self._clear_away()
         except (OSError, Timeout) as error:
             log.warning("jobs that are interrupted will leave no word: %s", error)
+
+    def _hold(self) -> None:
+        """Have the lock, in a folder that is new, or that was taken away meanwhile, too."""
+        if self._lock.is_locked and Path(self._lock.lock_file).exists():
+            return
+        self._lock.release(force=True)
+        self.folder.mkdir(exist_ok=True)
+        self._lock.acquire(timeout=0)
+
+    def _clear_away(self) -> None:
+        """Remove what servers left that are gone and had no jobs; what is younger may be of one that just starts."""
+        oldest = time.time() - LEFT_S
+        for file in [*self.folder.glob("*.lock"), *self.folder.glob("*.part")]:
+            server = file.name.split(".")[0]
+            left = not any(self.folder.glob(f"{server}.*.json")) or file.suffix == ".part"
+            if left and file.stat().st_mtime < oldest and _is_free(self.folder / f"{server}.lock"):
+                _remove(file)
 
     def write(self, number: int, document: Mapping[str, Any]) -> None:
         """Note a job by its number. A disk that is full or cannot be written is a warning in the log."""
         file = self._file(number)
         partial = file.with_suffix(".part")
         try:
+            self._hold()
             partial.write_text(json.dumps(document, ensure_ascii=False), "utf-8", errors="surrogatepass")
             partial.replace(file)
-        except OSError as error:
+        except (OSError, Timeout) as error:
             log.warning("job %d would leave no word if it were interrupted: %s", number, error)
 
     def strike(self, number: int) -> None:

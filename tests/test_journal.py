@@ -55,6 +55,39 @@ def test_another_server_finds_what_one_that_is_gone_had_noted(tmp_path):
     assert len(left) == 1  # nothing of the one that is gone
 
 
+def test_a_folder_that_was_taken_away_is_made_again_and_the_lock_with_it(tmp_path, caplog):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    here = Journal(cache)
+    here.write(1, NOTE)
+    cache.rename(tmp_path / "away")
+    here.write(2, NOTE)
+    assert "job 2 would leave no word" in caplog.text
+    cache.mkdir()
+    here.write(3, NOTE)
+    other = Journal(cache)
+    assert other.interrupted() == []  # the one that wrote it still lives
+    here.close()
+    assert [job.key for job in other.interrupted()] == ["k"]
+
+
+def test_what_servers_without_jobs_left_is_cleared_away_after_a_day(tmp_path):
+    gone, busy = Journal(tmp_path), Journal(tmp_path)
+    left_open = Journal(tmp_path)
+    gone.close()
+    busy.write(1, NOTE)
+    busy.close()
+    (tmp_path / "jobs" / "gone.1.part").write_text("{")
+    names = {path.name for path in (tmp_path / "jobs").iterdir()}
+    Journal(tmp_path).close()
+    assert names <= {path.name for path in (tmp_path / "jobs").iterdir()}  # all of it is young
+    for path in (tmp_path / "jobs").iterdir():
+        os.utime(path, (0, 0))
+    last = Journal(tmp_path)
+    kept = {path.name for path in (tmp_path / "jobs").iterdir()}
+    assert kept == {f"{journal._name}.lock" for journal in (busy, left_open, last)} | {f"{busy._name}.1.json"}
+
+
 @pytest.mark.parametrize(
     "content",
     [
