@@ -326,6 +326,19 @@ class PlainDisk(diskcache.Disk):
 
     def __init__(self, directory: str, **settings: object) -> None:
         super().__init__(directory)
+        self._of_thread = threading.local()
+
+    @contextlib.contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Where the block ends in an error, nobody got the file that was fetched in it: close it."""
+        self._of_thread.fetched = None
+        try:
+            yield
+        except BaseException:
+            if self._of_thread.fetched is not None:
+                _release(self._of_thread.fetched)
+                self._of_thread.fetched.close()
+            raise
 
     def put(self, key: object) -> tuple[str, bool]:
         if not isinstance(key, str):
@@ -360,12 +373,19 @@ class PlainDisk(diskcache.Disk):
             reason = error.strerror or error
             raise StoreError(f"the cache file {path} cannot be read ({reason}); mend that or delete it") from error
         _hold(file)
+        self._of_thread.fetched = file
         return file
 
     def remove(self, file_path: str | None) -> None:
         """Remove a value's file; a name that diskcache would not have given is left alone."""
         if _is_value_file(file_path):
             super().remove(file_path)
+
+
+def _got(name: str, cache: diskcache.Cache) -> BinaryIO | None:
+    """The open file of an entry. diskcache may fail to note its use after it has opened it, as on a full disk."""
+    with cache.disk.fetching():
+        return cache.get(name, read=True)
 
 
 def _is_value_file(filename: object) -> bool:
@@ -765,7 +785,7 @@ class Store:
         """The open file of the entry `name`, held in use. diskcache opens it and notes its use in one transaction,
         and `_evict` looks in one, so that none is evicted in between."""
         try:
-            return self._attempt(lambda cache: cache.get(name, read=True))
+            return self._attempt(functools.partial(_got, name))
         except _Unwritable:
             rows = self._select_read_only("SELECT mode, filename FROM Cache WHERE key = ? AND raw = 1", name)
             disk = PlainDisk(str(self.folder))

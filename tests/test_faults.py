@@ -374,6 +374,7 @@ def test_a_disk_that_is_full_is_said_and_what_is_there_is_read(small_disk):
         store.put("last", {"large": large}, {})
         assert store.hindrance == ""
         np.testing.assert_array_equal(store.read("last")["large"], large)
+    assert not [name for name in store_module._pins if name.startswith(str(folder))]  # nothing is held in use for ever
 
 
 def test_a_run_on_a_full_disk_says_so_and_the_next_one_finishes(small_disk, right_scores, monkeypatch):
