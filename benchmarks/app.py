@@ -17,9 +17,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -131,7 +132,11 @@ def served(cache: str) -> Iterator[str]:
         cwd=ROOT,
         env={**os.environ, "NEURONXA_CACHE_DIR": cache},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
     )
+    threading.Thread(target=_pass_on, args=[server.stderr], daemon=True).start()
     try:
         for _ in range(600):
             try:
@@ -145,6 +150,13 @@ def served(cache: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+def _pass_on(said: Iterable[str]) -> None:
+    """What the server says, but for its line a job, which would stand in the middle of the tables."""
+    for line in said:
+        if not line.startswith('{"event": "job"'):
+            sys.stderr.write(line)
 
 
 def settle(page: Page) -> None:
