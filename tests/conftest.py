@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,7 +18,7 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from tiny_models import tiny_model  # noqa: E402
 
-from neuronxa_core import models  # noqa: E402
+from neuronxa_core import extraction, models  # noqa: E402
 from neuronxa_core.store import Store  # noqa: E402
 
 torch.set_num_threads(1)
@@ -49,6 +50,26 @@ def store(tmp_path):
     store = Store(tmp_path / "cache")
     yield store
     store.close()
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """gate(language): (reached, go), two events: extraction waits before a language until it is let go."""
+
+    def hold(language: str) -> tuple[threading.Event, threading.Event]:
+        reached, go = threading.Event(), threading.Event()
+        real = extraction.extract
+
+        def held(loaded, code, *arguments, **options):
+            if code == language:
+                reached.set()
+                assert go.wait(60)
+            return real(loaded, code, *arguments, **options)
+
+        monkeypatch.setattr(extraction, "extract", held)
+        return reached, go
+
+    return hold
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,13 @@
 """The Admin page: what runs and whose, what was interrupted, what the cache holds, and who may delete."""
 
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core import extraction, housekeeping, pipeline
+from neuronxa_core import housekeeping, pipeline
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.jobs import Owner
 from neuronxa_core.journal import Journal, note
@@ -59,21 +58,6 @@ def compute(experiment=SMALL):
     return plan
 
 
-def held(monkeypatch, language):
-    """Extraction that waits before a language until it is let go."""
-    reached, go = threading.Event(), threading.Event()
-    real = extraction.extract
-
-    def extract(loaded, code, *arguments, **options):
-        if code == language:
-            reached.set()
-            assert go.wait(LONG)
-        return real(loaded, code, *arguments, **options)
-
-    monkeypatch.setattr(extraction, "extract", extract)
-    return reached, go
-
-
 def test_an_empty_cache_says_so():
     test = opened()
     assert not test.exception
@@ -119,9 +103,9 @@ def test_whoever_does_not_manage_sees_everything_and_deletes_nothing(monkeypatch
     assert test.dataframe[0].value["entries"].tolist() == [3]
 
 
-def test_a_run_can_be_cancelled_by_its_owner_and_by_those_who_manage_and_by_nobody_else(monkeypatch):
+def test_a_run_can_be_cancelled_by_its_owner_and_by_those_who_manage_and_by_nobody_else(monkeypatch, gate):
     queue = shared.services().queue
-    reached, go = held(monkeypatch, "spa_Latn")
+    reached, go = gate("spa_Latn")
     first = queue.submit(Extraction(shared.plan_for(SMALL)), Owner("ada", "Ada"))
     second = queue.submit(Extraction(shared.plan_for(replace(SMALL, languages=("fra_Latn",)))), Owner("bob", "Bob"))
     assert reached.wait(LONG)

@@ -37,21 +37,6 @@ def plan_of(store, *languages, sentences=4):
     return pipeline.make_plan(Experiment(languages=languages, sentences=sentences), store)
 
 
-def gate(monkeypatch, language):
-    """Extraction that stops before `language` until it is let go."""
-    reached, go = threading.Event(), threading.Event()
-    real = extraction.extract
-
-    def held(loaded, code, *arguments, **options):
-        if code == language:
-            reached.set()
-            assert go.wait(LONG)
-        return real(loaded, code, *arguments, **options)
-
-    monkeypatch.setattr(extraction, "extract", held)
-    return reached, go
-
-
 def test_a_job_computes_what_is_missing_and_reports_every_sentence(store, queue):
     plan = plan_of(store, "deu_Latn", "spa_Latn")
     job = queue.submit(Extraction(plan))
@@ -63,8 +48,8 @@ def test_a_job_computes_what_is_missing_and_reports_every_sentence(store, queue)
     assert queue.submit(Extraction(plan)) is None
 
 
-def test_equal_requests_share_one_run(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "deu_Latn")
+def test_equal_requests_share_one_run(store, queue, gate):
+    reached, go = gate("deu_Latn")
     first = queue.submit(Extraction(plan_of(store, "deu_Latn")))
     assert reached.wait(LONG)
     other_state = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=4, state="emb"), store)
@@ -74,8 +59,8 @@ def test_equal_requests_share_one_run(store, queue, monkeypatch):
     assert len(queue.jobs()) == 1
 
 
-def test_jobs_wait_their_turn(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "deu_Latn")
+def test_jobs_wait_their_turn(store, queue, gate):
+    reached, go = gate("deu_Latn")
     first = queue.submit(Extraction(plan_of(store, "deu_Latn")))
     assert reached.wait(LONG)
     second, third = (
@@ -90,8 +75,8 @@ def test_jobs_wait_their_turn(store, queue, monkeypatch):
     assert first.finished <= second.finished <= third.finished
 
 
-def test_cancel_keeps_finished_languages_and_a_new_request_computes_the_rest(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "spa_Latn")
+def test_cancel_keeps_finished_languages_and_a_new_request_computes_the_rest(store, queue, gate):
+    reached, go = gate("spa_Latn")
     plan = plan_of(store, "deu_Latn", "spa_Latn")
     job = queue.submit(Extraction(plan))
     assert reached.wait(LONG)
@@ -106,8 +91,8 @@ def test_cancel_keeps_finished_languages_and_a_new_request_computes_the_rest(sto
     assert set(again.totals) == {"spa_Latn"}
 
 
-def test_a_waiting_job_can_be_cancelled(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "deu_Latn")
+def test_a_waiting_job_can_be_cancelled(store, queue, gate):
+    reached, go = gate("deu_Latn")
     first = queue.submit(Extraction(plan_of(store, "deu_Latn")))
     assert reached.wait(LONG)
     second = queue.submit(Extraction(plan_of(store, "fra_Latn")))
@@ -141,8 +126,8 @@ def test_a_failed_job_says_why_and_the_queue_goes_on(store, queue, monkeypatch, 
     assert second.status == "done"
 
 
-def test_closing_the_queue_stops_the_run_and_its_thread(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "deu_Latn")
+def test_closing_the_queue_stops_the_run_and_its_thread(store, queue, gate):
+    reached, go = gate("deu_Latn")
     job = queue.submit(Extraction(plan_of(store, "deu_Latn", "fra_Latn")))
     waiting = queue.submit(Extraction(plan_of(store, "ita_Latn")))
     assert reached.wait(LONG)
@@ -169,8 +154,8 @@ def test_plans_that_differ_in_scores_only_have_one_key(store):
     assert plan.key != plan_of(store, "deu_Latn", "spa_Latn", sentences=5).key
 
 
-def test_who_asks_for_the_same_shares_the_run_and_one_who_leaves_does_not_end_it(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "deu_Latn")
+def test_who_asks_for_the_same_shares_the_run_and_one_who_leaves_does_not_end_it(store, queue, gate):
+    reached, go = gate("deu_Latn")
     plan = plan_of(store, "deu_Latn")
     job = queue.submit(Extraction(plan), ADA)
     assert queue.submit(Extraction(plan), BOB) is queue.submit(Extraction(plan), ADA) is job
@@ -184,8 +169,8 @@ def test_who_asks_for_the_same_shares_the_run_and_one_who_leaves_does_not_end_it
     assert job.status == "done"
 
 
-def test_the_last_who_leaves_ends_the_run(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "deu_Latn")
+def test_the_last_who_leaves_ends_the_run(store, queue, gate):
+    reached, go = gate("deu_Latn")
     job = queue.submit(Extraction(plan_of(store, "deu_Latn", "fra_Latn")), ADA)
     queue.submit(job.work, BOB)
     assert reached.wait(LONG)
@@ -198,8 +183,8 @@ def test_the_last_who_leaves_ends_the_run(store, queue, monkeypatch):
     assert "fra_Latn" in pipeline.missing(job.work.plan, store)
 
 
-def test_a_waiting_job_that_is_cancelled_is_over_at_once_and_nobody_waits_for_it(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "deu_Latn")
+def test_a_waiting_job_that_is_cancelled_is_over_at_once_and_nobody_waits_for_it(store, queue, gate):
+    reached, go = gate("deu_Latn")
     queue.submit(Extraction(plan_of(store, "deu_Latn")), ADA)
     assert reached.wait(LONG)
     second = queue.submit(Extraction(plan_of(store, "fra_Latn")), BOB)
@@ -213,9 +198,9 @@ def test_a_waiting_job_that_is_cancelled_is_over_at_once_and_nobody_waits_for_it
     assert pipeline.missing(second.work.plan, store) == ["fra_Latn"]
 
 
-def test_only_so_many_may_wait(store, monkeypatch):
+def test_only_so_many_may_wait(store, gate):
     queue = JobQueue(store, ModelShelf(), most_waiting=3, most_each=2)
-    reached, go = gate(monkeypatch, "deu_Latn")
+    reached, go = gate("deu_Latn")
     queue.submit(Extraction(plan_of(store, "deu_Latn")), ADA)
     assert reached.wait(LONG)
     waiting = [queue.submit(Extraction(plan_of(store, code)), ADA) for code in ("fra_Latn", "ita_Latn")]
@@ -231,10 +216,10 @@ def test_only_so_many_may_wait(store, monkeypatch):
     queue.close()
 
 
-def test_the_pace_of_like_jobs_tells_when_a_waiting_one_starts(store, queue, monkeypatch):
+def test_the_pace_of_like_jobs_tells_when_a_waiting_one_starts(store, queue, gate):
     first = queue.submit(Extraction(plan_of(store, "deu_Latn")))
     assert queue.wait(first, LONG)
-    reached, go = gate(monkeypatch, "fra_Latn")
+    reached, go = gate("fra_Latn")
     running = queue.submit(Extraction(plan_of(store, "spa_Latn", "fra_Latn", sentences=5)))
     second = queue.submit(Extraction(plan_of(store, "ita_Latn")))
     third = queue.submit(Extraction(plan_of(store, "por_Latn")))
@@ -249,8 +234,8 @@ def test_the_pace_of_like_jobs_tells_when_a_waiting_one_starts(store, queue, mon
     assert queue.wait(third, LONG)
 
 
-def test_without_anything_like_it_no_time_is_told(store, queue, monkeypatch):
-    reached, go = gate(monkeypatch, "eng_Latn")
+def test_without_anything_like_it_no_time_is_told(store, queue, gate):
+    reached, go = gate("eng_Latn")
     queue.submit(Extraction(plan_of(store, "fra_Latn")))
     second = queue.submit(Extraction(plan_of(store, "ita_Latn")))
     assert reached.wait(LONG)
@@ -282,12 +267,12 @@ def test_the_log_has_one_line_a_job(store, queue, caplog, monkeypatch):
     assert all(line["model"] == "demo" and line["unit"] == "sentences" for line in (one, two, three))
 
 
-def test_what_is_over_is_forgotten_before_what_waits(store, monkeypatch):
+def test_what_is_over_is_forgotten_before_what_waits(store, monkeypatch, gate):
     monkeypatch.setattr("neuronxa_core.jobs.REMEMBERED", 2)
     queue = JobQueue(store, ModelShelf())
     for code in ("deu_Latn", "fra_Latn"):
         assert queue.wait(queue.submit(Extraction(plan_of(store, code))), LONG)
-    reached, go = gate(monkeypatch, "spa_Latn")
+    reached, go = gate("spa_Latn")
     active = [queue.submit(Extraction(plan_of(store, code))) for code in ("spa_Latn", "ita_Latn", "por_Latn")]
     assert reached.wait(LONG)
     assert [job.number for job in queue.jobs()] == [2, 3, 4, 5]
