@@ -33,6 +33,9 @@ class Owner(NamedTuple):
     name: str = "somebody"
 
 
+NOBODY = Owner()
+
+
 class Work(Protocol):
     """What a job does. What it finishes goes into the store piece by piece, so that a stop loses little."""
 
@@ -74,7 +77,7 @@ class Job:
     work: Work
     totals: dict[str, int]
     """Units of every part that was to do when the job was made."""
-    owners: tuple[Owner, ...] = (Owner(),)
+    owners: tuple[Owner, ...] = (NOBODY,)
     """Who wants it, whoever asked first before those who asked for the same."""
     asked: float = field(default_factory=time.time)
     """Seconds since 1970."""
@@ -183,7 +186,7 @@ class JobQueue:
             self._worker.join(timeout=60)
         self._journal.close()
 
-    def submit(self, work: Work, owner: Owner = Owner()) -> Job | None:  # noqa: B008 - a constant
+    def submit(self, work: Work, owner: Owner = NOBODY) -> Job | None:
         """The job that does what is still to do: an equal one that waits or runs, or a new one.
 
         None where everything is in the store. Raises QueueFull where too many wait already.
