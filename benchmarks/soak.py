@@ -87,10 +87,10 @@ def main() -> int:
     parser.add_argument("--warm", type=int, default=4, help="models of the warm-up, with every page each")
     parser.add_argument("--sentences", type=int, default=24)
     parser.add_argument("--most", type=float, default=10.0, help="per cent that memory may grow")
-    parser.add_argument("--tiny", action="store_true", help="10 pages, 3 models: does it run?")
+    parser.add_argument("--tiny", action="store_true", help="5 pages, 2 models: does it run?")
     options = parser.parse_args()
     if options.tiny:
-        options.pages, options.models, options.warm, options.most = 10, 3, 2, 25.0
+        options.pages, options.models, options.warm, options.most = 5, 2, 1, 25.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # on a thread each, matrix products take turns with the browser instead of waiting for it

@@ -192,7 +192,7 @@ def test_the_shelf_keeps_the_models_used_last(store, tiny, most):
     shelf = ModelShelf(most)
     plans = [pipeline.make_plan(replace(CHOSEN, model=str(tiny("llama", seed=seed))), store) for seed in (1, 2, 3, 4)]
     used = []
-    for k in np.random.default_rng(most).integers(0, 4, 25).tolist():
+    for k in np.random.default_rng(most).integers(0, 4, 12).tolist():
         with shelf.borrow(plans[k]):
             pass
         used = [k, *(other for other in used if other != k)][:most]
