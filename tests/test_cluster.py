@@ -226,12 +226,12 @@ def test_a_task_that_is_lost_too_often_is_one_line_and_what_it_finished_is_kept(
 def test_ctrl_c_stops_a_cluster_of_this_machine_and_keeps_what_is_finished(tiny, corpus, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed; pip install -r requirements-dev.txt")
     cache = tmp_path / "cache"
-    arguments = options([tiny("llama", seed=5)], corpus(sentences=1500, words=60), cache, "--ray")
+    arguments = options([tiny("llama", seed=5)], corpus(sentences=700, words=60), cache, "--ray")
     command = [sys.executable, "-m", "neuronxa_core", *arguments]
     home = {**os.environ, "HOME": str(tmp_path)}  # where Ray keeps the token of a cluster that it starts
     running = subprocess.Popen(command, cwd=ROOT, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        waited_for(lambda: stored_files(cache))
+        waited_for(lambda: stored_files(cache), seconds=200)
         started = psutil.Process(running.pid).children(recursive=True)
         assert any("raylet" in process.name() for process in started)
         running.send_signal(signal.SIGINT)
