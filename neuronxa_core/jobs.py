@@ -233,8 +233,8 @@ class JobQueue:
             others = tuple(owner for owner in job.owners if owner.key != key)
             if others:
                 job.owners = others
-                return
-        self.cancel(job)
+            else:
+                self.cancel(job)
 
     def cancel(self, job: Job) -> None:
         """Stop a job, whoever wants it: at once where it waits, between two batches where it runs."""
