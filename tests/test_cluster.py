@@ -229,7 +229,16 @@ def test_ctrl_c_stops_a_cluster_of_this_machine_and_keeps_what_is_finished(tiny,
     arguments = options([tiny("llama", seed=5)], corpus(sentences=700, words=60), cache, "--ray")
     command = [sys.executable, "-m", "neuronxa_core", *arguments]
     home = {**os.environ, "HOME": str(tmp_path)}  # where Ray keeps the token of a cluster that it starts
-    running = subprocess.Popen(command, cwd=ROOT, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs, as these tests may be one, ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         waited_for(lambda: stored_files(cache), seconds=200)
         started = psutil.Process(running.pid).children(recursive=True)
