@@ -10,27 +10,23 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from timing import seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from live import chromium, served
 
 from neuronxa_core import languages
 
@@ -119,44 +115,6 @@ def many_languages(folder: Path, count: int, sentences: int) -> None:
         (folder / f"{code}.txt").write_text("\n".join(lines) + "\n", "utf-8")
     labels = (BUNDLED / "labels.txt").read_text("utf-8").splitlines()[:sentences]
     (folder / "labels.txt").write_text("\n".join(labels) + "\n", "utf-8")
-
-
-@contextmanager
-def served(cache: str) -> Iterator[str]:
-    """The app on a free port; its address."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)],
-        cwd=ROOT,
-        env={**os.environ, "NEURONXA_CACHE_DIR": cache},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-    )
-    threading.Thread(target=_pass_on, args=[server.stderr], daemon=True).start()
-    try:
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            raise SystemExit("the server did not start")
-        yield f"http://localhost:{port}/"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _pass_on(said: Iterable[str]) -> None:
-    """What the server says, but for its line a job, which would stand in the middle of the tables."""
-    for line in said:
-        if not line.startswith('{"event": "job"'):
-            sys.stderr.write(line)
 
 
 def settle(page: Page) -> None:
@@ -341,19 +299,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.tiny:
         options.sentences, options.times, options.languages = 24, 1, 64  # fewer sentences have too few labels
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         sources = [] if options.tiny else [Corpus("bundled", f"sentences={options.sentences}", 25)]
         if options.languages:
-            corpus = Path(folder) / "corpus"
+            corpus = folder / "corpus"
             corpus.mkdir()
             many_languages(corpus, options.languages, options.sentences)
             sources.append(Corpus("many", f"corpus={corpus}", options.languages))
-        with served(str(options.cache or Path(folder) / "cache")) as root:
-            browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        with served(options.cache or folder / "cache", folder / "log") as server, chromium() as browser:
             for source in sources:
-                session = Session(browser, root, source, options.times, options.tiny)
+                session = Session(browser, f"{server.address}/", source, options.times, options.tiny)
                 size = f"bundled model, {source.count} languages x {options.sentences} sentences"
                 print(f"\n| {size} | seconds | slowest |\n| --- | ---: | ---: |", flush=True)
                 for measure in (session.compute, session.visits, session.steps, session.switches):
@@ -362,7 +318,6 @@ def main() -> None:
                 print("\n| largest of the view, kB | chart | table | all |\n| --- | ---: | ---: | ---: |", flush=True)
                 for line in session.payloads():
                     print(line, flush=True)
-            browser.close()
 
 
 if __name__ == "__main__":

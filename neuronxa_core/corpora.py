@@ -357,10 +357,7 @@ def _read_folder(folder: Path, source: str, name: str) -> RawCorpus:
 def _contents(files: Sequence[Path]) -> dict[str, bytes]:
     """{name: content}. Raises CorpusError where they are too large, before they are read, and OSError."""
     _refuse_large({file.name: file.stat().st_size for file in files})
-    contents = {}
-    for file in files:
-        with file.open("rb") as handle:  # a pipe has no size, and a file can grow
-            contents[file.name] = handle.read(limits.CORPUS_FILE_BYTES + 1)
+    contents = {file.name: limits.first_bytes(file, limits.CORPUS_FILE_BYTES) for file in files}
     _refuse_large({name: len(data) for name, data in contents.items()})
     return contents
 

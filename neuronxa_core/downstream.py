@@ -354,8 +354,7 @@ def read_content(path: Path) -> bytes:
     """A file's bytes. Raises ScoresError where it is too large or cannot be read."""
     try:
         _refuse_large(path.name, path.stat().st_size)
-        with path.open("rb") as handle:  # a pipe has no size, and a file can grow
-            data = handle.read(limits.SCORES_FILE_BYTES + 1)
+        data = limits.first_bytes(path, limits.SCORES_FILE_BYTES)
         _refuse_large(path.name, len(data))
         return data
     except OSError as error:

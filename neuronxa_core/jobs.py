@@ -109,6 +109,11 @@ class Job:
         return sum(self.totals.values())
 
     @property
+    def units_cached(self) -> int:
+        """Of the whole work, what was in the store when the job was made."""
+        return max(0, self.work.units - self.units)
+
+    @property
     def fraction(self) -> float:
         """What is done, in [0, 1]."""
         return min(1.0, self.units_done / self.units) if self.units else 1.0
@@ -343,7 +348,7 @@ def line(job: Job) -> str:
             "took_s": round(job.seconds_run, 3),
             "unit": job.work.unit,
             "units": job.work.units,
-            "cached": max(0, job.work.units - job.units),
+            "cached": job.units_cached,
             "computed": job.units_done,
             "error": job.error,
         },

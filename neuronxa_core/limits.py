@@ -3,6 +3,8 @@
 They are far above what the work needs (FLORES-200 has 204 languages of 1012 lines) and far below what fills a memory.
 """
 
+from pathlib import Path
+
 MIB = 1 << 20
 
 # a corpus
@@ -42,3 +44,12 @@ LINKS_LOOKED_FOR = 50_000
 SETTINGS_BYTES = 1 * MIB
 NAME_LETTERS = 200
 PATH_LETTERS = 4096
+
+
+def first_bytes(file: Path, most: int) -> bytes:
+    """A file's content, and no more than one byte beyond `most`: a pipe has no size, and a file can grow.
+
+    Raises OSError.
+    """
+    with file.open("rb") as handle:
+        return handle.read(most + 1)

@@ -103,19 +103,20 @@ class Settings:
 
     # what may be loaded -----------------------------------------------------------------------------------------
 
-    def check(self, experiment: Experiment) -> None:
-        """Raise NotAllowed for a model, a corpus, a device or a dtype that visitors may not choose.
+    def check(self, experiment: Experiment) -> tuple[ModelSource, str]:
+        """An experiment's `model_source` and `corpus_source`.
 
-        Nothing outside the allowed folders is touched, so that nobody learns what is there.
+        Raises NotAllowed for a model, a corpus, a device or a dtype that visitors may not choose. Nothing outside the
+        allowed folders is touched, so that nobody learns what is there.
         """
-        self.model_source(experiment.model)
-        self.corpus_source(experiment.corpus)
+        source, corpus = self.model_source(experiment.model), self.corpus_source(experiment.corpus)
         self._check_device(experiment.device)
         if experiment.dtype not in ("auto", *self.dtypes):
             raise NotAllowed(
                 f"dtype {experiment.dtype} is not among those that the host of this app allows "
                 f"({', '.join(('auto', *self.dtypes))})"
             )
+        return source, corpus
 
     def model_source(self, text: str) -> ModelSource:
         """What a model's name stands for. Raises NotAllowed, and ModelError for what can be no model.
@@ -284,8 +285,7 @@ def read(file: Path) -> Settings:
     """The settings of a file; relative folders in it are those beside it. Raises SettingsError."""
     try:
         file = file.expanduser()
-        with file.open("rb") as handle:
-            data = handle.read(limits.SETTINGS_BYTES + 1)
+        data = limits.first_bytes(file, limits.SETTINGS_BYTES)
     except (OSError, RuntimeError, ValueError) as error:
         raise SettingsError(
             f"the settings file {file} cannot be read ({error}); mend {VARIABLE} or the file"

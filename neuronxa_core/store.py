@@ -659,9 +659,8 @@ class Store:
             " ORDER BY access_time DESC, rowid DESC"
         ):
             try:
-                name = disk.get(key, raw)
-                with self._entry(name, disk.fetch(mode, filename, None, read=True)) as entry:
-                    if name.startswith(ARRAYS_PREFIX):
+                with self._entry_of_row(disk, key, raw, mode, filename) as entry:
+                    if key.startswith(ARRAYS_PREFIX):
                         infos.append(EntryInfo(entry.key, entry.meta, size, _utc(stored), _utc(used)))
             except _Unusable as unusable:
                 self._discard(key, filename, str(unusable))
@@ -699,8 +698,7 @@ class Store:
             if cancelled():
                 raise Cancelled(f"stopped after {done:,} of {whole:,} bytes; {len(damaged)} entries were damaged")
             try:
-                name = disk.get(key, raw)
-                with self._entry(name, disk.fetch(mode, filename, None, read=True)) as entry:
+                with self._entry_of_row(disk, key, raw, mode, filename) as entry:
                     entry._verify_all()
             except _Unusable as unusable:
                 if self._select("SELECT 1 FROM Cache WHERE key = ? AND filename IS ?", key, filename):
@@ -780,6 +778,10 @@ class Store:
             return Entry(self, name, file)
         except OSError as error:
             raise self._explained(error) from error
+
+    def _entry_of_row(self, disk: PlainDisk, key: object, raw: object, mode: int, filename: str | None) -> Entry:
+        """The entry of a row of the table, without noting that it was used. Raises _Unusable where it is none."""
+        return self._entry(disk.get(key, raw), disk.fetch(mode, filename, None, read=True))
 
     def _fetch(self, name: str) -> BinaryIO | None:
         """The open file of the entry `name`, held in use. diskcache opens it and notes its use in one transaction,

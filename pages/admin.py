@@ -94,9 +94,7 @@ def interrupted_row(lost: Interrupted) -> None:
         key = lost.file.stem
         if lost.kind == Extraction.__name__:
             if row.button("Resume", key=f"resume-{key}", icon=":material/play_arrow:"):
-                with shared.errors_shown():
-                    plan = shared.plan_for(lost.experiment)
-                shared.submit(Extraction(plan))
+                shared.submit(Extraction(shared.plan_for(lost.experiment)))
                 services.queue.forget(lost)
                 st.rerun()
         else:
@@ -119,7 +117,7 @@ def past_table(jobs: list[Job]) -> pd.DataFrame:
                 "Waited, s": round(job.seconds_waited, 1),
                 "Took, s": round(job.seconds_run, 1),
                 "Computed": f"{job.units_done:,} {job.work.unit}",
-                "In the cache before": f"{max(0, job.work.units - job.units):,}",
+                "In the cache before": f"{job.units_cached:,}",
                 "Error": job.error,
             }
             for job in reversed(jobs)
@@ -204,9 +202,8 @@ def entries() -> None:
     with st.popover(f"Delete {what}", icon=":material/delete:", disabled=not me.manages):
         st.write("What a run reads just now stays readable for it. What is needed again is computed again.")
         if st.button(f"Delete {what} for good", key="admin_delete", type="primary"):
-            with shared.errors_shown():
-                for key in keys:
-                    store.drop(key)
+            for key in keys:
+                store.drop(key)
             st.rerun()
 
 

@@ -234,7 +234,6 @@ def token_scale(read: list[TokenActivations], units: list[tuple[microscope.Unit,
 
 
 @st.fragment
-@shared.errors_shown()
 def sentences() -> None:
     """The sentences that excite the neuron most, in chosen languages side by side, token by token."""
     with shared.healing(whole_plan):
@@ -358,7 +357,6 @@ def states_of_texts(key: str, texts: tuple[str, ...]) -> list[TextStates]:
 
 
 @st.fragment
-@shared.errors_shown()
 def free_text() -> None:
     """A typed sentence, and its translation, and their neurons."""
     with shared.healing(whole_plan):

@@ -141,8 +141,7 @@ def host_settings() -> Settings:
 
 def open_experiment() -> None:
     """Take the experiment from the link on the first visit, and keep the link that of the session's experiment."""
-    with errors_shown():
-        allowed = host_settings()
+    allowed = host_settings()
     if "experiment" not in st.session_state:
         st.session_state.experiment = Experiment()
         try:
@@ -241,8 +240,7 @@ def plan_for(chosen: Experiment) -> Plan:
     Raises NotAllowed, too.
     """
     allowed = host_settings()
-    allowed.check(chosen)
-    source, corpus = allowed.model_source(chosen.model), allowed.corpus_source(chosen.corpus)
+    source, corpus = allowed.check(chosen)
     prints = (_fingerprint(source.location), _fingerprint(corpus))
     device = allowed.device(chosen.device)
     plan = _plan(chosen.extraction.key, prints, str(services().store.folder), device, source, corpus, chosen.extraction)

@@ -53,6 +53,41 @@ def store(tmp_path):
 
 
 @pytest.fixture
+def failing(monkeypatch):
+    """failing(language, error): extraction raises the error at a language."""
+
+    def fail(language: str, error: BaseException):
+        real = extraction.extract
+
+        def extract(loaded, code, *arguments, **options):
+            if code == language:
+                raise error
+            return real(loaded, code, *arguments, **options)
+
+        monkeypatch.setattr(extraction, "extract", extract)
+
+    return fail
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """counted(): a list of the languages that extraction reads from now on, in order."""
+
+    def count() -> list[str]:
+        read = []
+        real = extraction.extract
+
+        def extract(loaded, code, *arguments, **options):
+            read.append(code)
+            return real(loaded, code, *arguments, **options)
+
+        monkeypatch.setattr(extraction, "extract", extract)
+        return read
+
+    return count
+
+
+@pytest.fixture
 def gate(monkeypatch):
     """gate(language): (reached, go), two events: extraction waits before a language until it is let go."""
 

@@ -161,7 +161,7 @@ pipeline.compute_missing(plan, store, ModelShelf())
 
 
 def test_a_run_that_is_killed_keeps_whole_languages_and_goes_on_with_the_rest(
-    tmp_path, undisturbed, right_scores, monkeypatch
+    tmp_path, undisturbed, right_scores, counted
 ):
     kill_at(A_RUN, tmp_path, "spa_Latn", *LANGUAGES)
     with contextlib.closing(Store(tmp_path)) as store:
@@ -171,14 +171,7 @@ def test_a_run_that_is_killed_keeps_whole_languages_and_goes_on_with_the_rest(
         assert files_of(tmp_path) == rows_of(tmp_path)
         others = {path.name.partition("-")[0] for path in tmp_path.iterdir() if path.is_file()}
         assert others <= {"cache.db", "cache.lock"}
-        read = []
-        real = extraction.extract
-
-        def extract(loaded, code, *arguments, **options):
-            read.append(code)
-            return real(loaded, code, *arguments, **options)
-
-        monkeypatch.setattr(extraction, "extract", extract)
+        read = counted()
         pipeline.compute_missing(plan, store, ModelShelf())
         assert read == ["spa_Latn", "rus_Cyrl"]
         assert scores_of(plan, store) == right_scores
@@ -422,12 +415,18 @@ def without_scores(folder: Path) -> None:
                 store.drop(info.key)
 
 
-def test_scores_are_right_where_nothing_can_be_written(small_disk, undisturbed, right_scores):
+def read_only_copy(store, small_disk) -> Path:
+    """A whole cache without scores, on a disk that can only be read."""
     folder = small_disk(64 << 20)
-    undisturbed.close()
-    shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True)
+    store.close()
+    shutil.copytree(store.folder, folder, dirs_exist_ok=True)
     without_scores(folder)
     remount(folder, "ro")
+    return folder
+
+
+def test_scores_are_right_where_nothing_can_be_written(small_disk, undisturbed, right_scores):
+    folder = read_only_copy(undisturbed, small_disk)
     try:
         with contextlib.closing(Store(folder)) as store:
             assert "cannot be written" in store.hindrance
@@ -823,16 +822,9 @@ def test_a_tokenizer_of_another_model_fails_the_job_with_one_sentence(store, spo
 @pytest.mark.parametrize(
     "error", [SystemExit(3), MemoryError(), KeyboardInterrupt(), GeneratorExit(), RecursionError("deep")], ids=repr
 )
-def test_whatever_a_job_raises_the_queue_goes_on(error, store, monkeypatch):
+def test_whatever_a_job_raises_the_queue_goes_on(error, store, failing):
     plan = pipeline.make_plan(CHOSEN, store)
-    real = extraction.extract
-
-    def raises(loaded, code, *arguments, **options):
-        if code == "deu_Latn":
-            raise error
-        return real(loaded, code, *arguments, **options)
-
-    monkeypatch.setattr(extraction, "extract", raises)
+    failing("deu_Latn", error)
     queue = JobQueue(store, ModelShelf())
     first = queue.submit(Extraction(plan))
     second = queue.submit(Extraction(pipeline.restrict(plan, ["rus_Cyrl"])))
@@ -961,11 +953,7 @@ def test_a_cache_that_vanishes_is_one_sentence_and_the_app_goes_on_when_it_is_ba
 def test_a_page_on_a_cache_that_cannot_be_written_shows_its_scores_and_says_so(
     page, visit, small_disk, undisturbed, means
 ):
-    folder = small_disk(64 << 20)
-    undisturbed.close()
-    shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True)
-    without_scores(folder)
-    remount(folder, "ro")
+    folder = read_only_copy(undisturbed, small_disk)
     try:
         test = visit(page, folder)
         assert [element.value for element in test.exception] == []

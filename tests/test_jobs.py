@@ -107,15 +107,8 @@ def test_a_waiting_job_can_be_cancelled(store, queue, gate):
     "error",
     [ExtractionError("layer 3 overflowed"), ZeroDivisionError("oops"), MemoryError("none left"), SystemExit("the end")],
 )
-def test_a_failed_job_says_why_and_the_queue_goes_on(store, queue, monkeypatch, error):
-    real = extraction.extract
-
-    def fails(loaded, code, *arguments, **options):
-        if code == "deu_Latn":
-            raise error
-        return real(loaded, code, *arguments, **options)
-
-    monkeypatch.setattr(extraction, "extract", fails)
+def test_a_failed_job_says_why_and_the_queue_goes_on(store, queue, failing, error):
+    failing("deu_Latn", error)
     first, second = (
         queue.submit(Extraction(plan_of(store, "deu_Latn"))),
         queue.submit(Extraction(plan_of(store, "fra_Latn"))),

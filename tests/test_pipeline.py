@@ -22,19 +22,6 @@ def write_corpus(folder, **texts):
     return str(folder)
 
 
-def counted(monkeypatch):
-    """The languages that extraction reads, in order."""
-    read = []
-    real = extraction.extract
-
-    def extract(loaded, code, *arguments, **options):
-        read.append(code)
-        return real(loaded, code, *arguments, **options)
-
-    monkeypatch.setattr(extraction, "extract", extract)
-    return read
-
-
 def test_scores_equal_a_plain_computation_from_plain_states(store, shelf):
     plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=20), store)
     pipeline.compute_missing(plan, store, shelf)
@@ -61,8 +48,8 @@ def plain_score(x, y):
     return hits / len(x)
 
 
-def test_adding_a_language_computes_one_language(store, shelf, monkeypatch):
-    read = counted(monkeypatch)
+def test_adding_a_language_computes_one_language(store, shelf, counted):
+    read = counted()
     pipeline.compute_missing(pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=5), store), store, shelf)
     assert read == ["eng_Latn", "deu_Latn"]
     wider = pipeline.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=5), store)
@@ -72,7 +59,7 @@ def test_adding_a_language_computes_one_language(store, shelf, monkeypatch):
 
 
 def test_a_language_with_an_empty_line_takes_the_line_from_all_and_computes_nothing_again(
-    store, shelf, tmp_path, monkeypatch
+    store, shelf, tmp_path, counted
 ):
     corpus = write_corpus(
         tmp_path / "corpus",
@@ -80,7 +67,7 @@ def test_a_language_with_an_empty_line_takes_the_line_from_all_and_computes_noth
         deu=["ein Hund", "zwei Katzen", "drei Vögel", "vier Fische"],
         fra=["un chien", "", "trois oiseaux", "quatre poissons"],
     )
-    read = counted(monkeypatch)
+    read = counted()
     small = pipeline.make_plan(Experiment(corpus=corpus, pivot="eng", languages=("deu",)), store)
     pipeline.compute_missing(small, store, shelf)
     assert pipeline.align(small, store, "nas", "weighted").n_sentences == 4
@@ -163,7 +150,7 @@ def test_languages_that_count_in_numbers_of_their_own_are_compared(store, shelf,
     assert found.score[:, 2].tolist() == matrix[0, 1:].tolist()
 
 
-def test_a_damaged_entry_is_computed_again(store, shelf, monkeypatch):
+def test_a_damaged_entry_is_computed_again(store, shelf, counted):
     plan = pipeline.make_plan(Experiment(languages=("spa_Latn",), sentences=10), store)
     pipeline.compute_missing(plan, store, shelf)
     before = pipeline.align(plan, store, "nas", "weighted")
@@ -173,7 +160,7 @@ def test_a_damaged_entry_is_computed_again(store, shelf, monkeypatch):
             content[at] ^= 0xFF
         file.write_bytes(content)
     again = Store(store.folder)
-    read = counted(monkeypatch)
+    read = counted()
     work = lambda: [pipeline.align(plan, again, s, "weighted") for s in ("nas", "nav", "emb")]  # noqa: E731
     healed = pipeline.healed(plan, again, shelf, work)
     assert set(read) == {"eng_Latn", "spa_Latn"}
