@@ -18,7 +18,7 @@ async def libraries_read(_app: st.App) -> AsyncIterator[None]:
     # or the first link straight to a page would run that page alone, before streamlit_app.py asks who it is
     PagesManager.uses_pages_directory = False
     importlib.import_module("pages.shared")
-    importlib.import_module("neuronxa_core.jobs").log_lines()
+    importlib.import_module("neuronxa_core.jobs.job_queue").log_lines()
     # Streamlit collects garbage after every run of a script, and would look through the libraries each time
     gc.freeze()
     yield
@@ -38,7 +38,7 @@ if __name__ == "__main__":
 else:
     from starlette.middleware import Middleware
 
-    from neuronxa_core import redaction
+    from neuronxa_core.host import redaction
     from pages import people, serving
 
     redaction.install()

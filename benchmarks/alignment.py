@@ -38,11 +38,13 @@ from timing import seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from neuronxa_core import alignment, models, pipeline
-from neuronxa_core.corpora import Corpus
+from neuronxa_core.corpora.parallel import Corpus
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.pipeline import Plan
-from neuronxa_core.store import Store
+from neuronxa_core.measures import alignment, all_pairs, cosine_retrieval
+from neuronxa_core.models import sources, structure
+from neuronxa_core.states import planning, stored
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.store.cache import Store
 
 PAIRED_LANGUAGES = 50
 RESAMPLES = 1000
@@ -55,8 +57,8 @@ def made_up_plan(options: argparse.Namespace) -> Plan:
     texts = {code: tuple(f"sentence {k}" for k in range(options.sentences)) for code in ("pivot", *codes)}
     rows = tuple(range(options.sentences))
     corpus = Corpus("made up", "pivot", codes, texts, tuple(row + 1 for row in rows), rows, None, ())
-    source = models.parse_source("demo")
-    info = replace(models.describe(source), layers=options.layers, neurons=options.neurons, hidden=options.neurons)
+    source = sources.parse_source("demo")
+    info = replace(structure.describe(source), layers=options.layers, neurons=options.neurons, hidden=options.neurons)
     keys = {code: f"states-{code}" for code in ("pivot", *codes)}
     return Plan(Experiment(), corpus, source, info, "cpu", "float32", keys)
 
@@ -84,7 +86,7 @@ def write_states(plan: Plan, store: Store, name: str) -> None:
 
 
 def forget_scores(plan: Plan, store: Store, state: str, pooling: str) -> None:
-    store.drop(plan.scores_key(state, pooling))
+    store.drop(alignment.scores_key(plan, state, pooling))
 
 
 def plain_read(plan: Plan, store: Store, name: str) -> Callable[[], object]:
@@ -115,7 +117,7 @@ def align_anew(plan: Plan, folder: Path, state: str, pooling: str) -> alignment.
     """`pipeline.align` with nothing remembered: no scores, no checksum."""
     store = Store(folder)
     forget_scores(plan, store, state, pooling)
-    found = pipeline.align(plan, store, state, pooling)
+    found = alignment.align(plan, store, state, pooling)
     store.close()
     return found
 
@@ -156,11 +158,11 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
     name = f"{state}_{pooling}"
     store = Store(folder)
     read = plain_read(plan, store, name)
-    with pipeline.StatesReader(plan, store) as reader:
+    with stored.StatesReader(plan, store) as reader:
         x = np.array(reader.vectors(plan.pivot, state, pooling, 0))
         others = np.concatenate([reader.vectors(code, state, pooling, 0) for code in plan.languages])
     store.close()
-    unit_x, unit_others = alignment.unit_rows(x), alignment.unit_rows(others)
+    unit_x, unit_others = cosine_retrieval.unit_rows(x), cosine_retrieval.unit_rows(others)
 
     def products() -> None:
         for _ in range(plan.info.layers):
@@ -217,15 +219,15 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
 
 
 def measure_pairs(plan: Plan, folder: Path, state: str, pooling: str, times: int) -> None:
-    plan = pipeline.restrict(plan, plan.languages[: PAIRED_LANGUAGES - 1])
-    with pipeline.StatesReader(plan, store := Store(folder)) as reader:
-        unit = np.stack([alignment.unit_rows(reader.vectors(code, state, pooling, 0)) for code in plan.everyone])
+    plan = planning.restrict(plan, plan.languages[: PAIRED_LANGUAGES - 1])
+    with stored.StatesReader(plan, store := Store(folder)) as reader:
+        unit = np.stack([cosine_retrieval.unit_rows(reader.vectors(code, state, pooling, 0)) for code in plan.everyone])
     store.close()
     rows = unit.reshape(-1, unit.shape[-1])
 
     def matrix() -> None:
         store = Store(folder)
-        pipeline.pair_matrix(plan, store, state, pooling, 0)
+        all_pairs.pair_matrix(plan, store, state, pooling, 0)
         store.close()
 
     def one_by_one() -> None:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from live import chromium, served
 
-from neuronxa_core import languages
+from neuronxa_core.corpora import languages
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = ROOT / "neuronxa_core" / "demo" / "corpus"

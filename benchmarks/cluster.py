@@ -15,10 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from neuronxa_core import cluster, pipeline
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.pipeline import ModelShelf, Plan
-from neuronxa_core.store import Store
+from neuronxa_core.jobs import cluster
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 
 class Stopwatch:
@@ -43,17 +45,17 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         everything, one, two = (Store(Path(folder, name)) for name in ("everything", "one", "two"))
-        whole = pipeline.make_plan(Experiment(device="cpu", sentences=options.sentences), everything)
+        whole = planning.make_plan(Experiment(device="cpu", sentences=options.sentences), everything)
         print("| | seconds |\n| --- | ---: |")
         watch = Stopwatch()
-        pipeline.compute_missing(whole, one, ModelShelf())
+        computing.compute_missing(whole, one, ModelPool())
         watch.row(f"one process, {len(whole.everyone)} languages")
         with cluster.connected() as joined:
             watch.row("a cluster of this machine starts")
             alone = joined.share("cpu")
-            run(joined, pipeline.restrict(whole, whole.languages[:1]), everything, alone)
+            run(joined, planning.restrict(whole, whole.languages[:1]), everything, alone)
             watch.row("the first two languages of a fresh worker")
-            run(joined, pipeline.restrict(whole, whole.languages[:2]), everything, alone)
+            run(joined, planning.restrict(whole, whole.languages[:2]), everything, alone)
             watch.row("one more, of a worker that has the model")
             share = joined.share("cpu", cpus=1)
             run(joined, whole, two, share)

@@ -29,8 +29,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 
-from neuronxa_core import corpora, extraction, forms, memory, models
-from neuronxa_core.models import LoadedModel
+from neuronxa_core.corpora import reading
+from neuronxa_core.host import process_memory
+from neuronxa_core.models import loading, sources, structure
+from neuronxa_core.models.description import LoadedModel
+from neuronxa_core.states import extraction, precision
 
 LANGUAGES = ("eng_Latn", "deu_Latn", "fra_Latn", "rus_Cyrl", "zho_Hans", "tur_Latn", "jpn_Jpan", "arb_Arab")
 
@@ -38,7 +41,7 @@ LANGUAGES = ("eng_Latn", "deu_Latn", "fra_Latn", "rus_Cyrl", "zho_Hans", "tur_La
 def random_model(kind: str) -> LoadedModel:
     """(b) or (c) with random weights and the bundled model's tokenizer."""
     torch.manual_seed(0)
-    demo = models.parse_source("demo")
+    demo = sources.parse_source("demo")
     vocabulary = 8000
     if kind == "b":
         model = LlamaModel(
@@ -52,13 +55,13 @@ def random_model(kind: str) -> LoadedModel:
         )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        models.load_tokenizer(demo).save_pretrained(folder)
-        return models.load(models.parse_source(folder), dtype="float32", device="cpu")
+        sources.load_tokenizer(demo).save_pretrained(folder)
+        return loading.load(sources.parse_source(folder), dtype="float32", device="cpu")
 
 
 def measure(name: str, loaded: LoadedModel, times: int, sentences: int) -> None:
     """Print a row of the table."""
-    raw = corpora.read("demo").texts
+    raw = reading.read("demo").texts
     texts = [raw[code][:sentences] for code in LANGUAGES]
     rows = [extraction.tokenize(loaded, sentences, loaded.info.longest).ids for sentences in texts]
     sizes = extraction.TOKEN_BUDGET["cpu"], extraction.PASS_TOKENS["cpu"]
@@ -103,9 +106,9 @@ def measure(name: str, loaded: LoadedModel, times: int, sentences: int) -> None:
 
 def peak_memory(sentences: int, languages: int) -> None:
     """Print the peak of this process's resident memory, in MiB, after extraction with the bundled model."""
-    memory.keep_what_is_freed()
-    loaded = models.load(models.parse_source("demo"), device="cpu")
-    raw = corpora.read("demo").texts
+    process_memory.keep_what_is_freed()
+    loaded = loading.load(sources.parse_source("demo"), device="cpu")
+    raw = reading.read("demo").texts
     for code in itertools.islice(itertools.cycle(raw), languages):
         extraction.extract(loaded, code, list(itertools.islice(itertools.cycle(raw[code]), sentences)))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -115,21 +118,21 @@ def measure_memory(few: int) -> None:
     """Print the table of peaks, each of a process of its own."""
     print("\n| sentences | languages | states of a language, MiB | peak of the process, MiB |")
     print("| ---: | ---: | ---: | ---: |")
-    info = models.describe(models.parse_source("demo"))
+    info = structure.describe(sources.parse_source("demo"))
     for sentences, languages in ((few, 1), (few, 16), (4 * few, 1), (16 * few, 1), (64 * few, 1)):
         command = [sys.executable, __file__, "--peak-of", str(sentences), str(languages)]
         peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        held = sentences * forms.bytes_a_sentence(info, "exact") >> 20
+        held = sentences * precision.bytes_a_sentence(info, "exact") >> 20
         print(f"| {sentences} | {languages} | {held} | {peak} |", flush=True)
 
 
 def measure_speed(kinds: str, times: int, sentences: int) -> None:
     """Print the table of times."""
-    memory.keep_what_is_freed()
+    process_memory.keep_what_is_freed()
     print("| model | extraction, s | against bare forward | least | obvious script against it |")
     print("| --- | ---: | ---: | ---: | ---: |")
     if "a" in kinds:
-        measure("(a) bundled", models.load(models.parse_source("demo"), device="cpu"), times, sentences)
+        measure("(a) bundled", loading.load(sources.parse_source("demo"), device="cpu"), times, sentences)
     if "c" in kinds:
         measure("(c) BERT 384 x 12", random_model("c"), times, sentences)
     if "b" in kinds:

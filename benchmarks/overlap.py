@@ -17,11 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from neuronxa_core import overlap
-from neuronxa_core.overlap import ActiveRule, Activity
+from neuronxa_core.measures import lape, neuron_rankings, overlap
+from neuronxa_core.measures.activation_counts import ActivationCounts, ActivationCriterion
 
 
-def random_counts(languages: int, layers: int, neurons: int, tokens: int) -> Activity:
+def random_counts(languages: int, layers: int, neurons: int, tokens: int) -> ActivationCounts:
     """Counts around a probability of a half, each language leaning its own way."""
     random = np.random.default_rng(0)
     counts = np.empty((languages, layers, neurons), np.uint32)
@@ -29,7 +29,7 @@ def random_counts(languages: int, layers: int, neurons: int, tokens: int) -> Act
         leaning = random.beta(2, 2, (layers, neurons)).astype(np.float32)
         noise = random.standard_normal((layers, neurons), dtype=np.float32) * 0.05
         counts[language] = np.clip(leaning + noise, 0, 1) * tokens
-    return Activity(tuple(f"l{k:03}" for k in range(languages)), counts, np.full(languages, tokens))
+    return ActivationCounts(tuple(f"l{k:03}" for k in range(languages)), counts, np.full(languages, tokens))
 
 
 def timed(rows: list[tuple[str, float, float]], name: str, work: Callable[[], object]) -> None:
@@ -48,14 +48,18 @@ def main() -> None:
     options = parser.parse_args()
     activity = random_counts(options.languages, options.layers, options.neurons, options.tokens)
     rows: list[tuple[str, float, float]] = []
-    timed(rows, "overlap, top 10 %, all layers", lambda: overlap.overlap_by_layer(activity, ActiveRule()))
-    threshold = ActiveRule("threshold", 0.5)
+    timed(rows, "overlap, top 10 %, all layers", lambda: overlap.overlap_by_layer(activity, ActivationCriterion()))
+    threshold = ActivationCriterion("threshold", 0.5)
     timed(rows, "overlap, threshold, all layers", lambda: overlap.overlap_by_layer(activity, threshold))
-    timed(rows, "overlap, top 10 %, one layer", lambda: overlap.jaccard(ActiveRule().sets(activity.probability(0))))
-    timed(rows, "LAPE", lambda: overlap.lape(activity))
-    specific = overlap.lape(activity)
-    timed(rows, "summary", lambda: overlap.summary(activity, ActiveRule(), "l000", specific))
-    timed(rows, "most shared neurons", lambda: overlap.rank_neurons(activity, "shared"))
+    timed(
+        rows,
+        "overlap, top 10 %, one layer",
+        lambda: overlap.jaccard(ActivationCriterion().sets(activity.probability(0))),
+    )
+    timed(rows, "LAPE", lambda: lape.lape(activity))
+    specific = lape.lape(activity)
+    timed(rows, "summary", lambda: neuron_rankings.summary(activity, ActivationCriterion(), "l000", specific))
+    timed(rows, "most shared neurons", lambda: neuron_rankings.rank_neurons(activity, "shared"))
     print(f"{options.languages} languages x {options.layers} layers x {options.neurons:,} neurons; counts take "
           f"{activity.counts.nbytes / 2**30:.2f} GiB")  # fmt: skip
     print("| | seconds | peak memory so far, GiB |\n| --- | ---: | ---: |")

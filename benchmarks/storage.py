@@ -15,22 +15,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from neuronxa_core import alignment, extraction, forms, pipeline
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.pipeline import ModelShelf, Plan, StatesReader
-from neuronxa_core.store import Store
+from neuronxa_core.measures import cosine_retrieval
+from neuronxa_core.states import computing, extraction, planning, precision
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.states.stored import StatesReader
+from neuronxa_core.store.cache import Store
 
 
 def read(plan: Plan, store: Store, name: str, form: str) -> dict[str, np.ndarray]:
     """What a form keeps of every language's exact states: {language: [layer, sentence, width]}."""
     kept = {}
-    short = forms.shortened(name, form)
+    short = precision.shortened(name, form)
     with StatesReader(plan, store) as reader:
         for code in plan.everyone:
             layers = [reader.vectors(code, *name.split("_"), layer) for layer in range(plan.info.layers)]
             if short is not None:
                 tokens = reader.tokens(code)
-                layers = [forms.shorten(numerators, tokens, short)[0] for numerators in layers]
+                layers = [precision.shorten(numerators, tokens, short)[0] for numerators in layers]
             kept[code] = np.stack(layers)
     return kept
 
@@ -38,7 +41,7 @@ def read(plan: Plan, store: Store, name: str, form: str) -> dict[str, np.ndarray
 def decisions(plan: Plan, states: dict[str, np.ndarray]) -> np.ndarray:
     """Which sentences are aligned with the pivot's, [language, layer, sentence]."""
     found = [
-        alignment.retrieve(
+        cosine_retrieval.retrieve(
             states[plan.pivot][layer], np.stack([states[code][layer] for code in plan.languages])
         ).aligned
         for layer in range(plan.info.layers)
@@ -59,14 +62,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             store = Store(folder)
             asked = Experiment(model=model, corpus=options.corpus, pivot=options.pivot, sentences=options.sentences)
-            plan = pipeline.make_plan(asked, store)
-            pipeline.compute_missing(plan, store, ModelShelf())
+            plan = planning.make_plan(asked, store)
+            computing.compute_missing(plan, store, ModelPool())
             for name in (f"{state}_{pooling}" for state in extraction.STATES for pooling in extraction.POOLINGS):
                 exact = decisions(plan, read(plan, store, name, "exact"))
-                for form in forms.FORMS:
-                    short = forms.shortened(name, form)
+                for form in precision.FORMS:
+                    short = precision.shortened(name, form)
                     if short is None or short in (
-                        forms.shortened(name, before) for before in forms.FORMS[: forms.FORMS.index(form)]
+                        precision.shortened(name, before) for before in precision.FORMS[: precision.FORMS.index(form)]
                     ):
                         continue
                     other = decisions(plan, read(plan, store, name, form))

@@ -16,13 +16,21 @@ from typing import IO, NoReturn
 import pandas as pd
 from tqdm import tqdm
 
-from neuronxa_core import cluster, corpora, correlation, downstream, exports, pipeline, redaction, study
-from neuronxa_core.alignment import Alignment
-from neuronxa_core.downstream import TaskScores
+from neuronxa_core import exports
+from neuronxa_core.corpora import reading
 from neuronxa_core.errors import CorruptEntry, NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
-from neuronxa_core.pipeline import ModelShelf, Plan
-from neuronxa_core.store import Store
+from neuronxa_core.host import redaction
+from neuronxa_core.jobs import cluster
+from neuronxa_core.measures import alignment, task_correlation
+from neuronxa_core.measures.alignment import Alignment
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.statistics import correlation
+from neuronxa_core.store.cache import Store
+from neuronxa_core.tasks import matching, score_files
+from neuronxa_core.tasks.task_scores import TaskScores
 
 COLUMNS = [
     "model",
@@ -160,10 +168,10 @@ def _plans(
 
     Where models share a name, as checkpoints in folders of one name do, they go by what the user called them.
     """
-    raw = corpora.read(options.corpus)
+    raw = reading.read(options.corpus)
     plans = [make_plan(_experiment(options, model), store=store, raw=raw) for model in dict.fromkeys(models)]
     for plan in plans:
-        pipeline.refuse_too_large(plan, store)
+        planning.check_size(plan, store)
     for finding in plans[0].corpus.findings:
         if finding.severity != "info":
             print(f"{finding.severity}: {finding.message}", file=sys.stderr)
@@ -183,15 +191,15 @@ def score(options: argparse.Namespace) -> int:
     _check_cluster_options(options)
     store = _prepared(options)
     if options.ray is None:
-        plans = _plans(options, options.model, pipeline.make_plan, store)
+        plans = _plans(options, options.model, planning.make_plan, store)
         with _progress(plans, store) as on_progress:
-            compute = partial(_one_after_another, store=store, shelf=ModelShelf(), on_progress=on_progress)
+            compute = partial(_one_after_another, store=store, shelf=ModelPool(), on_progress=on_progress)
             tables, failures = _aligned(options, plans, store, compute)
     else:
         with cluster.connected(options.ray) as joined:
             device = joined.resolve_device(options.device)
             share = joined.share(device, options.cpus_per_task, options.gpus_per_task)
-            plans = _plans(options, options.model, partial(pipeline.make_plan, device=device), store)
+            plans = _plans(options, options.model, partial(planning.make_plan, device=device), store)
             with _progress(plans, store) as on_progress:
                 compute = partial(
                     _on_cluster, store=store, joined=joined, share=share, size=options.chunk, on_progress=on_progress
@@ -218,13 +226,13 @@ def _check_cluster_options(options: argparse.Namespace) -> None:
 
 
 def _one_after_another(
-    plans: dict[str, Plan], store: Store, shelf: ModelShelf, on_progress: Callable[[str, str, int], None]
+    plans: dict[str, Plan], store: Store, shelf: ModelPool, on_progress: Callable[[str, str, int], None]
 ) -> Iterator[tuple[str, NeuronXAError | None]]:
     """Compute in this process."""
     for name, plan in plans.items():
         error = None
         try:
-            pipeline.compute_missing(
+            computing.compute_missing(
                 plan,
                 store,
                 shelf,
@@ -273,7 +281,7 @@ def _aligned(
                     if error is not None:
                         raise error
                     tables[name] = {
-                        state: pipeline.align(plans[name], store, state, options.pooling)
+                        state: alignment.align(plans[name], store, state, options.pooling)
                         for state in dict.fromkeys(options.states)
                     }
                 except NeuronXAError as hindrance:
@@ -314,17 +322,17 @@ PREFERRED_METRICS = ("acc", "accuracy")
 
 def correlate(options: argparse.Namespace) -> int:
     """Compute what is missing, match the task scores and write their correlations."""
-    scores = downstream.read_scores_or_pairs(options.scores, options.pivot)
-    store, shelf = _prepared(options), ModelShelf()
-    plans = _plans(options, [options.model], pipeline.make_plan, store)
+    scores = score_files.read_scores_or_pairs(options.scores, options.pivot)
+    store, shelf = _prepared(options), ModelPool()
+    plans = _plans(options, [options.model], planning.make_plan, store)
     (name, plan), *_ = plans.items()
     groups = _chosen_groups(scores, plan, options)
     found = []
     for model, task, metric in groups:
-        joined = downstream.join(scores.select(model=model, task=task, metric=metric), plan.everyone, pivot=plan.pivot)
+        joined = matching.join(scores.select(model=model, task=task, metric=metric), plan.everyone, pivot=plan.pivot)
         for note in joined.notes:
             print(f"{task}: {note}", file=sys.stderr)
-        points = study.points(plan, joined.pairs["score"].to_dict())
+        points = task_correlation.points(plan, joined.pairs["score"].to_dict())
         if len(points.languages) < correlation.FEWEST:
             raise NeuronXAError(
                 f"{task} has scores of {len(points.languages)} of the corpus's languages besides the pivot; a "
@@ -338,13 +346,13 @@ def correlate(options: argparse.Namespace) -> int:
         def on_progress(language: str, done: int, _all: int) -> None:
             of_model(name, language, done)
 
-        pipeline.compute_missing(plan, store, shelf, on_progress=on_progress)
+        computing.compute_missing(plan, store, shelf, on_progress=on_progress)
         tables = [
-            pipeline.healed(
+            computing.recompute_if_corrupt(
                 plan,
                 store,
                 shelf,
-                lambda task=task, points=points: study.correlation_table(
+                lambda task=task, points=points: task_correlation.correlation_table(
                     plan, store, task, points, tuple(dict.fromkeys(options.states)), (options.pooling,)
                 ),
                 on_progress=on_progress,
@@ -362,7 +370,7 @@ def _chosen_groups(scores: TaskScores, plan: Plan, options: argparse.Namespace) 
     models = list(dict.fromkeys(groups["model"]))
     model = options.scores_model
     if model is None:
-        model = models[0] if len(models) == 1 else study.same_model(plan, models)
+        model = models[0] if len(models) == 1 else task_correlation.same_model(plan, models)
     if model not in models:
         raise NeuronXAError(
             f"{options.scores} has scores of {', '.join(models[:8])}; say which with --scores-model"
@@ -393,7 +401,7 @@ def _progress(plans: dict[str, Plan], store: Store) -> Iterator[Callable[[str, s
     todo = {
         plan.keys[language]: len(plan.rows(language))
         for plan in plans.values()
-        for language in pipeline.missing(plan, store)
+        for language in planning.missing(plan, store)
     }
     seen: dict[tuple[str, str], int] = {}
     with tqdm(total=sum(todo.values()), unit=" sentences", file=sys.stderr, disable=not todo) as bar:

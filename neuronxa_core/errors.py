@@ -1,6 +1,6 @@
 """What can go wrong, one class a kind; each message says what, where, and what to do."""
 
-from neuronxa_core.redaction import redacted
+from neuronxa_core.host.redaction import redacted
 
 
 class NeuronXAError(Exception):

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.forms import FORMS
-from neuronxa_core.limits import CORPUS_COLUMNS, NAME_LETTERS, PATH_LETTERS
+from neuronxa_core.host.limits import CORPUS_COLUMNS, NAME_LETTERS, PATH_LETTERS
+from neuronxa_core.states.precision import FORMS
 
 CHOICES = {
     "state": ("nas", "nav", "emb"),

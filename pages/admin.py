@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import housekeeping
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.exports import harmless_table
-from neuronxa_core.housekeeping import FOLDERS, Verification
-from neuronxa_core.jobs import Job
-from neuronxa_core.journal import Interrupted
-from neuronxa_core.pipeline import Extraction
+from neuronxa_core.host import cache_report
+from neuronxa_core.host.cache_report import FOLDERS, Verification
+from neuronxa_core.jobs.job_queue import Job
+from neuronxa_core.jobs.journal import Interrupted
+from neuronxa_core.states.computing import Extraction
 from pages import people, shared
 
 SHOWN_JOBS = 30
@@ -64,7 +64,7 @@ def machine() -> None:
         ("Cache", shared.size(used), f"of at most {shared.size(store.size_limit)}"),
         ("Disk", shared.size(free), f"free below {store.folder}" if me.manages else "free"),
     ]
-    for memory in housekeeping.memory():
+    for memory in cache_report.memory():
         name = "Memory" if memory.name == "host" else memory.name
         figures.append(
             (
@@ -157,7 +157,7 @@ def jobs() -> None:
 @st.cache_data(ttl=60, show_spinner="Looking through the cache …")
 def contents(version: str) -> pd.DataFrame:
     """What the cache holds at a version of it."""
-    return housekeeping.contents(services.store)
+    return cache_report.contents(services.store)
 
 
 def entries() -> None:
@@ -167,7 +167,7 @@ def entries() -> None:
     if table.empty:
         st.caption("The cache is empty. Whatever is computed in Run, or by the command line, appears here.")
         return
-    models = housekeeping.by_model(table)
+    models = cache_report.by_model(table)
     chosen = st.dataframe(
         harmless_table(models.assign(bytes=models["bytes"].map(shared.size))),
         hide_index=True,
@@ -228,7 +228,7 @@ def reads() -> None:
 
 def verification() -> None:
     """Whether the cache was whole when it was looked at last, and a button to look again."""
-    last = housekeeping.last_verified(services.store)
+    last = cache_report.last_verified(services.store)
     if last is None:
         st.caption("The cache was not verified yet. Each entry is verified when it is read, in any case.")
     elif last.damaged:
@@ -254,7 +254,7 @@ def verification() -> None:
 
 def models_in_memory() -> None:
     """Loaded models, and a button that frees them."""
-    table = housekeeping.loaded_models(services.shelf)
+    table = cache_report.loaded_models(services.shelf)
     if table.empty:
         st.caption("No model is loaded.")
         return
@@ -275,7 +275,7 @@ def models_in_memory() -> None:
 
 def beside() -> None:
     """Folders of the cache that its limit does not count."""
-    sizes = {name: amount for name, amount in housekeeping.beside(services.store).items() if amount}
+    sizes = {name: amount for name, amount in cache_report.beside(services.store).items() if amount}
     if sizes:
         said = "; ".join(f"{shared.size(amount)} of {FOLDERS[name]} ({name})" for name, amount in sizes.items())
         st.caption(shared.safe(f"Beside it, and not counted: {said}."))

@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import alignment, charts, demo_facts, exports, languages, pipeline
-from neuronxa_core.alignment import METHODS, Alignment
+from neuronxa_core import charts, exports
+from neuronxa_core.corpora import languages
+from neuronxa_core.demo import training
 from neuronxa_core.experiment import CHOICES
-from neuronxa_core.pipeline import Plan
+from neuronxa_core.measures import alignment, all_pairs, cosine_retrieval
+from neuronxa_core.measures.alignment import METHODS, Alignment
+from neuronxa_core.states import stored
+from neuronxa_core.states.planning import Plan
 from pages import shared
 
 services = shared.services()
@@ -142,9 +146,9 @@ def sentence_detail(row: int, x: str, y: str, matched: list[alignment.Match], co
 def pair_view(x: str, y: str, layer: int, key: str) -> None:
     """The similarity matrix of two languages at a layer, and the sentence that was clicked."""
     with st.spinner("Comparing …", show_time=False):
-        vectors_x, vectors_y = pipeline.pair_vectors(plan, services.store, x, y, state, pooling, layer)
+        vectors_x, vectors_y = all_pairs.pair_vectors(plan, services.store, x, y, state, pooling, layer)
         matched = list(alignment.matches(vectors_x, vectors_y))
-        cosines = alignment.similarity(vectors_x, vectors_y)
+        cosines = cosine_retrieval.similarity(vectors_x, vectors_y)
     hits = sum(match.status == "aligned" for match in matched)
     marks = mark_table(matched, cosines)
     side_by_side = st.container(horizontal=True, gap="large")
@@ -205,7 +209,7 @@ def show_ranking() -> None:
     else:
         st.caption("Click a language to see its layers and its sentences.")
     if plan.source.kind == "demo":
-        table = table.assign(training_share=[demo_facts.shares().get(code, np.nan) for code in table["language"]])
+        table = table.assign(training_share=[training.shares().get(code, np.nan) for code in table["language"]])
     shared.downloads(table, chart, "ranking")
 
 
@@ -235,7 +239,7 @@ def show_sentences() -> None:
 
 def show_all_pairs() -> None:
     layer = layer_slider("layer")
-    scores = pair_scores(plan.scores_key(state, pooling), state, pooling, layer, plan)
+    scores = pair_scores(alignment.scores_key(plan, state, pooling), state, pooling, layer, plan)
     services.pairs.prepare(plan, state, pooling, layer)
     order = alignment.hierarchical_order(scores)
     codes = [plan.everyone[k] for k in order]
@@ -293,8 +297,8 @@ def show_table() -> None:
     peaks = long[long["method"] == method].set_index("language")["peak_layer"]
     wide["peak_layer"] = wide["language"].map(peaks)
     if plan.source.kind == "demo":
-        wide["training_share"] = [demo_facts.shares().get(code, np.nan) for code in wide["language"]]
-    with pipeline.StatesReader(plan, services.store) as reader:
+        wide["training_share"] = [training.shares().get(code, np.nan) for code in wide["language"]]
+    with stored.StatesReader(plan, services.store) as reader:
         wide["tokens_per_sentence"] = [reader.tokens(code).mean() for code in wide["language"]]
         wide["sentences_cut"] = [reader.truncated(code) for code in wide["language"]]
     wide = wide.sort_values([method, "label"], ascending=[False, True])

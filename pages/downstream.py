@@ -11,26 +11,31 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import (
-    alignment,
-    charts,
-    correlation,
-    demo_facts,
-    downstream,
-    exports,
-    harness,
-    languages,
-    measures,
-    pipeline,
-    study,
-)
-from neuronxa_core import report as reports
-from neuronxa_core.alignment import METHODS, Alignment
-from neuronxa_core.downstream import TaskScores
+from neuronxa_core import charts, exports
+from neuronxa_core.charts import report as reports
+from neuronxa_core.corpora import languages
+from neuronxa_core.demo import training
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment, digest
-from neuronxa_core.jobs import Work
-from neuronxa_core.pipeline import Plan
+from neuronxa_core.jobs.job_queue import Work
+from neuronxa_core.measures import alignment, bitext_retrieval, likelihood, lm_eval, probe, task_correlation
+from neuronxa_core.measures.alignment import METHODS, Alignment
+from neuronxa_core.states import computing
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.statistics import (
+    across_models,
+    comparison,
+    correlation,
+    layer_choice,
+    leaving_out,
+    partial,
+    prediction,
+    regression,
+    sentence_subsets,
+    transforms,
+)
+from neuronxa_core.tasks import cells, consistency, matching, score_files, score_tables, task_scores
+from neuronxa_core.tasks.task_scores import TaskScores
 from neuronxa_core.wording import some_of
 from pages import shared
 
@@ -105,12 +110,12 @@ def scores_of(task: Task, state: str, pooling: str) -> Alignment:
     """Alignment of the plan's languages, on the sentences that the task leaves for it."""
     if task.rows is None:
         return shared.alignment_of(plan, state, pooling)
-    return alignment_on_rows(plan.scores_key(state, pooling), task.rows, state, pooling, plan)
+    return alignment_on_rows(alignment.scores_key(plan, state, pooling), task.rows, state, pooling, plan)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Comparing sentences …")
 def alignment_on_rows(key: str, rows: tuple[int, ...], state: str, pooling: str, _plan: Plan) -> Alignment:
-    return measures.alignment_on(_plan, services.store, rows, state, pooling)
+    return bitext_retrieval.alignment_on(_plan, services.store, rows, state, pooling)
 
 
 # ---------------------------------------------------------------------------------------------------- where scores come
@@ -118,13 +123,13 @@ def alignment_on_rows(key: str, rows: tuple[int, ...], state: str, pooling: str,
 
 @st.cache_resource(show_spinner="Reading the published scores …")
 def published_scores() -> TaskScores:
-    return downstream.published()
+    return score_files.published()
 
 
 def matched(scores: TaskScores, model: str, task: str, metric: str) -> Task:
     """A task's scores at the plan's languages."""
     chosen = scores.select(model=model, task=task, metric=metric)
-    joined = downstream.join(chosen, plan.everyone, pivot=plan.pivot)
+    joined = matching.join(chosen, plan.everyone, pivot=plan.pivot)
     sources = list(dict.fromkeys(str(source) for source in chosen.table["source"] if str(source)))
     return Task(
         model,
@@ -147,7 +152,7 @@ def best_covered(codes: tuple[str, ...], pivot: str) -> tuple[str, str, str]:
 
     def covered(group: tuple[str, str, str]) -> int:
         chosen = scores.select(model=group[0], task=group[1], metric=group[2])
-        return len(downstream.join(chosen, codes, pivot=pivot).pairs)
+        return len(matching.join(chosen, codes, pivot=pivot).pairs)
 
     return max(groups, key=covered)
 
@@ -157,7 +162,7 @@ def task_choice(scores: TaskScores, key: str, start: tuple[str, ...] = ()) -> Ta
     groups = scores.groups
     columns = st.columns(3)
     models = list(dict.fromkeys(groups["model"]))
-    own = study.same_model(plan, models)
+    own = task_correlation.same_model(plan, models)
     at = next((models.index(name) for name in (own, *start[:1]) if name in models), 0)
     model = columns[0].selectbox("Scores of the model", models, at, key=f"{key}_model")
     tasks = list(dict.fromkeys(groups.loc[groups["model"] == model, "task"]))
@@ -207,29 +212,29 @@ def from_file() -> Task | None:
         name, data = upload.name, upload.getvalue()
     elif path:
         where = allowed.score_source(path)
-        if where.suffix.lower() == ".json" or not downstream.is_file(where):
-            return task_choice(downstream.read_scores(where), "file")
-        name, data = where.name, downstream.read_content(where)
+        if where.suffix.lower() == ".json" or not task_scores.is_file(where):
+            return task_choice(score_files.read_scores(where), "file")
+        name, data = where.name, task_scores.read_content(where)
     else:
         st.caption(
             "Give a path or upload a file to go on." if allowed.score_folders != () else "Upload a file to go on."
         )
         return None
     if name.lower().endswith(".json"):
-        return task_choice(downstream.read_file(name, data), "file")
-    frame = downstream.read_frame(name, data)
-    if downstream.is_consistency(frame):
+        return task_choice(score_files.read_file(name, data), "file")
+    frame = cells.read_frame(name, data)
+    if consistency.is_consistency(frame):
         st.caption(f"A table of language pairs: each language's value with {shared.label(plan.pivot)} is taken.")
-        return task_choice(downstream.consistency(frame, source=name).consistency_with(plan.pivot), "file")
+        return task_choice(consistency.consistency(frame, source=name).consistency_with(plan.pivot), "file")
     return task_choice(mapped(name, frame), "file")
 
 
 def mapped(name: str, frame: pd.DataFrame) -> TaskScores:
     """A table's scores, its columns as guessed or as corrected."""
-    guess = downstream.guess_mapping(frame)
+    guess = score_tables.guess_mapping(frame)
     with st.expander(f"What the columns are · {guess.layout}", icon=":material/table_edit:"):
         st.dataframe(exports.harmless_table(frame.head(8)), hide_index=True)
-        layouts = list(get_args(downstream.Layout))
+        layouts = list(get_args(score_tables.Layout))
         layout = st.selectbox("Layout", layouts, layouts.index(guess.layout), key=f"map_layout_{name}")
         offered = [None, *frame.columns]
         columns = st.columns(4)
@@ -253,7 +258,7 @@ def mapped(name: str, frame: pd.DataFrame) -> TaskScores:
             "metric": third.text_input("Metric, if no column says", key=f"map_says_metric_{name}"),
         }
         mapping = replace(guess, layout=layout, columns=tuple(wide), **roles)
-        scores = downstream.apply_mapping(frame, mapping, source=name, **named)
+        scores = score_tables.apply_mapping(frame, mapping, source=name, **named)
         st.caption(f"Read as {len(scores)} scores:")
         st.dataframe(exports.harmless_table(scores.table.head(8)), hide_index=True)
     return scores
@@ -279,7 +284,7 @@ def from_measure() -> Task | None:
             "at layer", ["middle", "chosen", *range(plan.info.layers)], key="probe_layer",
             help="Chosen: by cross-validation in the source language alone.",
         )  # fmt: skip
-        work = measures.TransferProbe(plan, source, state, now.pooling, layer)
+        work = probe.LinearProbe(plan, source, state, now.pooling, layer)
         st.caption(
             f"A linear classifier learns {len(work.classes)} labels of the corpus in {shared.label(source)} and tells "
             f"them in every language, on sentences that it did not learn from. Chance is {work.chance:.2f}."
@@ -288,13 +293,13 @@ def from_measure() -> Task | None:
         columns = st.columns(2)
         state = columns[0].selectbox("by", CHOICES["state"], 0, format_func=str.upper, key="retrieval_state")
         share = columns[1].slider("Held out, % of the sentences", 20, 80, 50, key="retrieval_share") / 100
-        work = measures.HeldOutRetrieval(plan, state, now.pooling, share=share)
+        work = bitext_retrieval.BitextRetrieval(plan, state, now.pooling, share=share)
         st.caption(
             "How often a sentence finds its translation among the held-out ones. Alignment is then measured on the "
             "other sentences, so that both share none; they still share the model and the method, so expect r near 1."
         )
     else:
-        work = measures.LikelihoodPerByte(plan)
+        work = likelihood.NatsPerByte(plan)
         st.caption(
             "Nats per UTF-8 byte: lower is better, so a good model has a negative correlation. Scripts take one to "
             "three bytes a letter, which moves languages by itself."
@@ -307,14 +312,14 @@ def from_measure() -> Task | None:
 def measured_task(work: Work) -> Task:
     """The task that a complete measure is."""
     rows = None
-    if isinstance(work, measures.TransferProbe):
+    if isinstance(work, probe.LinearProbe):
         name = f"topic transfer from {work.source_language}"
-    elif isinstance(work, measures.HeldOutRetrieval):
+    elif isinstance(work, bitext_retrieval.BitextRetrieval):
         name = f"retrieval of held-out sentences by {work.state.upper()}"
-        rows = tuple(measures.parts(plan, work.share, work.seed)[0].tolist())
+        rows = tuple(bitext_retrieval.parts(plan, work.share, work.seed)[0].tolist())
     else:
         name = "likelihood"
-    scores = downstream.from_measure(
+    scores = score_files.from_measure(
         plan.source.name,
         name,
         work.metric,
@@ -334,10 +339,10 @@ def from_harness() -> Task | None:
             "read under *File*."
         )
         return None
-    version = harness.available()
+    version = lm_eval.available()
     if version is None:
         st.info(
-            f"The evaluation harness is an extra and is not there: {shared.said(harness.INSTALL)}. Results that you "
+            f"The evaluation harness is an extra and is not there: {shared.said(lm_eval.INSTALL)}. Results that you "
             "have already are read under *File*."
         )
         return None
@@ -357,8 +362,8 @@ def from_harness() -> Task | None:
     if not text.strip(" ,"):
         st.caption(f"lm_eval {version} is there; name the tasks to run on {shared.safe(plan.source.name)}.")
         return None
-    tasks = harness.parse_tasks(text)
-    work = harness.HarnessRun(
+    tasks = lm_eval.parse_tasks(text)
+    work = lm_eval.HarnessRun(
         plan,
         tasks,
         allowed.task_folder(include),
@@ -367,7 +372,7 @@ def from_harness() -> Task | None:
     )
     if not measured(work):
         return None
-    scores = downstream.read_scores(work.results_files(services.store))
+    scores = score_files.read_scores(work.results_files(services.store))
     named = scores.table.assign(model=plan.source.name)  # the harness knows it by its folder
     return task_choice(replace(scores, table=named), "harness")
 
@@ -397,7 +402,7 @@ if task is None:
 now = shared.reading_choice("downstream")
 state, pooling, layers = now.state, now.pooling, now.layers
 method = METHODS[state]
-used = study.points(plan, task.scores)
+used = task_correlation.points(plan, task.scores)
 with st.expander(f"{len(used.languages)} languages have both alignment and a score", icon=":material/join:"):
     for sentence in task.unmatched:
         st.caption(shared.safe(sentence))
@@ -435,7 +440,7 @@ def script_of(code: str) -> str:
 
 def shares() -> dict[str, float]:
     """Training shares, where they are known."""
-    return demo_facts.shares() if plan.source.kind == "demo" else {}
+    return training.shares() if plan.source.kind == "demo" else {}
 
 
 # ------------------------------------------------------------------------------------------------------------- scatter
@@ -485,24 +490,24 @@ def point_table(x: np.ndarray, y: np.ndarray, by: str) -> pd.DataFrame:
 def regression_line(span: np.ndarray, x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
     """The line of y on x with its band, from the least to the largest of `span`; empty where x is constant."""
     at = np.linspace(span.min(), span.max(), 60)
-    fit = correlation.regression(x, y, at)
+    fit = regression.regression(x, y, at)
     return pd.DataFrame({"x": at, "mean": fit.line, "low": fit.low, "high": fit.high}).dropna()
 
 
 def show_scatter() -> None:
     columns = st.columns(3)
     by = columns[0].selectbox("Colour", COLOURINGS if shares() else COLOURINGS[:2], key="scatter_colour")
-    x_scale = columns[1].selectbox("Scale of alignment", correlation.TRANSFORMS, key="scatter_x")
-    y_scale = columns[2].selectbox("Scale of the task score", correlation.TRANSFORMS, key="scatter_y")
+    x_scale = columns[1].selectbox("Scale of alignment", transforms.TRANSFORMS, key="scatter_x")
+    y_scale = columns[2].selectbox("Scale of the task score", transforms.TRANSFORMS, key="scatter_y")
     selection = st.session_state.get("scatter", {}).get("selection", {})
     off = {point.get("language") for point in selection.get("off", [])}
     result = scores_of(task, state, pooling)
-    x = correlation.transformed(result.pooled(layers)[used.at], x_scale, result.n_sentences)
+    x = transforms.transformed(result.pooled(layers)[used.at], x_scale, result.n_sentences)
     n = np.array([task.n.get(code, np.nan) for code in used.languages])
     if y_scale == "logit" and not np.isfinite(n).all():
         n = np.where(np.isfinite(n), n, 100.0)
         st.caption("Where the number of test items is unknown, the logit takes 100.")
-    y = correlation.transformed(used.y, y_scale, n if y_scale == "logit" else None)
+    y = transforms.transformed(used.y, y_scale, n if y_scale == "logit" else None)
     kept = np.array([code not in off for code in used.languages])
     if kept.sum() < correlation.FEWEST:
         st.warning(f"Fewer than {correlation.FEWEST} languages are left; click a grey point to take it back in.")
@@ -537,7 +542,7 @@ def show_scatter() -> None:
 def layer_table(states: tuple[str, ...] = CHOICES["state"]) -> pd.DataFrame:
     tables = []
     for name in states:
-        one = correlation.correlation_by_layer(scores_of(task, name, pooling).score[used.at], used.y)
+        one = layer_choice.correlation_by_layer(scores_of(task, name, pooling).score[used.at], used.y)
         columns = {key: getattr(one, key) for key in ("r", "low", "high", "p", "rho", "tau")}
         tables.append(pd.DataFrame({"method": METHODS[name], "layer": range(len(one.r)), **columns}))
     return pd.concat(tables, ignore_index=True)
@@ -562,7 +567,7 @@ def show_layers() -> None:
     for name in CHOICES["state"]:
         scores = scores_of(task, name, pooling).score[used.at]
         try:
-            nested = correlation.nested_layer_choice(scores, task.sign * used.y)
+            nested = layer_choice.nested_layer_choice(scores, task.sign * used.y)
         except NeuronXAError as error:
             st.caption(shared.safe(str(error)))
             break
@@ -607,11 +612,11 @@ def tasks_at_hand() -> list[Task]:
 
 def measured_already() -> list[Task]:
     """The other measures, as they are asked for by default, where they are complete."""
-    works = [measures.HeldOutRetrieval(plan, "nas", now.pooling)]
+    works = [bitext_retrieval.BitextRetrieval(plan, "nas", now.pooling)]
     if plan.corpus.labels is not None:
-        works.append(measures.TransferProbe(plan, plan.pivot, "emb", now.pooling))
+        works.append(probe.LinearProbe(plan, plan.pivot, "emb", now.pooling))
     if plan.info.causal:
-        works.append(measures.LikelihoodPerByte(plan))
+        works.append(likelihood.NatsPerByte(plan))
     return [measured_task(work) for work in works if not work.totals(services.store)]
 
 
@@ -619,7 +624,7 @@ def methods_table(tasks: list[Task]) -> pd.DataFrame:
     """r, interval and n of every method with every task."""
     rows = []
     for one in tasks:
-        points = study.points(plan, one.scores)
+        points = task_correlation.points(plan, one.scores)
         if len(points.languages) < correlation.FEWEST:
             continue
         for name in CHOICES["state"]:
@@ -651,7 +656,7 @@ def show_methods() -> None:
     st.altair_chart(chart, width="content")
     st.subheader("Is NASCA better than MEXA?", anchor=False)
     x, z = (scores_of(task, name, pooling).pooled(layers)[used.at] for name in ("nas", "emb"))
-    one = correlation.compare(x, z, task.sign * used.y)
+    one = comparison.compare(x, z, task.sign * used.y)
     if not task.higher_is_better:
         st.caption("Less is better in this task, so its scores are turned round here: a larger r predicts better.")
     with st.container(horizontal=True, gap="medium"):
@@ -678,8 +683,8 @@ def curve(
 ) -> pd.DataFrame:
     n = _plan.corpus.n_sentences
     sizes = [size for size in SENTENCE_STEPS if size < n] + [n]
-    return correlation.sentence_curve(
-        study.beaten_by(_plan, services.store, state, pooling),
+    return sentence_subsets.sentence_curve(
+        task_correlation.beaten_by(_plan, services.store, state, pooling),
         codes,
         range(_plan.info.layers),
         np.array(y),
@@ -689,7 +694,9 @@ def curve(
 
 
 def show_sentences() -> None:
-    table = curve(plan.scores_key(state, pooling), state, pooling, layers, used.languages, tuple(used.y), plan)
+    table = curve(
+        alignment.scores_key(plan, state, pooling), state, pooling, layers, used.languages, tuple(used.y), plan
+    )
     chart = charts.sentence_curve(table.dropna(subset="r"), f"Correlation with {task.title} by number of sentences")
     st.altair_chart(chart)
     close = table[(table["r"] - table["r"].iloc[-1]).abs() <= 0.05]
@@ -709,7 +716,7 @@ def show_sentences() -> None:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def fertility(key: str, _plan: Plan) -> dict[str, float]:
-    return study.tokens_a_sentence(_plan, services.store)
+    return task_correlation.tokens_a_sentence(_plan, services.store)
 
 
 def show_doubts() -> None:
@@ -726,13 +733,13 @@ def show_doubts() -> None:
         controls["training share and tokens"] = pd.concat(both, axis=1)
     plain = correlation.correlate(x, used.y)
 
-    def row(name: str, one: correlation.Correlation | correlation.Partial) -> tuple:
+    def row(name: str, one: correlation.Correlation | partial.Partial) -> tuple:
         return name, one.n, one.pearson_r, one.pearson_low, one.pearson_high, one.pearson_p, one.spearman_rho
 
     rows, refused = [row("nothing", plain)], []
     for name, frame in controls.items():
         try:
-            one = correlation.partial(x, used.y, frame)
+            one = partial.partial(x, used.y, frame)
         except NeuronXAError as error:
             refused.append(f"{name}: {error}")
             continue
@@ -754,7 +761,7 @@ def show_doubts() -> None:
     if len(codes) <= correlation.FEWEST:
         st.caption(f"Leaving one out would leave fewer than {correlation.FEWEST} languages.")
         return
-    influence = correlation.leave_one_out(x, used.y, codes)
+    influence = leaving_out.leave_one_out(x, used.y, codes)
     influence.insert(1, "label", [shared.label(code) for code in influence["language"]])
     st.dataframe(
         influence,
@@ -784,7 +791,7 @@ def show_estimate() -> None:
         pivot_score = st.number_input("The pivot's own score", 0.0, 1.0, 0.8, 0.01, key="pivot_score")
     result = scores_of(task, state, pooling).pooled(layers)
     unknown = [k for k, code in enumerate(plan.languages) if code not in task.scores and code != plan.pivot]
-    found = correlation.predicted(result[used.at], used.y, result[unknown], float(pivot_score))
+    found = prediction.predicted(result[used.at], used.y, result[unknown], float(pivot_score))
     rows = [
         ("alignment × pivot's score (MEXA)", found.adjusted_error),
         ("line through the other languages", found.line_error),
@@ -804,7 +811,7 @@ def show_estimate() -> None:
     st.caption(f"The smallest mean absolute error has: {best}.")
     everyone = pd.DataFrame({"language": [code for code in plan.languages if code != plan.pivot]})
     at = [plan.languages.index(code) for code in everyone["language"]]
-    known = correlation.predicted(result[used.at], used.y, result[at], float(pivot_score))
+    known = prediction.predicted(result[used.at], used.y, result[at], float(pivot_score))
     everyone["label"] = [shared.label(code) for code in everyone["language"]]
     everyone["alignment"] = result[at]
     everyone["score"] = [task.scores.get(code, np.nan) for code in everyone["language"]]
@@ -830,7 +837,7 @@ def other_plan(model: str) -> Plan | None:
     except NeuronXAError as error:
         st.error(shared.said(str(error)), icon=":material/error:")
         return None
-    work = pipeline.Extraction(whole)
+    work = computing.Extraction(whole)
     lacking = len(work.totals(services.store))
     if not shared.is_done(work, f"Compute {shared.safe(model)}", f"compute-{model}"):
         st.caption(shared.safe(f"{lacking} languages of {model} are not computed."))
@@ -889,7 +896,7 @@ def show_models() -> None:
         name = other.source.name
         if len(codes) < correlation.FEWEST or name == first:
             continue
-        gap = correlation.paired_difference(pooled[first], pooled[name])
+        gap = comparison.paired_difference(pooled[first], pooled[name])
         st.caption(
             shared.safe(
                 f"{first} less {name}: {gap.difference:+.4f} on average (95 % interval {gap.low:+.4f} to "
@@ -903,7 +910,7 @@ def show_models() -> None:
     if frame["model"].nunique() < 2:
         st.info("The scores above are of one model only, so no correlation over several models is shown.")
         return
-    several = correlation.pooled_and_within(frame)
+    several = across_models.pooled_and_within(frame)
     drawn = frame.assign(
         label=[f"{shared.label(code)}, {model}" for code, model in zip(frame["language"], frame["model"], strict=True)],
         group=frame["model"],
@@ -943,7 +950,7 @@ def scores_for(other: Plan) -> dict[str, float]:
         return {code: one.score for code, one in work.results(services.store).items()}
     if task.table is None:
         return {}
-    named = study.same_model(other, list(dict.fromkeys(task.table.table["model"])))
+    named = task_correlation.same_model(other, list(dict.fromkeys(task.table.table["model"])))
     if named is None:
         return {}
     try:
@@ -970,7 +977,9 @@ def show_report() -> None:
 
 
 def report_key() -> str:
-    return digest([plan.scores_key(state, pooling), layers, task.title, task.model, sorted(task.scores.items())])
+    return digest(
+        [alignment.scores_key(plan, state, pooling), layers, task.title, task.model, sorted(task.scores.items())]
+    )
 
 
 def the_report() -> str:
@@ -1015,7 +1024,7 @@ def the_report() -> str:
         ),
     ]
     if one.n > correlation.FEWEST:
-        influence = correlation.leave_one_out(x, used.y, used.languages)
+        influence = leaving_out.leave_one_out(x, used.y, used.languages)
         sections.append(reports.Section("Without one language", [HELP["Doubts"]], None, influence))
     if task.unmatched:
         sections.append(reports.Section("What was not used", task.unmatched))

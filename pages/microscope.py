@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import charts, corpora, exports, languages, microscope, overlap, pipeline
+from neuronxa_core import charts, exports
+from neuronxa_core.corpora import languages, parallel
 from neuronxa_core.errors import ModelBusy
-from neuronxa_core.microscope import TextStates, TokenActivations
-from neuronxa_core.overlap import Activity
+from neuronxa_core.measures import activation_counts, lape, neuron_rankings, text_neurons, token_activations
+from neuronxa_core.measures.activation_counts import ActivationCounts
+from neuronxa_core.models import token_text
+from neuronxa_core.states import per_token
+from neuronxa_core.states.per_token import TextStates, TokenActivations
 from pages import shared, tokens
 
 # a model of fewer parameters is loaded without being asked for
@@ -29,11 +33,11 @@ codes = list(plan.everyone)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def most_specific_neuron(key: str, _activity: Activity) -> tuple[int, int]:
+def most_specific_neuron(key: str, _activity: ActivationCounts) -> tuple[int, int]:
     """Where to start: the neuron that LAPE finds most specific, or the first."""
     if len(_activity.languages) < 2:
         return 0, 0
-    found = overlap.lape(_activity)
+    found = lape.lape(_activity)
     return (int(found.layer[0]), int(found.neuron[0])) if len(found.neuron) else (0, 0)
 
 
@@ -66,7 +70,7 @@ st.caption(
     "One neuron: how often it is on in each language, and on which words. What excites it in these sentences suggests "
     "what it is for; it does not prove that the model uses it for that, which *Overlap* → *Causal check* can test."
 )
-start = most_specific_neuron(pipeline.activity_key(plan), activity)
+start = most_specific_neuron(activation_counts.counts_key(plan), activity)
 with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
     numbers = [
         st.number_input(name, 0, count - 1, value, key=key, bind="query-params", width=160)
@@ -104,7 +108,7 @@ def find_neurons() -> None:
     if way == "sentence":
         texts = plan.corpus.sentences(x)
         at = columns[1].selectbox("Sentence", range(len(texts)), format_func=lambda k: f"{k}: {texts[k]}", key="find_k")
-        table = pipeline.strongest_in_sentence(plan, services.store, x, at, layer=only)
+        table = neuron_rankings.strongest_in_sentence(plan, services.store, x, at, layer=only)
         pick_list(
             table,
             f"find-{way}-{x}-{at}-{only}",
@@ -116,7 +120,7 @@ def find_neurons() -> None:
     if way == "discriminating" and x == y:
         st.info("Choose two different languages.")
         return
-    table = overlap.rank_neurons(activity, way, x=x, y=y, layer=only)
+    table = neuron_rankings.rank_neurons(activity, way, x=x, y=y, layer=only)
     value = {
         "shared": "Lowest probability of all languages",
         "specific": "Probability above the next language's",
@@ -145,7 +149,7 @@ st.subheader(f"Neuron {neuron} of layer {layer}", anchor=False)
 def by_language() -> None:
     """Activation probability and the distribution of values, language by language."""
     probability = activity.at(layer, neuron)
-    values = pipeline.neuron_values(plan, services.store, codes, layer, neuron)
+    values = neuron_rankings.neuron_values(plan, services.store, codes, layer, neuron)
     table = pd.DataFrame(
         {
             "language": codes,
@@ -221,7 +225,7 @@ def wait_for_model(message: str) -> None:
         st.rerun()
 
 
-def token_scale(read: list[TokenActivations], units: list[tuple[microscope.Unit, ...]]) -> float:
+def token_scale(read: list[TokenActivations], units: list[tuple[token_text.Unit, ...]]) -> float:
     """The largest size among the tokens of the text itself; special tokens are often far beyond."""
     sizes = [
         abs(float(one.values[k]))
@@ -257,7 +261,7 @@ def show_sentences() -> None:
     if not shown:
         st.info("Choose at least one language.")
         return
-    values = pipeline.neuron_values(plan, services.store, shown, layer, neuron, state)
+    values = neuron_rankings.neuron_values(plan, services.store, shown, layer, neuron, state)
     top = {code: np.argsort(-values[code], kind="stable")[: int(count)].tolist() for code in shown}
     by_row: dict[int, list[str]] = {}
     for code in shown:
@@ -268,7 +272,7 @@ def show_sentences() -> None:
     try:
         with st.spinner("Reading tokens …"):
             read = {
-                code: microscope.activations_of(
+                code: token_activations.activations_of(
                     plan,
                     services.store,
                     services.shelf,
@@ -283,8 +287,10 @@ def show_sentences() -> None:
     except ModelBusy as busy:
         wait_for_model(str(busy))
         return
-    tokenizer = microscope.tokenizer_of(plan)
-    units = {code: [microscope.reading_units(tokenizer, one.text, one.ids) for one in read[code]] for code in shown}
+    tokenizer = token_text.tokenizer_of(plan)
+    units = {
+        code: [token_text.align_tokens_to_text(tokenizer, one.text, one.ids) for one in read[code]] for code in shown
+    }
     scale = max(token_scale(read[code], units[code]) for code in shown)
     kind = "mean size |a| of its tokens" if state == "nav" else "share of its tokens that are on"
     st.caption(f"Beside each language the sentence's {kind}; point at a token for its exact value.")
@@ -330,12 +336,12 @@ def sentence_row(
     code: str,
     value: float,
     read: TokenActivations,
-    units: tuple[microscope.Unit, ...],
+    units: tuple[token_text.Unit, ...],
     tokenizer: object,
     scale: float,
 ) -> str:
     """HTML of one language's shaded sentence under its name and value."""
-    shaded = tokens.shaded(units, read.values, microscope.pieces(tokenizer, read.ids), code=code, scale=scale)
+    shaded = tokens.shaded(units, read.values, token_text.token_strings(tokenizer, read.ids), code=code, scale=scale)
     return (
         "<div style='display:flex;flex-wrap:wrap;gap:0 1rem;max-width:64rem;margin:0 0 .4rem'>"
         "<div style='flex:0 0 15rem;opacity:.65;font-size:.85rem;line-height:2.3'>"
@@ -353,7 +359,7 @@ sentences()
 @st.cache_resource(max_entries=4, show_spinner="Reading the text …")
 def states_of_texts(key: str, texts: tuple[str, ...]) -> list[TextStates]:
     with services.shelf.borrow(plan, patience=PATIENCE) as loaded:
-        return microscope.text_activations(loaded, texts, now.neuron)
+        return per_token.text_activations(loaded, texts, now.neuron)
 
 
 @st.fragment
@@ -370,7 +376,7 @@ def show_free_text() -> None:
         first = columns[0].text_area("A sentence", key="text_x", height=80, max_chars=2000)
         second = columns[1].text_area("Its translation, if you like", key="text_y", height=80, max_chars=2000)
         st.form_submit_button("Read", icon=":material/arrow_forward:")
-    texts = tuple(text for text in map(corpora.normalise, (first, second)) if text)
+    texts = tuple(text for text in map(parallel.normalise, (first, second)) if text)
     if not texts:
         st.caption("Type a sentence, alone or with its translation, and see which neurons it excites.")
         return
@@ -381,22 +387,22 @@ def show_free_text() -> None:
     except ModelBusy as busy:
         wait_for_model(str(busy))
         return
-    tokenizer = microscope.tokenizer_of(plan)
+    tokenizer = token_text.tokenizer_of(plan)
     own = [TokenActivations(one.text, one.ids, one.values[layer, :, neuron], one.truncated) for one in states]
-    units = [microscope.reading_units(tokenizer, one.text, one.ids) for one in own]
+    units = [token_text.align_tokens_to_text(tokenizer, one.text, one.ids) for one in own]
     scale = token_scale(own, units)
     st.caption(f"Neuron {neuron} of layer {layer} on each token")
     st.html(
         tokens.legend(scale)
         + "".join(
-            tokens.shaded(parts, one.values, microscope.pieces(tokenizer, one.ids), code="", scale=scale)
+            tokens.shaded(parts, one.values, token_text.token_strings(tokenizer, one.ids), code="", scale=scale)
             for one, parts in zip(own, units, strict=True)
         )
     )
     if len(states) == 1:
         st.caption("The neurons with the largest mean |a| in it")
         pick_list(
-            microscope.strongest(states[0]),
+            text_neurons.strongest(states[0]),
             "text-strongest",
             mean_abs=st.column_config.NumberColumn("Mean |a|", format="%.4f"),
             share_active=st.column_config.NumberColumn("Share of tokens on", format="%.2f"),
@@ -405,12 +411,12 @@ def show_free_text() -> None:
         )
         return
     share = st.slider("On in more than this share of the tokens, %", 0, 95, 50, key="text_share")
-    table = microscope.shared_neurons(*states, threshold=share / 100)
+    table = text_neurons.shared_neurons(*states, threshold=share / 100)
     chart = charts.text_overlap(table, "Neurons that are on in both texts, by layer")
     st.altair_chart(chart)
     st.caption("The neurons that are strongest in both")
     pick_list(
-        microscope.strongest_shared(*states, threshold=share / 100),
+        text_neurons.strongest_shared(*states, threshold=share / 100),
         "text-shared",
         weaker=st.column_config.NumberColumn("Weaker mean |a|", format="%.4f"),
         mean_abs_x=st.column_config.NumberColumn("Mean |a| in the first", format="%.4f"),

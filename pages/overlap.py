@@ -10,11 +10,26 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import alignment, causal, charts, exports, languages, overlap, pipeline
-from neuronxa_core.alignment import METHODS
-from neuronxa_core.causal import Neurons, SwitchOff
-from neuronxa_core.overlap import ActiveRule, Activity, LanguageSpecific
-from neuronxa_core.pipeline import Plan
+from neuronxa_core import charts, exports
+from neuronxa_core.corpora import languages
+from neuronxa_core.measures import (
+    ablation,
+    activation_counts,
+    alignment,
+    intersections,
+    lape,
+    neuron_rankings,
+    overlap,
+    parallel_overlap,
+    shared_core,
+)
+from neuronxa_core.measures.ablation import Ablation
+from neuronxa_core.measures.activation_counts import ActivationCounts, ActivationCriterion
+from neuronxa_core.measures.alignment import METHODS
+from neuronxa_core.measures.lape import LanguageSpecific
+from neuronxa_core.states import interventions
+from neuronxa_core.states.interventions import Neurons
+from neuronxa_core.states.planning import Plan
 from neuronxa_core.wording import some_of
 from pages import shared
 
@@ -58,7 +73,7 @@ if len(codes) < 2:
     st.stop()
 
 
-def active_rule() -> ActiveRule:
+def active_rule() -> ActivationCriterion:
     """When a neuron counts as active, from two widgets."""
     with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
         kind = shared.segments(
@@ -79,7 +94,7 @@ def active_rule() -> ActiveRule:
                 bind="query-params",
                 width=380,
             )
-            return ActiveRule("top", percent / 100)
+            return ActivationCriterion("top", percent / 100)
         percent = st.slider(
             "Active in more than this share of the tokens, %",
             0,
@@ -89,7 +104,7 @@ def active_rule() -> ActiveRule:
             bind="query-params",
             width=380,
         )
-        return ActiveRule("threshold", percent / 100)
+        return ActivationCriterion("threshold", percent / 100)
 
 
 with shared.errors_shown():
@@ -97,19 +112,19 @@ with shared.errors_shown():
 
 
 @st.cache_resource(max_entries=32, show_spinner="Comparing languages …")
-def overlaps(key: str, kind: str, value: float, measure: str, _activity: Activity) -> np.ndarray:
+def overlaps(key: str, kind: str, value: float, measure: str, _activity: ActivationCounts) -> np.ndarray:
     """Overlap of every pair at every layer, [layer, language, language]."""
-    return overlap.overlap_by_layer(_activity, ActiveRule(kind, value), measure)
+    return overlap.overlap_by_layer(_activity, ActivationCriterion(kind, value), measure)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Looking for specific neurons …")
-def specific(key: str, share: float, drop: float, assign: float, _activity: Activity) -> LanguageSpecific:
+def specific(key: str, share: float, drop: float, assign: float, _activity: ActivationCounts) -> LanguageSpecific:
     """LAPE's language-specific neurons."""
-    return overlap.lape(_activity, share, drop, assign)
+    return lape.lape(_activity, share, drop, assign)
 
 
 def overlaps_now(measure: str) -> np.ndarray:
-    return overlaps(pipeline.activity_key(plan), rule.kind, rule.value, measure, activity)
+    return overlaps(activation_counts.counts_key(plan), rule.kind, rule.value, measure, activity)
 
 
 def layer_slider(key: str) -> int:
@@ -190,7 +205,7 @@ def matrix_at_layer(measure: str) -> None:
         st.altair_chart(charts.overlap_curves(table, measure_name(measure), "Their overlap by layer"))
         st.caption(f"Neurons of layer {layer} that are active in both")
         shared.neuron_list(
-            overlap.pairs_shared(activity, *picked, rule, layer), "overlap-pair", **probabilities(list(picked))
+            neuron_rankings.pairs_shared(activity, *picked, rule, layer), "overlap-pair", **probabilities(list(picked))
         )
     else:
         st.caption("Choose a cell to see the neurons that two languages share.")
@@ -291,12 +306,12 @@ def show_curves() -> None:
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
 def meaning_table(key: str, x: str, y: str, threshold: float, state: str, pooling: str, _plan: Plan) -> pd.DataFrame:
     """Overlap of translations and of mismatched sentences by layer, and the pair's alignment score."""
-    found = pipeline.parallel_overlaps(_plan, services.store, x, y, threshold)
+    found = parallel_overlap.parallel_overlaps(_plan, services.store, x, y, threshold)
     rows = []
     for layer, one in enumerate(found):
         values = (one.parallel, one.mismatched, one.difference)
         rows += [(kind, layer, *value) for kind, value in zip(charts.MEANING_KINDS, values, strict=True)]
-    pair = pipeline.pair_alignment(_plan, services.store, x, y, state, pooling)
+    pair = alignment.pair_alignment(_plan, services.store, x, y, state, pooling)
     low, high = alignment.bootstrap(pair.aligned)
     scores = pair.score
     rows += [(METHODS[state], k, scores[0, k], low[0, k], high[0, k]) for k in range(_plan.info.layers)]
@@ -316,7 +331,7 @@ def show_meaning() -> None:
     if x == y:
         st.info("Choose two different languages: every sentence is its own translation.")
         return
-    table = meaning_table(pipeline.activity_key(plan), x, y, threshold / 100, now.state, now.pooling, plan)
+    table = meaning_table(activation_counts.counts_key(plan), x, y, threshold / 100, now.state, now.pooling, plan)
     method = METHODS[now.state]
     difference = table[table["kind"] == charts.MEANING_KINDS[2]].set_index("layer")
     best = int(difference["value"].idxmax())
@@ -350,7 +365,7 @@ def show_sets() -> None:
         return
     part = activity.of(chosen)
     active = rule.all_sets(part) if layer is None else rule.sets(part.probability(layer))[:, None]
-    found = overlap.exclusive_intersections(active, chosen)
+    found = intersections.exclusive_intersections(active, chosen)
     if not found:
         st.info("No neuron is active in any of them; lower the threshold above.")
         return
@@ -397,7 +412,7 @@ def show_core() -> None:
         st.info("Choose at least two languages.")
         return
     active = rule.all_sets(activity.of(chosen))
-    core = overlap.shared_core(active)
+    core = shared_core.shared_core(active)
     table = pd.DataFrame(
         {
             "layer": range(plan.info.layers),
@@ -460,7 +475,7 @@ def lape_choice() -> LanguageSpecific:
         bind="query-params",
         help="A neuron belongs to the languages in which its probability is above it.",
     )
-    return specific(pipeline.activity_key(plan), share / 100, drop, assign, activity)
+    return specific(activation_counts.counts_key(plan), share / 100, drop, assign, activity)
 
 
 def show_specific() -> None:
@@ -552,7 +567,7 @@ def lape_table(found: LanguageSpecific) -> pd.DataFrame:
 
 def show_summary() -> None:
     found = lape_choice()
-    table = overlap.summary(activity, rule, plan.pivot, found)
+    table = neuron_rankings.summary(activity, rule, plan.pivot, found)
     table.insert(1, "label", [shared.label(code) for code in table["language"]])
     table.insert(2, "script", [languages.script(code) or "" for code in table["language"]])
     table.insert(3, "family", [languages.family(code) for code in table["language"]])
@@ -596,7 +611,7 @@ def control_name(name: str, number: int) -> str:
     return f"{name} · random {number}"
 
 
-def causal_choice(found: LanguageSpecific) -> tuple[SwitchOff, dict[str, Neurons], int] | None:
+def causal_choice(found: LanguageSpecific) -> tuple[Ablation, dict[str, Neurons], int] | None:
     """What to switch off and where to look at the effect, from widgets; None where that is nothing."""
     counts = dict(zip(found.languages, found.counts().sum(axis=1).tolist(), strict=True))
     own = sorted((code for code in codes if counts[code]), key=lambda code: -counts[code])
@@ -655,8 +670,8 @@ def causal_choice(found: LanguageSpecific) -> tuple[SwitchOff, dict[str, Neurons
     sets = list(neurons.items())
     for name, one in neurons.items():
         for draw in range(1, int(draws) + 1):
-            sets.append((control_name(name, draw), causal.random_like(one, plan.info, seed=draw)))
-    work = SwitchOff(plan, tuple(sets), tuple(affected), pooling, int(sentences), likelihood=bool(likelihood))
+            sets.append((control_name(name, draw), interventions.random_like(one, plan.info, seed=draw)))
+    work = Ablation(plan, tuple(sets), tuple(affected), pooling, int(sentences), likelihood=bool(likelihood))
     return work, neurons, int(draws)
 
 
@@ -675,14 +690,14 @@ def show_causal() -> None:
             f"{len(work.sets)} sets and the untouched model, each read by {len(work.languages)} languages: "
             f"{work.sentences} sentences a language and one for the pivot."
         )
-    table = causal.effects_table(work, services.store)
+    table = ablation.effects_table(work, services.store)
     if table.empty:
         st.caption("Nothing is measured yet.")
         return
     show_effects(work, table, neurons, draws)
 
 
-def show_effects(work: SwitchOff, table: pd.DataFrame, neurons: dict[str, Neurons], draws: int) -> None:
+def show_effects(work: Ablation, table: pd.DataFrame, neurons: dict[str, Neurons], draws: int) -> None:
     """The matrix of effects beside the control's, and every set's effect on its own language."""
     offered = [name for name in MEASURES if work.with_likelihood or name != "nats_per_byte"]
     measure = st.segmented_control(

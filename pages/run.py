@@ -8,11 +8,14 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core import corpora, exports, extraction, languages, models, pipeline, uploads
+from neuronxa_core import exports
+from neuronxa_core.corpora import languages, parallel, uploads
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
-from neuronxa_core.pipeline import Extraction
-from neuronxa_core.settings import Settings
+from neuronxa_core.host.settings import Settings
+from neuronxa_core.models import estimates, sources
+from neuronxa_core.states import extraction, planning
+from neuronxa_core.states.computing import Extraction
 from neuronxa_core.wording import some_of
 from pages import shared
 
@@ -53,7 +56,7 @@ models_found, corpora_found = found_below(tuple(tuple(map(str, some or ())) for 
 
 def model_choice() -> str:
     """The model's name: bundled, from the hub cache, one of those that the host allows, or typed."""
-    cached = [name for name in models.cached_models() if may(allowed.model_source, name)]
+    cached = [name for name in sources.cached_models() if may(allowed.model_source, name)]
     found = models_found
     may_type = allowed.model_folders is None or bool(allowed.hub_models)
     typed = "Local folder or hub id" if allowed.model_folders is None else "Hub id"
@@ -152,7 +155,7 @@ def corpus_choice() -> str:
     return now.corpus if uploads.FOLDER in Path(now.corpus).parts and may(allowed.corpus_source, now.corpus) else ""
 
 
-def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:
+def language_choice(raw: parallel.RawCorpus, pivot: str) -> tuple[str, ...]:
     """Codes, empty for all of the corpus."""
     offered = [code for code in raw.languages if code != pivot]
     presets = ["All"]
@@ -185,7 +188,7 @@ def language_choice(raw: corpora.RawCorpus, pivot: str) -> tuple[str, ...]:
     )
 
 
-def findings_shown(corpus: corpora.Corpus) -> None:
+def findings_shown(corpus: parallel.Corpus) -> None:
     """What was noticed in the corpus before any model runs."""
     for severity, icon in (("error", ":material/error:"), ("warning", ":material/warning:")):
         found = [f for f in corpus.findings if f.severity == severity]
@@ -240,7 +243,7 @@ with left, st.container(border=True):
         if model:
             try:
                 where = allowed.device(device)
-                need = models.estimate_memory(info, dtype, where, extraction.TOKEN_BUDGET[where])
+                need = estimates.estimate_memory(info, dtype, where, extraction.TOKEN_BUDGET[where])
                 said = f"Needs about {shared.size(need.needed)} on {where}; {shared.size(need.free)} are free."
                 (st.caption if need.fits else st.warning)(said)
             except NeuronXAError as error:
@@ -313,9 +316,9 @@ findings_shown(plan.corpus)
 def state_of_the_run() -> None:
     """What is cached, what runs, and the buttons."""
     job = services.queue.find(Extraction(plan))
-    lacking = pipeline.missing(plan, services.store)
+    lacking = planning.missing(plan, services.store)
     everyone = len(plan.everyone)
-    disk = shared.size(pipeline.bytes_a_language(plan) * len(lacking))
+    disk = shared.size(planning.bytes_a_language(plan) * len(lacking))
     st.subheader(f"{everyone - len(lacking)} of {everyone} languages cached", anchor=False)
     if lacking:
         named = some_of(map(shared.label, lacking))
@@ -333,7 +336,7 @@ def state_of_the_run() -> None:
     if lacking:
         lost = shared.how_it_ended(Extraction(plan))
         try:
-            pipeline.refuse_too_large(plan, services.store)
+            planning.check_size(plan, services.store)
         except NeuronXAError as error:
             st.warning(shared.said(str(error)), icon=":material/warning:")
             return

@@ -19,17 +19,24 @@ from PIL import Image, ImageDraw
 from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from neuronxa_core import charts, corpora, exports, languages, models, pipeline, settings
-from neuronxa_core.alignment import METHODS, Alignment
+from neuronxa_core import charts, exports
+from neuronxa_core.corpora import languages, parallel, reading
 from neuronxa_core.errors import CorpusError, CorruptEntry, ModelError, NeuronXAError, QueueFull
 from neuronxa_core.experiment import CHOICES, Experiment, digest
-from neuronxa_core.jobs import Job, JobQueue, Owner, Work
-from neuronxa_core.models import ModelSource
-from neuronxa_core.overlap import Activity
-from neuronxa_core.pairs import PairScores
-from neuronxa_core.pipeline import Extraction, ModelShelf, Plan
-from neuronxa_core.settings import Settings
-from neuronxa_core.store import Store, default_folder
+from neuronxa_core.host import settings
+from neuronxa_core.host.settings import Settings
+from neuronxa_core.jobs.job_queue import Job, JobQueue, Owner, Work
+from neuronxa_core.measures import activation_counts, alignment
+from neuronxa_core.measures.activation_counts import ActivationCounts
+from neuronxa_core.measures.alignment import METHODS, Alignment
+from neuronxa_core.measures.all_pairs import PairScores
+from neuronxa_core.models import description, structure
+from neuronxa_core.models.description import ModelSource
+from neuronxa_core.states import planning
+from neuronxa_core.states.computing import Extraction
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store, default_folder
 from pages import people, serving
 
 STATE_NAMES = {
@@ -61,14 +68,14 @@ class Services(NamedTuple):
     """One of each a process, whatever the number of sessions."""
 
     store: Store
-    shelf: ModelShelf
+    shelf: ModelPool
     queue: JobQueue
     pairs: PairScores
 
 
 @st.cache_resource(show_spinner=False)
 def _services(folder: str, _allowed: Settings) -> Services:
-    store, shelf = Store(folder, _allowed.cache_bytes), ModelShelf(_allowed.models_loaded)
+    store, shelf = Store(folder, _allowed.cache_bytes), ModelPool(_allowed.models_loaded)
     queue = JobQueue(store, shelf, _allowed.waiting, _allowed.waiting_a_person)
     return Services(store, shelf, queue, PairScores(store))
 
@@ -195,7 +202,7 @@ def _fingerprint(path_text: str) -> str:
     """Changes when a file below the path does; so that a corpus or model mended on disk is read again."""
     try:
         path = Path(path_text).expanduser()
-        folders = [path, *(path / split for split in corpora.SPLITS)] if path.is_dir() else []
+        folders = [path, *(path / split for split in reading.SPLITS)] if path.is_dir() else []
         files = sorted(file for folder in folders for file in folder.glob("*")) if folders else [path]
         return digest([(str(f), s.st_size, s.st_mtime_ns) for f in files if f.is_file() for s in [f.stat()]])
     except (OSError, RuntimeError, ValueError) as error:  # what reads it says what is wrong
@@ -203,22 +210,22 @@ def _fingerprint(path_text: str) -> str:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading the corpus …")
-def _raw(source: str, fingerprint: str) -> corpora.RawCorpus:
-    return corpora.read(source)
+def _raw(source: str, fingerprint: str) -> parallel.RawCorpus:
+    return reading.read(source)
 
 
-def raw_corpus(source: str) -> corpora.RawCorpus:
+def raw_corpus(source: str) -> parallel.RawCorpus:
     """The corpus, read once as long as its files do not change. Raises NotAllowed, too."""
     allowed = host_settings().corpus_source(source)
     return _raw(allowed, _fingerprint(allowed))
 
 
 @st.cache_resource(max_entries=64, show_spinner="Looking at the model …")
-def _model_info(source: ModelSource, fingerprint: str) -> models.ModelInfo:
-    return models.describe(source)
+def _model_info(source: ModelSource, fingerprint: str) -> description.ModelInfo:
+    return structure.describe(source)
 
 
-def model_info(model: str) -> models.ModelInfo:
+def model_info(model: str) -> description.ModelInfo:
     """What can be said of a model without its weights, found out once as long as its files do not change.
 
     Raises NotAllowed, too.
@@ -231,7 +238,7 @@ def model_info(model: str) -> models.ModelInfo:
 def _plan(
     key: str, prints: tuple[str, str], folder: str, device: str, source: ModelSource, corpus: str, _chosen: Experiment
 ) -> Plan:
-    return pipeline.make_plan(_chosen, services().store, _raw(corpus, prints[1]), device, source)
+    return planning.make_plan(_chosen, services().store, _raw(corpus, prints[1]), device, source)
 
 
 def plan_for(chosen: Experiment) -> Plan:
@@ -250,12 +257,12 @@ def plan_for(chosen: Experiment) -> Plan:
 
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
 def _alignment(key: str, state: str, pooling: str, _plan: Plan) -> Alignment:
-    return pipeline.align(_plan, services().store, state, pooling)
+    return alignment.align(_plan, services().store, state, pooling)
 
 
 def alignment_of(plan: Plan, state: str, pooling: str) -> Alignment:
     """Scores of a plan whose states are all stored."""
-    return _alignment(plan.scores_key(state, pooling), state, pooling, plan)
+    return _alignment(alignment.scores_key(plan, state, pooling), state, pooling, plan)
 
 
 @contextmanager
@@ -274,11 +281,11 @@ def healing(plan: Plan) -> Iterator[None]:
 
 def _part(plan: Plan) -> Plan | None:
     """The plan of the languages whose states are there; None without the pivot or any other."""
-    lacking = set(pipeline.missing(plan, services().store))
+    lacking = set(planning.missing(plan, services().store))
     ready = [code for code in plan.languages if code not in lacking]
     if plan.pivot in lacking or not ready:
         return None
-    return pipeline.restrict(plan, ready)
+    return planning.restrict(plan, ready)
 
 
 @st.fragment(run_every=1.0)
@@ -361,7 +368,7 @@ def computed_part(whole: Plan) -> Plan:
     without being asked.
     """
     queue, work = services().queue, Extraction(whole)
-    lacking = pipeline.missing(whole, services().store)
+    lacking = planning.missing(whole, services().store)
     is_demo = (whole.experiment.model, whole.experiment.corpus) == ("demo", "demo")
     if lacking and is_demo and queue.find(work) is None:
         submit(work)
@@ -624,13 +631,13 @@ def neuron_list(table: pd.DataFrame, key: str, **columns: object) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Counting active neurons …")
-def _activity(key: str, _plan: Plan) -> Activity:
-    return pipeline.activity(_plan, services().store)
+def _activity(key: str, _plan: Plan) -> ActivationCounts:
+    return activation_counts.activation_counts(_plan, services().store)
 
 
-def activity_of(plan: Plan) -> Activity:
+def activity_of(plan: Plan) -> ActivationCounts:
     """Activation counts of a plan whose states are all stored."""
-    return _activity(pipeline.activity_key(plan), plan)
+    return _activity(activation_counts.counts_key(plan), plan)
 
 
 def job_progress(job: Job, queue: JobQueue, *, by_language: bool) -> None:

@@ -7,8 +7,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from neuronxa_core import languages
-from neuronxa_core.microscope import Unit
+from neuronxa_core.corpora import languages
+from neuronxa_core.models.token_text import Unit
 
 # orange above 0, blue below, which colour-blind readers tell apart. Of a middle lightness: a page's own text, dark on
 # white or white on dark, has a contrast of 4.3 or more on the strongest, so that no letter need change its colour

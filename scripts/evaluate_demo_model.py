@@ -17,10 +17,12 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from neuronxa_core import corpora, pipeline
+from neuronxa_core.corpora import reading
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.models import DEMO_FOLDER
-from neuronxa_core.store import Store
+from neuronxa_core.measures import alignment
+from neuronxa_core.models.sources import DEMO_FOLDER
+from neuronxa_core.states import computing, planning, pools
+from neuronxa_core.store.cache import Store
 
 
 @torch.inference_mode()
@@ -34,11 +36,11 @@ def nats_a_byte(model: LlamaForCausalLM, tokenizer, sentences: tuple[str, ...]) 
     return nats / size
 
 
-def alignments(model: str, corpus: str, store: Store) -> dict[str, pipeline.Alignment]:
+def alignments(model: str, corpus: str, store: Store) -> dict[str, planning.Alignment]:
     """The three alignments of every language with English."""
-    plan = pipeline.make_plan(Experiment(model=model, corpus=corpus, device="cpu"), store)
-    pipeline.compute_missing(plan, store, pipeline.ModelShelf())
-    return {state: pipeline.align(plan, store, state, "weighted") for state in ("nas", "nav", "emb")}
+    plan = planning.make_plan(Experiment(model=model, corpus=corpus, device="cpu"), store)
+    computing.compute_missing(plan, store, pools.ModelPool())
+    return {state: alignment.align(plan, store, state, "weighted") for state in ("nas", "nav", "emb")}
 
 
 def main() -> None:
@@ -50,7 +52,7 @@ def main() -> None:
         shares = {row["language"]: row for row in csv.DictReader(handle)}
     model = LlamaForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    raw = corpora.read("demo")
+    raw = reading.read("demo")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "cache")
         found = alignments(str(options.model), "demo", store)

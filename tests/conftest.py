@@ -18,8 +18,9 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from tiny_models import tiny_model  # noqa: E402
 
-from neuronxa_core import extraction, models  # noqa: E402
-from neuronxa_core.store import Store  # noqa: E402
+from neuronxa_core.models import description, loading, sources  # noqa: E402
+from neuronxa_core.states import extraction  # noqa: E402
+from neuronxa_core.store.cache import Store  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("neuronxa", deadline=None, max_examples=60)
@@ -125,12 +126,12 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="session")
 def loaded(tiny):
     """loaded(family, **choices): a tiny model in memory, loaded once. Tests must leave it as it is."""
-    made: dict[str, models.LoadedModel] = {}
+    made: dict[str, description.LoadedModel] = {}
 
-    def get(family: str, **choices: object) -> models.LoadedModel:
+    def get(family: str, **choices: object) -> description.LoadedModel:
         folder = tiny(family, **choices)
         if str(folder) not in made:
-            made[str(folder)] = models.load(models.parse_source(str(folder)), device="cpu")
+            made[str(folder)] = loading.load(sources.parse_source(str(folder)), device="cpu")
         return made[str(folder)]
 
     return get

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core import housekeeping, pipeline
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.jobs import Owner
-from neuronxa_core.journal import Journal, note
-from neuronxa_core.pipeline import Extraction, ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.host import cache_report
+from neuronxa_core.jobs.job_queue import Owner
+from neuronxa_core.jobs.journal import Journal, note
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.computing import Extraction
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 from pages import people, shared
 from pages.people import Person
 
@@ -52,8 +54,8 @@ def labels(test):
 
 def compute(experiment=SMALL):
     store = Store()
-    plan = pipeline.make_plan(experiment, store)
-    pipeline.compute_missing(plan, store, ModelShelf())
+    plan = planning.make_plan(experiment, store)
+    computing.compute_missing(plan, store, ModelPool())
     store.close()
     return plan
 
@@ -84,7 +86,7 @@ def test_entries_are_listed_by_model_and_then_by_language_and_deleted():
     (button,) = [button for button in test.button if button.label.startswith("Delete 1 entry")]
     button.click().run()
     assert not test.exception
-    assert pipeline.missing(plan, shared.services().store) == ["rus_Cyrl"]
+    assert planning.missing(plan, shared.services().store) == ["rus_Cyrl"]
 
 
 def test_whoever_does_not_manage_sees_everything_and_deletes_nothing(monkeypatch):
@@ -139,7 +141,7 @@ def test_a_run_can_be_cancelled_by_its_owner_and_by_those_who_manage_and_by_nobo
 def test_interrupted_jobs_are_resumed_or_forgotten():
     store = shared.services().store
     plan = shared.plan_for(SMALL)
-    pipeline.compute_missing(pipeline.restrict(plan, ["spa_Latn"]), store, ModelShelf())
+    computing.compute_missing(planning.restrict(plan, ["spa_Latn"]), store, ModelPool())
     gone = Journal(store.folder)
     gone.write(1, note(Extraction(plan), "ada", "Ada", 1_700_000_000.0))
     gone.write(2, {**note(Extraction(plan), "bob", "Bob", 1_700_000_001.0), "kind": "SwitchOff", "key": "other"})
@@ -179,10 +181,10 @@ def test_verification_is_started_and_its_outcome_told():
     test = opened()
     next(button for button in test.button if button.label == "Verify all entries").click().run()
     services = shared.services()
-    job = next(job for job in services.queue.jobs() if isinstance(job.work, housekeeping.Verification))
+    job = next(job for job in services.queue.jobs() if isinstance(job.work, cache_report.Verification))
     assert services.queue.wait(job, LONG)
     test = opened()
-    last = housekeeping.last_verified(services.store)
+    last = cache_report.last_verified(services.store)
     assert f"all {last.entries:,} entries are whole" in said(test)
     assert last.entries == 3 + len(list(services.store._select("SELECT 1 FROM Cache WHERE key LIKE 'json:hash-%'")))
 

@@ -16,9 +16,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from neuronxa_core import alignment
-from neuronxa_core.alignment import Alignment, all_pairs, bootstrap, matches, retrieve
 from neuronxa_core.errors import ExperimentError
+from neuronxa_core.measures import alignment, cosine_retrieval
+from neuronxa_core.measures.alignment import Alignment, bootstrap, matches
+from neuronxa_core.measures.cosine_retrieval import all_pairs, retrieve
 
 BLOCK_NAMES = ("BLOCK_CELLS", "BLOCK_ROWS", "DECIDED_CELLS", "HELD_CELLS")
 # one row, language or column at a time; some rows, so that blocks end within a language; some languages; all
@@ -26,7 +27,7 @@ BLOCKS = {
     "one": (1, 1, 1, 1),
     "some": (30, 3, 60, 100),
     "few languages": (1, 20, 200, 1000),
-    "all": tuple(getattr(alignment, name) for name in BLOCK_NAMES),
+    "all": tuple(getattr(cosine_retrieval, name) for name in BLOCK_NAMES),
 }
 DTYPES = ("uint8", "uint16", "uint32", "int64", "float16", "float32", "float64")
 
@@ -96,7 +97,7 @@ def test_a_hand_worked_case():
     x = np.array([[1, 0], [0, 1], [1, 1]])
     y = np.array([[2, 0], [1, 1], [0, 3]])
     h = math.sqrt(0.5)
-    np.testing.assert_allclose(alignment.similarity(x, y), [[1, h, 0], [0, h, 1], [h, 1, h]], atol=1e-6)
+    np.testing.assert_allclose(cosine_retrieval.similarity(x, y), [[1, h, 0], [0, h, 1], [h, 1, h]], atol=1e-6)
     found = retrieve(x, y[None])
     assert found.forward.tolist() == [[True, False, False]]
     assert found.backward.tolist() == [[True, False, False]]
@@ -216,7 +217,7 @@ def test_equal_and_proportional_vectors_never_align(width, size, kind):
 
 def test_a_zero_vector_has_cosine_zero_with_everything():
     x = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    assert alignment.similarity(x, x).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert cosine_retrieval.similarity(x, x).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
     found = retrieve(x, x[None])
     assert found.forward.tolist() == found.backward.tolist() == [[False, True, True]]
     # 0 beats what is negative: the zero vector is nobody's opposite
@@ -280,11 +281,11 @@ def test_calls_that_float32_cannot_make(dtype, size, spread):
     for k, y in enumerate(others):
         cosines = np.array([[cosine(a, b) for b in y] for a in x])
         own, rest = np.diag(cosines), cosines - 2 * np.eye(len(x))
-        assert np.array_equal(found.forward[k], own - rest.max(axis=1) > alignment.TIE)
-        assert np.array_equal(found.backward[k], own - rest.max(axis=0) > alignment.TIE)
+        assert np.array_equal(found.forward[k], own - rest.max(axis=1) > cosine_retrieval.TIE)
+        assert np.array_equal(found.backward[k], own - rest.max(axis=0) > cosine_retrieval.TIE)
         assert scores[0, k + 1] == found.aligned[k].mean()
     if spread == 3e-4:
-        assert (np.abs(own - rest.max(axis=1)) < alignment.FLOAT32_MARGIN).mean() > 0.5
+        assert (np.abs(own - rest.max(axis=1)) < cosine_retrieval.FLOAT32_MARGIN).mean() > 0.5
         assert 0 < found.forward.mean() < 1
 
 
@@ -406,9 +407,9 @@ def test_vectors_that_know_nothing_of_each_other_score_at_chance(n):
 def test_unit_rows_and_similarity():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(5, 7)), rng.integers(0, 9, size=(4, 7)).astype(np.uint8)
-    assert alignment.unit_rows([[3, 4], [0, 0]]).tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0]]
-    assert alignment.unit_rows(np.ones((2, 3, 4))).shape == (2, 3, 4)
-    cosines = alignment.similarity(x, y)
+    assert cosine_retrieval.unit_rows([[3, 4], [0, 0]]).tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0]]
+    assert cosine_retrieval.unit_rows(np.ones((2, 3, 4))).shape == (2, 3, 4)
+    cosines = cosine_retrieval.similarity(x, y)
     assert cosines.dtype == np.float32
     np.testing.assert_allclose(cosines, [[cosine(a, b) for b in y] for a in x], atol=1e-6)
 
@@ -417,10 +418,10 @@ def plain_lengths(vectors) -> list[float]:
     return [math.sqrt(math.fsum(float(v) ** 2 for v in row)) for row in vectors]
 
 
-@pytest.mark.parametrize("columns", [1, 7, alignment.SQUARED_COLUMNS])
+@pytest.mark.parametrize("columns", [1, 7, cosine_retrieval.SQUARED_COLUMNS])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_become_float32_with_their_lengths(dtype, columns, monkeypatch):
-    monkeypatch.setattr(alignment, "SQUARED_COLUMNS", columns)
+    monkeypatch.setattr(cosine_retrieval, "SQUARED_COLUMNS", columns)
     rng = np.random.default_rng(0)
     top = 1 if dtype.startswith("float") else min(np.iinfo(dtype).max, 2**21)
     vectors = (rng.random((6, 50)) * top).astype(dtype)
@@ -428,7 +429,7 @@ def test_rows_become_float32_with_their_lengths(dtype, columns, monkeypatch):
     for given_rows in (vectors, np.asfortranarray(vectors)):
         given_rows.flags.writeable = False
         rows = np.full(vectors.shape, np.nan, np.float32)
-        lengths = alignment._load(given_rows, rows)
+        lengths = cosine_retrieval._load(given_rows, rows)
         assert lengths.dtype == np.float32
         assert np.array_equal(rows, vectors.astype(np.float32))
         np.testing.assert_allclose(lengths, [length or 1 for length in plain_lengths(vectors)], rtol=3e-7)
@@ -438,7 +439,7 @@ def test_every_half_number_becomes_itself():
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)].reshape(-1, 64)
     rows = np.empty(halves.shape, np.float32)
-    alignment._load(halves, rows)
+    cosine_retrieval._load(halves, rows)
     assert rows.tolist() == [[float(v) for v in row] for row in halves]
 
 
@@ -448,7 +449,7 @@ def test_rows_whose_squares_leave_float32_come_as_unit_rows(power, whole):
     vectors = rng.normal(size=(4, 30)).astype(np.float32)
     vectors[1] *= np.float32(2.0**power)
     rows = np.empty_like(vectors)
-    lengths = alignment._load(vectors, rows)
+    lengths = cosine_retrieval._load(vectors, rows)
     np.testing.assert_allclose(
         rows / lengths[:, None], vectors / np.array(plain_lengths(vectors))[:, None], rtol=1e-6, atol=1e-12
     )
@@ -471,18 +472,18 @@ def test_a_float32_cosine_is_within_the_margin(width, kind):
         x, y = np.rint(100 * x), np.rint(100 * y)
     x, y = x.astype(np.float32), y.astype(np.float32)
     rows = np.empty_like(y)
-    lengths = alignment._load(y, rows)
-    cosines = rows @ alignment.unit_rows(x).T / lengths[:, None]
-    exact = alignment._exact_cosines(y, x)
+    lengths = cosine_retrieval._load(y, rows)
+    cosines = rows @ cosine_retrieval.unit_rows(x).T / lengths[:, None]
+    exact = cosine_retrieval._exact_cosines(y, x)
     np.testing.assert_allclose(exact[:3, :3], [[cosine(b, a) for a in x[:3]] for b in y[:3]], rtol=0, atol=1e-14)
-    assert np.abs(cosines - exact).max() < alignment.FLOAT32_MARGIN / 4
+    assert np.abs(cosines - exact).max() < cosine_retrieval.FLOAT32_MARGIN / 4
 
 
-@given(pairs(), st.sampled_from([1, 5, alignment.BLOCK_CELLS]))
+@given(pairs(), st.sampled_from([1, 5, cosine_retrieval.BLOCK_CELLS]))
 def test_exact_cosines_whatever_the_block(pair, cells):
     x, y = pair
-    with mock.patch.object(alignment, "BLOCK_CELLS", cells):
-        found = alignment._exact_cosines(x, y)
+    with mock.patch.object(cosine_retrieval, "BLOCK_CELLS", cells):
+        found = cosine_retrieval._exact_cosines(x, y)
     np.testing.assert_allclose(found, [[cosine(a, b) for b in y] for a in x], rtol=0, atol=1e-15)
 
 
@@ -724,8 +725,8 @@ class FakeBlas:
 @pytest.fixture
 def blas(monkeypatch):
     fake = FakeBlas(3)
-    library = alignment._OpenBLAS(lambda: fake.now, fake.put)
-    monkeypatch.setattr(alignment, "_openblas", lambda: library)
+    library = cosine_retrieval._OpenBLAS(lambda: fake.now, fake.put)
+    monkeypatch.setattr(cosine_retrieval, "_openblas", lambda: library)
     return fake
 
 
@@ -746,30 +747,30 @@ def test_work_is_done_side_by_side_and_in_order(blas, count, most, threads):
             running.remove(number)
         return number**2
 
-    assert alignment.side_by_side(work, count, most) == [k**2 for k in range(count)]
+    assert cosine_retrieval.side_by_side(work, count, most) == [k**2 for k in range(count)]
     assert max((n for n, _ in seen), default=0) == threads
     assert {n for _, n in seen} <= ({1} if threads > 1 else {3})
     assert blas.now == 3
 
 
 def test_the_threads_of_a_product_come_back_when_the_last_is_done(blas):
-    library = alignment._openblas()
+    library = cosine_retrieval._openblas()
     with library.one_thread():
         assert (blas.now, library.threads) == (1, 3)
         with pytest.raises(ZeroDivisionError):
-            alignment.side_by_side(lambda number: 1 // number, 4, 4)
+            cosine_retrieval.side_by_side(lambda number: 1 // number, 4, 4)
         assert (blas.now, library.threads) == (1, 3)
     assert (blas.now, library.threads, blas.given) == (3, 3, [1, 3])
 
 
 def test_without_openblas_work_is_done_one_after_the_other(monkeypatch):
-    monkeypatch.setattr(alignment, "_openblas", lambda: None)
-    names = alignment.side_by_side(lambda _number: threading.current_thread().name, 5, 5)
+    monkeypatch.setattr(cosine_retrieval, "_openblas", lambda: None)
+    names = cosine_retrieval.side_by_side(lambda _number: threading.current_thread().name, 5, 5)
     assert names == [threading.current_thread().name] * 5
 
 
 def test_the_library_that_numpy_multiplies_with_is_found_where_it_is_openblas():
-    library = alignment._openblas()
+    library = cosine_retrieval._openblas()
     bundled = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     if "openblas" not in bundled or not hasattr(os, "fork"):
         pytest.skip(f"numpy multiplies with {bundled}, or names cannot be looked up in what a library is linked to")

@@ -16,31 +16,34 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tiny_models import COLUMNS, FAMILIES, LAYERS, MOE_FAMILIES, byte_tokenizer
 
-from neuronxa_core import alignment, causal, experts, extraction, models, pipeline
-from neuronxa_core.causal import Effect, Neurons, SwitchOff, random_like, switched_off
 from neuronxa_core.errors import Cancelled, ExperimentError, ModelError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.extraction import POOLINGS, STATES, extract
-from neuronxa_core.likelihood import negative_log_likelihood
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.measures import ablation, alignment, cosine_retrieval
+from neuronxa_core.measures.ablation import Ablation, Effect
+from neuronxa_core.models import description, loading, moe, sources
+from neuronxa_core.states import computing, extraction, interventions, planning, stored
+from neuronxa_core.states.extraction import POOLINGS, STATES, extract
+from neuronxa_core.states.interventions import Neurons, random_like, zero_ablated
+from neuronxa_core.states.likelihood import negative_log_likelihood
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 SENTENCES = ["a dog runs in the rain", "猫は昼に", "a", "кошка спит", "the cat sat on the mat"]
 SOME = Neurons(((0, (0, 5, 17)), (2, (1, 2, 47))))
-INFO = models.ModelInfo("m", "M", 3, 20, 8, 1000, True, True, "float32", 99)
+INFO = description.ModelInfo("m", "M", 3, 20, 8, 1000, True, True, "float32", 99)
 CAUSAL = [name for name in FAMILIES if FAMILIES[name].causal]
 
 
 @pytest.fixture(scope="module")
 def shelf():
-    return ModelShelf()
+    return ModelPool()
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     """Two languages of the bundled corpus, and the bundled model."""
     store = Store(tmp_path_factory.mktemp("plan"))
-    plan = pipeline.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=8), store)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=8), store)
     store.close()
     return plan
 
@@ -51,17 +54,17 @@ def tiny_plan(store):
 
     def get(folder, **choices):
         chosen = {"languages": ("deu_Latn", "spa_Latn"), "sentences": 4, **choices}
-        return pipeline.make_plan(Experiment(model=str(folder), dtype="float32", **chosen), store)
+        return planning.make_plan(Experiment(model=str(folder), dtype="float32", **chosen), store)
 
     return get
 
 
-def load(folder, head: bool = False) -> models.LoadedModel:
-    return models.load(models.parse_source(str(folder)), "float32", "cpu", head=head)
+def load(folder, head: bool = False) -> description.LoadedModel:
+    return loading.load(sources.parse_source(str(folder)), "float32", "cpu", head=head)
 
 
 @torch.no_grad()
-def without_columns(loaded: models.LoadedModel, family: str, neurons: Neurons) -> models.LoadedModel:
+def without_columns(loaded: description.LoadedModel, family: str, neurons: Neurons) -> description.LoadedModel:
     """A copy of a model whose last projections have zeros for these neurons."""
     spoilt = copy.deepcopy(loaded)
     for layer, numbers in neurons.pairs:
@@ -74,7 +77,7 @@ def without_columns(loaded: models.LoadedModel, family: str, neurons: Neurons) -
     return spoilt
 
 
-def hooks_of(loaded: models.LoadedModel) -> int:
+def hooks_of(loaded: description.LoadedModel) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded.model.modules())
 
 
@@ -132,7 +135,7 @@ def test_neurons_of_another_model(loaded):
             random_like(Neurons((pair,)), INFO, 0)
     model = loaded("llama")
     before = hooks_of(model)
-    with pytest.raises(ExperimentError, match="is not in model"), switched_off(model, Neurons(((LAYERS, (0,)),))):
+    with pytest.raises(ExperimentError, match="is not in model"), zero_ablated(model, Neurons(((LAYERS, (0,)),))):
         raise AssertionError("nothing is to run here")
     assert hooks_of(model) == before
 
@@ -200,7 +203,7 @@ def test_switching_off_is_taking_the_columns_of_the_last_projection_away(family,
     spoilt = without_columns(model, family, SOME)
     before, wanted = extract(model, "eng", SENTENCES), extract(spoilt, "eng", SENTENCES)
     for budget in (1, 1024):
-        with switched_off(model, SOME):
+        with zero_ablated(model, SOME):
             got = extract(model, "eng", SENTENCES, token_budget=budget)
         assert_states_without(SOME, got, wanted, 2e-6)
     assert not np.allclose(wanted.arrays["emb_last"][-1], before.arrays["emb_last"][-1], rtol=1e-2)
@@ -214,7 +217,7 @@ def test_likelihood_with_neurons_off_is_that_of_the_model_without_the_columns(fa
     spoilt = without_columns(model, family, SOME)
     wanted = negative_log_likelihood(spoilt, SENTENCES).nats
     before = negative_log_likelihood(model, SENTENCES).nats
-    with switched_off(model, SOME):
+    with zero_ablated(model, SOME):
         got = negative_log_likelihood(model, SENTENCES).nats
     np.testing.assert_allclose(got, wanted, rtol=2e-6)
     assert not np.allclose(got, before, rtol=1e-3)
@@ -228,7 +231,7 @@ def test_likelihood_with_neurons_off_is_that_of_the_model_without_the_columns(fa
 def test_states_of_neurons_that_are_off_are_zero_under_both_definitions(family, neuron, loaded):
     model = loaded(family)
     before = extract(model, "eng", SENTENCES, neuron)
-    with switched_off(model, SOME, neuron):
+    with zero_ablated(model, SOME, neuron):
         got = extract(model, "eng", SENTENCES, neuron)
     for layer, numbers in SOME.pairs:
         for pooling in POOLINGS:
@@ -237,7 +240,7 @@ def test_states_of_neurons_that_are_off_are_zero_under_both_definitions(family, 
                 assert not off.any()
         assert before.arrays["nas_mean"][layer][:, list(numbers)].any()
     assert got.arrays["nas_mean"][1].any()
-    with switched_off(model, SOME):
+    with zero_ablated(model, SOME):
         assert np.array_equal(extract(model, "eng", SENTENCES).arrays["emb_mean"], got.arrays["emb_mean"])
 
 
@@ -247,7 +250,7 @@ def test_all_neurons_off_leaves_the_network_its_bias(loaded):
     outputs = []
     handle = model.model.layers[1].mlp.register_forward_hook(lambda _m, _i, output: outputs.append(output))
     try:
-        with switched_off(model, everything):
+        with zero_ablated(model, everything):
             extract(model, "eng", SENTENCES)
     finally:
         handle.remove()
@@ -261,7 +264,7 @@ def test_what_others_hold_is_not_changed(loaded):
     weights = layer.fc2.weight.clone()
     handle = layer.activation_fn.register_forward_hook(lambda _m, _i, output: held.append((output, output.clone())))
     try:
-        with switched_off(model, SOME):
+        with zero_ablated(model, SOME):
             extract(model, "eng", SENTENCES)
     finally:
         handle.remove()
@@ -274,19 +277,19 @@ def test_what_others_hold_is_not_changed(loaded):
 @pytest.mark.parametrize("neuron", ["product", "gate"])
 def test_hooks_that_were_there_before_see_the_zeros_too(neuron, loaded):
     model = loaded("llama")
-    with switched_off(model, SOME, neuron):
+    with zero_ablated(model, SOME, neuron):
         wanted = extract(model, "eng", SENTENCES, neuron)
     ids = [model.tokenizer(sentence)["input_ids"] for sentence in SENTENCES]
     kept = {}
     keep = lambda state, layer, pooled: kept.update({(state, layer): pooled.copy()})  # noqa: E731
-    with extraction.StateHooks(model, neuron, keep) as hooks, switched_off(model, SOME, neuron):
+    with extraction.StateHooks(model, neuron, keep) as hooks, zero_ablated(model, SOME, neuron):
         extraction._run_batch(model, hooks, ids)
     for layer, counts in enumerate(wanted.arrays["nas_weighted"]):
         assert np.array_equal(kept["nas", layer][:, 0], counts)
 
 
 def test_rows_and_positions_on_one_axis_and_infinite_activations():
-    off = causal._Off((0, 2))
+    off = interventions._Zero((0, 2))
     flat = torch.tensor([[1.0, 2.0, float("inf")], [4.0, 5.0, float("nan")]])
     zeroed, other = off.of_input(None, (flat, "more"))
     assert other == "more"
@@ -298,9 +301,9 @@ def test_rows_and_positions_on_one_axis_and_infinite_activations():
 def test_two_sets_at_once_are_their_union(loaded):
     model = loaded("qwen2")
     halves = [Neurons((pair,)) for pair in SOME.pairs]
-    with switched_off(model, SOME):
+    with zero_ablated(model, SOME):
         wanted = extract(model, "eng", SENTENCES)
-    with switched_off(model, halves[0]), switched_off(model, halves[1]), switched_off(model, halves[0]):
+    with zero_ablated(model, halves[0]), zero_ablated(model, halves[1]), zero_ablated(model, halves[0]):
         got = extract(model, "eng", SENTENCES)
     assert all(np.array_equal(got.arrays[name], wanted.arrays[name]) for name in got.arrays)
 
@@ -309,11 +312,11 @@ def test_two_sets_at_once_are_their_union(loaded):
 def test_no_hook_stays_after_an_error(neuron, loaded):
     model = loaded("phi3")
     before = hooks_of(model)
-    with pytest.raises(KeyboardInterrupt), switched_off(model, SOME, neuron):
+    with pytest.raises(KeyboardInterrupt), zero_ablated(model, SOME, neuron):
         assert hooks_of(model) == before + len(SOME.pairs) * (1 + (neuron == "gate"))
         raise KeyboardInterrupt
     assert hooks_of(model) == before
-    with switched_off(model, Neurons()):
+    with zero_ablated(model, Neurons()):
         assert hooks_of(model) == before
 
 
@@ -326,7 +329,7 @@ READABLE = [(name, "product") for name in MOE_FAMILIES] + [
 
 
 @torch.no_grad()
-def without_experts_columns(loaded: models.LoadedModel, family: str, neurons: Neurons) -> models.LoadedModel:
+def without_experts_columns(loaded: description.LoadedModel, family: str, neurons: Neurons) -> description.LoadedModel:
     """A copy of a mixture whose experts' down projections have zeros for these neurons."""
     spoilt = copy.deepcopy(loaded)
     for layer, numbers in neurons.pairs:
@@ -338,7 +341,7 @@ def without_experts_columns(loaded: models.LoadedModel, family: str, neurons: Ne
 
 
 @torch.inference_mode()
-def last_hidden(loaded: models.LoadedModel) -> list[np.ndarray]:
+def last_hidden(loaded: description.LoadedModel) -> list[np.ndarray]:
     """The model's output for every sentence, one at a time, [token, hidden]."""
     rows = [byte_tokenizer(True).encode(sentence).ids for sentence in SENTENCES]
     return [loaded.model(input_ids=torch.tensor([row])).last_hidden_state[0].numpy() for row in rows]
@@ -348,7 +351,7 @@ def last_hidden(loaded: models.LoadedModel) -> list[np.ndarray]:
 def test_switching_off_in_a_mixture_is_taking_the_columns_of_the_experts_away(family, neuron, loaded):
     model = loaded(family)
     spoilt, before = without_experts_columns(model, family, IN_EXPERTS), last_hidden(model)
-    with switched_off(model, IN_EXPERTS, neuron):
+    with zero_ablated(model, IN_EXPERTS, neuron):
         got = last_hidden(model)
     wanted = last_hidden(spoilt)
     for mine, expected in zip(got, wanted, strict=True):
@@ -370,9 +373,9 @@ def test_the_activations_of_neurons_that_are_off_in_a_mixture_are_zero(family, n
         seen.clear()
         return whole
 
-    with experts.recording(model, record, neuron):
+    with moe.recording(model, record, neuron):
         before = everything()
-        with switched_off(model, IN_EXPERTS, neuron):
+        with zero_ablated(model, IN_EXPERTS, neuron):
             got = everything()
     for layer, numbers in IN_EXPERTS.pairs:
         for expert in {number // COLUMNS for number in numbers}:
@@ -391,7 +394,7 @@ def test_states_of_a_mixture_with_neurons_off(family, neuron, loaded):
     wanted = extract(without_experts_columns(model, family, IN_EXPERTS), "eng", SENTENCES, neuron)
     before = extract(model, "eng", SENTENCES, neuron)
     for budget in (1, 1024):
-        with switched_off(model, IN_EXPERTS, neuron):
+        with zero_ablated(model, IN_EXPERTS, neuron):
             got = extract(model, "eng", SENTENCES, neuron, token_budget=budget)
         assert_states_without(IN_EXPERTS, got, wanted, 4e-6)
     for layer, numbers in IN_EXPERTS.pairs:
@@ -405,11 +408,11 @@ def test_likelihood_of_a_mixture_with_neurons_off(family, tiny):
     model = load(tiny(family, head=True), head=True)
     spoilt = without_experts_columns(model, family, IN_EXPERTS)
     before = negative_log_likelihood(model, SENTENCES).nats
-    with switched_off(model, IN_EXPERTS):
+    with zero_ablated(model, IN_EXPERTS):
         got = negative_log_likelihood(model, SENTENCES).nats
     np.testing.assert_allclose(got, negative_log_likelihood(spoilt, SENTENCES).nats, rtol=2e-6)
     assert not np.allclose(got, before, rtol=1e-3)
-    with switched_off(model, Neurons()):
+    with zero_ablated(model, Neurons()):
         np.testing.assert_allclose(negative_log_likelihood(model, SENTENCES).nats, before, rtol=2e-6)
     assert np.array_equal(negative_log_likelihood(model, SENTENCES).nats, before)
 
@@ -417,16 +420,16 @@ def test_likelihood_of_a_mixture_with_neurons_off(family, tiny):
 def test_sets_compared_in_a_mixture_are_all_computed_in_one_way(loaded):
     """The library's own way of running experts sums in another order: nothing switched off is no difference at all."""
     model = loaded("qwen3_moe")
-    with experts.recording(model, lambda *_seen: None):
+    with moe.recording(model, lambda *_seen: None):
         wanted = last_hidden(model)
-    with switched_off(model, Neurons()):
+    with zero_ablated(model, Neurons()):
         assert all(np.array_equal(a, b) for a, b in zip(last_hidden(model), wanted, strict=True))
 
 
 def test_an_effect_in_a_mixture_is_measured_and_kept(tiny, tiny_plan, store):
     plan = tiny_plan(tiny("qwen3_moe", head=True))
-    work = SwitchOff(plan, (("some", IN_EXPERTS),), ("deu_Latn",), sentences=4)
-    work.run(store, ModelShelf())
+    work = Ablation(plan, (("some", IN_EXPERTS),), ("deu_Latn",), sentences=4)
+    work.run(store, ModelPool())
     effects = work.results(store)
     assert set(effects) == {("nothing", "deu_Latn"), ("some", "deu_Latn")}
     assert effects["some", "deu_Latn"].nats != effects["nothing", "deu_Latn"].nats
@@ -435,18 +438,18 @@ def test_an_effect_in_a_mixture_is_measured_and_kept(tiny, tiny_plan, store):
 
 def test_two_sets_at_once_in_a_mixture_are_their_union(loaded):
     model = loaded("mixtral")
-    with switched_off(model, IN_EXPERTS):
+    with zero_ablated(model, IN_EXPERTS):
         wanted = last_hidden(model)
     halves = [Neurons((pair,)) for pair in IN_EXPERTS.pairs]
-    with switched_off(model, halves[1]), switched_off(model, halves[0]), switched_off(model, halves[1]):
+    with zero_ablated(model, halves[1]), zero_ablated(model, halves[0]), zero_ablated(model, halves[1]):
         got = last_hidden(model)
     assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
 
 
 def test_gate_is_refused_where_a_mixture_does_not_have_it_and_infinite_activations_become_zero(loaded):
-    with pytest.raises(ModelError, match="choose 'product'"), switched_off(loaded("gpt_oss"), IN_EXPERTS, "gate"):
+    with pytest.raises(ModelError, match="choose 'product'"), zero_ablated(loaded("gpt_oss"), IN_EXPERTS, "gate"):
         raise AssertionError("nothing is to run here")
-    off = causal._OffInExperts(Neurons(((1, (3, 4, 8)),)), 4)
+    off = interventions._ZeroInExperts(Neurons(((1, (3, 4, 8)),)), 4)
     activations = torch.tensor([[1.0, 2.0, float("nan"), float("inf")]])
     assert off(1, 0, None, activations)[0, 3] == 0
     assert off(1, 1, None, activations).tolist()[0][0] == 0
@@ -460,15 +463,15 @@ def test_gate_is_refused_where_a_mixture_does_not_have_it_and_infinite_activatio
 
 
 def test_the_baseline_is_the_plans_own_alignment(plan, store, shelf):
-    pipeline.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, shelf)
     with shelf.borrow(plan, head=True) as loaded:
         for pooling in POOLINGS:
-            effect = causal.measure(loaded, plan, Neurons(), "deu_Latn", pooling, 100, with_likelihood=False)
+            effect = ablation.measure(loaded, plan, Neurons(), "deu_Latn", pooling, 100, with_likelihood=False)
             assert (effect.nats, effect.tokens, effect.bytes, effect.sentences) == (None, None, None, 8)
             for state in STATES:
-                found = pipeline.align(plan, store, state, pooling)
+                found = alignment.align(plan, store, state, pooling)
                 assert list(effect.scores[state]) == found.score[0].tolist()
-        whole = causal.measure(loaded, plan, Neurons(), "deu_Latn", "mean", 100)
+        whole = ablation.measure(loaded, plan, Neurons(), "deu_Latn", "mean", 100)
         alone = negative_log_likelihood(loaded, plan.sentences("deu_Latn"))
     assert whole.nats == pytest.approx(alone.nats.sum(), rel=1e-12)
     assert (whole.tokens, whole.bytes) == (alone.tokens.sum(), alone.bytes.sum())
@@ -481,7 +484,7 @@ def test_an_effect_is_what_the_model_without_the_columns_has(neuron, tiny, tiny_
     folder = tiny("llama", head=True)
     plan = tiny_plan(folder, neuron=neuron)
     model = load(folder, head=True)
-    effect = causal.measure(model, plan, SOME, "deu_Latn", "last", 3)
+    effect = ablation.measure(model, plan, SOME, "deu_Latn", "last", 3)
     spoilt = without_columns(model, "llama", SOME)
     texts = {code: plan.sentences(code)[:3] for code in plan.everyone}
     nll = negative_log_likelihood(spoilt, texts["deu_Latn"])
@@ -493,7 +496,7 @@ def test_an_effect_is_what_the_model_without_the_columns_has(neuron, tiny, tiny_
             x, y = (states[code][f"{state}_last"][layer].astype(float) for code in ("eng_Latn", "deu_Latn"))
             if state != "emb" and layer in SOME.by_layer:
                 x[:, list(SOME.by_layer[layer])] = y[:, list(SOME.by_layer[layer])] = 0
-            assert effect.scores[state][layer] == alignment.retrieve(x, y[None]).aligned.mean()
+            assert effect.scores[state][layer] == cosine_retrieval.retrieve(x, y[None]).aligned.mean()
 
 
 @pytest.mark.parametrize("neuron", ["product", "gate"])
@@ -501,10 +504,10 @@ def test_a_layer_without_neurons_aligns_nothing(neuron, plan, shelf):
     plan = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, neuron=neuron))
     layer = Neurons.of({2: np.arange(plan.info.neurons)})
     with shelf.borrow(plan) as loaded:
-        pivots = [causal.pivot_states(loaded, plan, some, "weighted", 8) for some in (Neurons(), layer)]
+        pivots = [ablation.pivot_states(loaded, plan, some, "weighted", 8) for some in (Neurons(), layer)]
         # against the pivot with and without these neurons: the language's own states are zero as well
         effects = [
-            causal.measure(loaded, plan, layer, "deu_Latn", "weighted", 8, pivot=pivot, with_likelihood=False)
+            ablation.measure(loaded, plan, layer, "deu_Latn", "weighted", 8, pivot=pivot, with_likelihood=False)
             for pivot in pivots
         ]
     assert pivots[0]["nas"][2].any()
@@ -517,13 +520,13 @@ def test_a_layer_without_neurons_aligns_nothing(neuron, plan, shelf):
 
 def test_an_encoder_has_alignment_only(tiny, tiny_plan, store, shelf):
     plan = tiny_plan(tiny("bert"))
-    work = SwitchOff(plan, (("some", SOME),), ("deu_Latn",), sentences=3)
+    work = Ablation(plan, (("some", SOME),), ("deu_Latn",), sentences=3)
     assert not work.with_likelihood
     work.run(store, shelf)
     effects = work.results(store)
     assert set(effects) == {("nothing", "deu_Latn"), ("some", "deu_Latn")}
     assert all(effect.nats is None and effect.nats_per_byte is None for effect in effects.values())
-    table = causal.effects_table(work, store)
+    table = ablation.effects_table(work, store)
     assert table["nats_per_byte"].isna().all()
     assert table["change_nats_per_byte"].isna().all()
     assert table["change_score_nas"].notna().all()
@@ -585,28 +588,28 @@ def sets(plan):
     return (("deu_Latn", neurons), ("deu_Latn · random 1", random_like(neurons, plan.info, 1)))
 
 
-def work_on(plan, sets, languages=("deu_Latn", "eng_Latn"), **choices) -> SwitchOff:
-    return SwitchOff(plan, sets, languages, **{"sentences": 4, **choices})
+def work_on(plan, sets, languages=("deu_Latn", "eng_Latn"), **choices) -> Ablation:
+    return Ablation(plan, sets, languages, **{"sentences": 4, **choices})
 
 
 def test_a_run_measures_every_set_and_the_baseline_once(plan, sets, store, shelf, monkeypatch):
     measured = []
-    real = causal.measure
+    real = ablation.measure
 
     def measure(loaded, plan, neurons, language, *arguments, **options):
         measured.append((neurons, language))
         return real(loaded, plan, neurons, language, *arguments, **options)
 
-    monkeypatch.setattr(causal, "measure", measure)
+    monkeypatch.setattr(ablation, "measure", measure)
     work, progress = work_on(plan, sets), []
     assert work.totals(store) == {"nothing": 2, "deu_Latn": 2, "deu_Latn · random 1": 2}
     assert work.results(store) == {}
-    assert causal.effects_table(work, store).empty
+    assert ablation.effects_table(work, store).empty
     work.run(store, shelf, on_progress=lambda *done: progress.append(done))
     assert progress == [(name, k, 2) for name, _ in work.everything for k in (1, 2)]
     assert len(measured) == 6
     assert work.totals(store) == {}
-    work.run(store, ModelShelf())
+    work.run(store, ModelPool())
     assert len(measured) == 6
     first = work.results(store)
     assert list(first) == [(name, code) for name, _ in work.everything for code in work.languages]
@@ -636,7 +639,7 @@ def test_a_run_measures_every_set_and_the_baseline_once(plan, sets, store, shelf
 def test_the_table_is_long_and_tells_changes_from_the_baseline(plan, sets, store, shelf):
     work = work_on(plan, sets)
     work.run(store, shelf)
-    table = causal.effects_table(work, store)
+    table = ablation.effects_table(work, store)
     assert table.columns.tolist() == [
         "set",
         "language",
@@ -665,7 +668,7 @@ def test_the_table_is_long_and_tells_changes_from_the_baseline(plan, sets, store
     assert (table["nats_per_byte"] < 4).all()
     # without its baseline an effect has no change yet
     store.drop(work._effect_key(Neurons(), "deu_Latn"))
-    table = causal.effects_table(work, store).set_index(["set", "language"])
+    table = ablation.effects_table(work, store).set_index(["set", "language"])
     assert pd.isna(table.loc[("deu_Latn", "deu_Latn"), "change_score_nas"])
     assert table.loc[("deu_Latn", "eng_Latn"), "change_score_nas"] == 0
     assert ("nothing", "deu_Latn") not in table.index
@@ -689,9 +692,9 @@ def test_a_stopped_run_keeps_what_it_finished_and_goes_on_from_there(plan, sets,
 
 
 def test_a_cancelled_run_loads_no_model(plan, sets, store, monkeypatch):
-    monkeypatch.setattr(models, "load", None)
+    monkeypatch.setattr(loading, "load", None)
     with pytest.raises(Cancelled, match="before it began"):
-        work_on(plan, sets).run(store, ModelShelf(), cancelled=lambda: True)
+        work_on(plan, sets).run(store, ModelPool(), cancelled=lambda: True)
 
 
 @pytest.mark.parametrize("calls", range(4))
@@ -722,10 +725,10 @@ def test_a_damaged_document_is_measured_again(plan, store, shelf):
 
 
 def test_likelihood_wants_the_head_and_alignment_alone_does_not(tiny, tiny_plan, store):
-    plan, shelf = tiny_plan(tiny("llama")), ModelShelf()
+    plan, shelf = tiny_plan(tiny("llama")), ModelPool()
     with pytest.raises(ModelError, match="hold no language-model head"):
-        SwitchOff(plan, (("some", SOME),), ("deu_Latn",), sentences=3).run(store, shelf)
-    work = SwitchOff(plan, (("some", SOME),), ("deu_Latn",), sentences=3, likelihood=False)
+        Ablation(plan, (("some", SOME),), ("deu_Latn",), sentences=3).run(store, shelf)
+    work = Ablation(plan, (("some", SOME),), ("deu_Latn",), sentences=3, likelihood=False)
     work.run(store, shelf)
     assert [effect.nats for effect in work.results(store).values()] == [None, None]
 
@@ -770,20 +773,20 @@ def test_a_key_follows_what_decides_the_results(plan, sets, tmp_path):
 )
 def test_work_that_does_not_fit_is_refused(choices, message, plan):
     with pytest.raises(ExperimentError, match=message):
-        SwitchOff(**{"plan": plan, "sets": (), "languages": ("deu_Latn",), **choices})
+        Ablation(**{"plan": plan, "sets": (), "languages": ("deu_Latn",), **choices})
 
 
 def test_neurons_that_matter_to_the_bundled_model(plan, store, shelf):
     """The neurons that fire most are worth more than as many random ones, and all together worth most."""
-    pipeline.compute_missing(plan, store, shelf)
-    with pipeline.StatesReader(plan, store) as reader:
+    computing.compute_missing(plan, store, shelf)
+    with stored.StatesReader(plan, store) as reader:
         value = np.stack(
             [reader.vectors("eng_Latn", "nav", "mean", layer).sum(axis=0) for layer in range(plan.info.layers)]
         )
     strongest = Neurons.from_mask(value >= np.quantile(value, 0.98, axis=1, keepdims=True))
     everything = Neurons.from_mask(np.ones(value.shape, dtype=bool))
     sets = (("strongest", strongest), ("random", random_like(strongest, plan.info, 0)), ("all", everything))
-    work = SwitchOff(plan, sets, ("eng_Latn",), sentences=2)
+    work = Ablation(plan, sets, ("eng_Latn",), sentences=2)
     work.run(store, shelf)
-    worth = causal.effects_table(work, store).set_index("set")["change_nats_per_byte"]
+    worth = ablation.effects_table(work, store).set_index("set")["change_nats_per_byte"]
     assert worth["all"] > worth["strongest"] > 2 * abs(worth["random"])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neuronxa_core import charts
+from neuronxa_core.charts import matrices
 
 PAYLOAD = 1_000_000
 
@@ -143,7 +144,7 @@ def test_a_constant_matrix_draws():
 
 
 def test_a_picture_has_the_first_row_on_top_and_viridis_ends():
-    image = pixels(charts._picture(np.array([[0.0, 1.0], [0.5, 9.0]]), 0, 1))
+    image = pixels(matrices._picture(np.array([[0.0, 1.0], [0.5, 9.0]]), 0, 1))
     assert image.shape == (2, 2, 3)
     assert image[0, 0].tolist() == [68, 1, 84]
     assert image[0, 1].tolist() == image[1, 1].tolist() == [253, 231, 37]
@@ -171,7 +172,7 @@ def test_a_picture_has_the_colours_of_its_legend(domain):
     values = np.random.default_rng(7).uniform(domain[0] - spread / 5, domain[1] + spread / 5, 400)
     wanted = legend_colours(values, domain)
     assert wanted.shape == (400, 3)
-    drawn = pixels(charts._picture(values.reshape(20, 20), *domain)).reshape(-1, 3)
+    drawn = pixels(matrices._picture(values.reshape(20, 20), *domain)).reshape(-1, 3)
     # of 256 steps each is at most half a step off
     assert np.abs(drawn.astype(int) - wanted).max() <= 2
 
@@ -186,12 +187,12 @@ def test_means_of_blocks_are_those_of_a_plain_loop(rows, columns, step, seed):
         ]
         for i in range(0, rows, step)
     ]
-    np.testing.assert_allclose(charts._block_means(values, step), wanted, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(matrices._block_means(values, step), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_means_of_blocks_by_hand():
     values = np.array([[0, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=float)
-    assert charts._block_means(values, 2).tolist() == [[0.5, 1], [0, 1]]
+    assert matrices._block_means(values, 2).tolist() == [[0.5, 1], [0, 1]]
 
 
 def languages_of(n):

@@ -24,12 +24,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronxa_core import cluster, models, pipeline
 from neuronxa_core.__main__ import main
-from neuronxa_core.cluster import Cluster, chunks
 from neuronxa_core.errors import ExperimentError, ModelError, StoreError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.store import Store
+from neuronxa_core.jobs import cluster
+from neuronxa_core.jobs.cluster import Cluster, chunks
+from neuronxa_core.models import sources
+from neuronxa_core.states import computing, planning, pools
+from neuronxa_core.store.cache import Store
 
 ROOT = Path(__file__).parents[1]
 LANGUAGES = ("eng", "deu", "fra", "spa", "ita", "nld")
@@ -165,7 +167,7 @@ def test_a_worker_that_is_killed_midway_loses_nothing_and_costs_nothing_that_was
     two_machines, tiny, corpus, tmp_path, capfd
 ):
     model, folder, cache = tiny("llama", seed=3), corpus(sentences=300, words=60), tmp_path / "two"
-    plan = pipeline.make_plan(Experiment(str(model), folder, "eng", device="cpu"), Store(tmp_path / "plan"))
+    plan = planning.make_plan(Experiment(str(model), folder, "eng", device="cpu"), Store(tmp_path / "plan"))
     halves = [{plan.keys[code] for code in half} for half in chunks(plan.everyone, 1, 2)]
     assert [len(half) for half in halves] == [3, 3]
     _, other = raylets(two_machines)
@@ -356,16 +358,16 @@ def test_a_plan_for_the_clusters_gpus_is_the_one_that_a_machine_with_a_gpu_makes
     model = str(tiny("llama", dtype=torch.bfloat16))
     chosen = Experiment(model, "demo", sentences=5, neuron="gate", storage="half", dtype=dtype)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    made = pipeline.make_plan(chosen, store, device="cuda")
+    made = planning.make_plan(chosen, store, device="cuda")
     if dtype != "int8":  # which a CPU does not have
-        assert pipeline.make_plan(chosen, store, device="cpu") == pipeline.make_plan(chosen, store)
+        assert planning.make_plan(chosen, store, device="cpu") == planning.make_plan(chosen, store)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert made == pipeline.make_plan(chosen, store)
+    assert made == planning.make_plan(chosen, store)
     assert (made.device, made.dtype) == ("cuda", "bfloat16" if dtype == "auto" else dtype)
 
 
 def test_a_task_carries_no_more_of_the_corpus_than_its_languages(tmp_path):
-    plan = pipeline.make_plan(Experiment(sentences=5, device="cpu"), Store(tmp_path))
+    plan = planning.make_plan(Experiment(sentences=5, device="cpu"), Store(tmp_path))
     part = cluster._part(plan, ["spa_Latn", "ell_Grek"])
     assert list(part.keys.items()) == [(code, plan.keys[code]) for code in ("spa_Latn", "ell_Grek")]
     assert set(part.corpus.texts) == {"spa_Latn", "ell_Grek"}
@@ -375,9 +377,9 @@ def test_a_task_carries_no_more_of_the_corpus_than_its_languages(tmp_path):
 
 def test_states_that_two_plans_lack_are_computed_once(tmp_path):
     store = Store(tmp_path)
-    one = pipeline.make_plan(Experiment(sentences=5, languages=("spa_Latn", "ell_Grek"), device="cpu"), store)
-    folder = replace(one.experiment, model=str(models.DEMO_FOLDER), languages=("spa_Latn", "deu_Latn"))
-    other = pipeline.make_plan(folder, store)
+    one = planning.make_plan(Experiment(sentences=5, languages=("spa_Latn", "ell_Grek"), device="cpu"), store)
+    folder = replace(one.experiment, model=str(sources.DEMO_FOLDER), languages=("spa_Latn", "deu_Latn"))
+    other = planning.make_plan(folder, store)
     todo, waits = cluster._shared_out([one, other], store)
     assert todo == [["eng_Latn", "spa_Latn", "ell_Grek"], ["deu_Latn"]]
     assert waits == [set(one.keys.values()), set(other.keys.values())]
@@ -414,13 +416,13 @@ def get(answer):
 def test_a_task_elsewhere_stores_through_the_keeper_what_one_process_would_store(tmp_path, tiny, monkeypatch):
     chosen = Experiment(str(tiny("llama")), "demo", sentences=5, languages=("spa_Latn",), device="cpu")
     here = Store(tmp_path / "here")
-    plan = pipeline.make_plan(chosen, here)
+    plan = planning.make_plan(chosen, here)
     ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(RayTaskError=RemoteError))
     keeper = cluster._Keeper(str(tmp_path / "there"), 2**30)
     kept = cluster._KeptStore(ray, Remote(keeper))
-    assert pipeline.compute_missing(plan, kept, pipeline.ModelShelf()) == ["eng_Latn", "spa_Latn"]
-    assert pipeline.compute_missing(plan, kept, pipeline.ModelShelf()) == []
-    pipeline.compute_missing(plan, here, pipeline.ModelShelf())
+    assert computing.compute_missing(plan, kept, pools.ModelPool()) == ["eng_Latn", "spa_Latn"]
+    assert computing.compute_missing(plan, kept, pools.ModelPool()) == []
+    computing.compute_missing(plan, here, pools.ModelPool())
     with contextlib.closing(Store(tmp_path / "there")) as there:
         for key in plan.keys.values():
             with here.get(key) as one, there.get(key) as other:
@@ -439,21 +441,21 @@ def test_a_task_elsewhere_stores_through_the_keeper_what_one_process_would_store
 
 def test_a_machine_with_other_packages_or_another_model_is_refused(tmp_path, tiny):
     model = tiny("llama", edit=lambda _model: None)  # a folder of its own
-    plan = pipeline.make_plan(Experiment(str(model), "demo", sentences=5, device="cpu"), Store(tmp_path))
+    plan = planning.make_plan(Experiment(str(model), "demo", sentences=5, device="cpu"), Store(tmp_path))
     home = cluster._Home("node", str(tmp_path), 2**30, None, cluster._versions())
-    cluster._refuse_another_machine_that_differs(plan, home)
+    cluster._check_same_versions(plan, home)
     older = replace(home, versions={**home.versions, "torch": "1.0"})
     with pytest.raises(ExperimentError, match=r"torch is .* here and 1\.0 where the run was started"):
-        cluster._refuse_another_machine_that_differs(plan, older)
+        cluster._check_same_versions(plan, older)
     (model / "config.json").write_text((model / "config.json").read_text("utf-8") + " ", "utf-8")
     os.utime(model / "config.json", ns=(1, 1))
     with pytest.raises(ModelError, match="holds other files"):
-        cluster._refuse_another_machine_that_differs(plan, home)
+        cluster._check_same_versions(plan, home)
     gone = replace(plan, source=replace(plan.source, location=str(tmp_path / "gone")))
     with pytest.raises(ModelError, match="is not there"):
-        cluster._refuse_another_machine_that_differs(gone, home)
+        cluster._check_same_versions(gone, home)
     hub = replace(plan, source=replace(plan.source, kind="hub", location="a/b", revision="0" * 40))
-    cluster._refuse_another_machine_that_differs(hub, home)  # the commit in its source says it all
+    cluster._check_same_versions(hub, home)  # the commit in its source says it all
 
 
 def test_ray_is_imported_where_it_is_used_and_nowhere_else():

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronxa_core import corpora
-from neuronxa_core.corpora import CorpusError, RawCorpus, read, read_hub, read_uploads, select
+from neuronxa_core.corpora import parallel
+from neuronxa_core.corpora.parallel import RawCorpus
+from neuronxa_core.corpora.reading import read, read_hub, read_uploads
+from neuronxa_core.corpora.selection import select
+from neuronxa_core.errors import CorpusError
 
 ENGLISH = ("The house is old.", "We drink cold water.", "The train is late today.", "She reads a long book.")
 GERMAN = ("Das Haus ist alt.", "Wir trinken kaltes Wasser.", "Der Zug ist heute spät.", "Sie liest ein langes Buch.")
@@ -1025,7 +1028,7 @@ def test_reading_gives_what_was_written(lines, newline, with_bom, empty_lines):
 
 @given(st.lists(st.tuples(st.text(max_size=10), st.text(max_size=10)), min_size=1, max_size=6))
 def test_a_csv_gives_what_was_written(rows):
-    tidy = [[corpora.normalise(cell.replace("\0", "").replace("\r\n", "\n")) for cell in row] for row in rows]
+    tidy = [[parallel.normalise(cell.replace("\0", "").replace("\r\n", "\n")) for cell in row] for row in rows]
     file = io.StringIO()
     pd.DataFrame([*tidy, ["end", "Ende"]], columns=["eng", "deu"]).to_csv(file, index=False, lineterminator="\n")
     raw = read_uploads([("t.csv", file.getvalue().encode())])
@@ -1035,8 +1038,8 @@ def test_a_csv_gives_what_was_written(rows):
 
 @given(st.text(max_size=30))
 def test_normalising_is_idempotent_and_composed(text):
-    once = corpora.normalise(text)
-    assert corpora.normalise(once) == once
+    once = parallel.normalise(text)
+    assert parallel.normalise(once) == once
     assert unicodedata.is_normalized("NFC", once)
     assert once == once.strip()
 

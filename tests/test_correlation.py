@@ -14,8 +14,20 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.integrate import quad
 
-from neuronxa_core import alignment, correlation
 from neuronxa_core.errors import ExperimentError
+from neuronxa_core.measures import cosine_retrieval
+from neuronxa_core.statistics import (
+    across_models,
+    comparison,
+    correlation,
+    layer_choice,
+    leaving_out,
+    partial,
+    prediction,
+    regression,
+    sentence_subsets,
+    transforms,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -299,7 +311,7 @@ def test_fishers_interval_covers_what_it_says():
 
 
 def test_the_line_and_its_bands_against_statsmodels():
-    found = correlation.regression(X, Y, [0, 0.5, 1])
+    found = regression.regression(X, Y, [0, 0.5, 1])
     # statsmodels: OLS(y, add_constant(x)).fit(), and get_prediction(...).summary_frame(alpha=0.05)
     assert found.intercept == pytest.approx(0.24961402029632218, abs=CLOSE)
     assert found.slope == pytest.approx(0.42434119207476967, abs=CLOSE)
@@ -319,7 +331,7 @@ def test_the_line_and_its_bands_against_statsmodels():
 def test_the_bands_against_the_textbook(pair, at, level):
     x, y = pair
     n = len(x)
-    found = correlation.regression(x, y, [at], level)
+    found = regression.regression(x, y, [at], level)
     theirs = stats.linregress(x, y)
     assert (found.slope, found.intercept) == pytest.approx((theirs.slope, theirs.intercept), abs=CLOSE)
     slope, intercept = slow_line(x, y)
@@ -333,13 +345,13 @@ def test_the_bands_against_the_textbook(pair, at, level):
 
 
 def test_a_line_by_hand_and_one_that_is_none():
-    found = correlation.regression([0, 1, 2, 3, 4, nan], [1, 3, 5, 7, 9, 5], [10])
+    found = regression.regression([0, 1, 2, 3, 4, nan], [1, 3, 5, 7, 9, 5], [10])
     assert (found.n, found.slope, found.intercept, found.line.tolist()) == (5, 2, 1, [21])
     assert found.low[0] == found.high[0] == found.prediction_low[0] == 21
-    none = correlation.regression([0.3] * 5, [1, 3, 5, 7, 9], [0, 1])
+    none = regression.regression([0.3] * 5, [1, 3, 5, 7, 9], [0, 1])
     assert np.isnan([none.slope, none.intercept, none.deviation, *none.line, *none.low, *none.prediction_high]).all()
     with pytest.raises(ExperimentError, match="at least 5"):
-        correlation.regression([1, 2, 3, 4], [1, 2, 3, 4], [0])
+        regression.regression([1, 2, 3, 4], [1, 2, 3, 4], [0])
 
 
 # ------------------------------------------------------------------------------------------------------------- partial
@@ -347,13 +359,13 @@ def test_a_line_by_hand_and_one_that_is_none():
 
 def test_partial_correlation_against_statsmodels():
     # statsmodels: r of the residuals of two OLS fits; p that of x in the OLS fit of y on x and the controls
-    found = correlation.partial(X, Y, SIZE)
+    found = partial.partial(X, Y, SIZE)
     assert found.pearson_r == pytest.approx(0.3869366406874593, abs=CLOSE)
     assert found.pearson_p == pytest.approx(0.23974949244450833, abs=CLOSE)
     assert found.spearman_rho == pytest.approx(0.4071306862463861, abs=CLOSE)
     assert found.spearman_p == pytest.approx(0.21395712448618415, abs=CLOSE)
     assert (found.n, found.controls, found.dof) == (12, 1, 9)
-    both = correlation.partial(X, Y, pd.DataFrame({"size": SIZE, "family": FAMILY}))
+    both = partial.partial(X, Y, pd.DataFrame({"size": SIZE, "family": FAMILY}))
     assert both.pearson_r == pytest.approx(0.37240833931748374, abs=CLOSE)
     assert both.pearson_p == pytest.approx(0.32363672972941526, abs=CLOSE)
     assert both.spearman_rho == pytest.approx(0.40749730557888864, abs=CLOSE)
@@ -363,7 +375,7 @@ def test_partial_correlation_against_statsmodels():
 
 
 def test_partial_correlation_given_one_by_the_formula():
-    found = correlation.partial(X, Y, SIZE, level=0.9)
+    found = partial.partial(X, Y, SIZE, level=0.9)
     for kind, ranked in (("pearson_r", list), ("spearman_rho", slow_ranks)):
         x, y, z = ranked(X), ranked(Y), ranked(SIZE)
         xy, xz, yz = slow_pearson(x, y), slow_pearson(x, z), slow_pearson(y, z)
@@ -383,21 +395,21 @@ def test_partial_correlation_by_the_inverse_and_by_residuals(seed, k):
     random = np.random.default_rng(seed)
     controls = random.normal(size=(12, k))
     x, y = controls.sum(axis=1) + random.normal(size=12), controls[:, 0] + random.normal(size=12)
-    found = correlation.partial(x, y, controls)
+    found = partial.partial(x, y, controls)
     inverse = np.linalg.inv(np.corrcoef(np.column_stack([x, y, controls]).T))
     assert found.pearson_r == pytest.approx(-inverse[0, 1] / math.sqrt(inverse[0, 0] * inverse[1, 1]), abs=1e-8)
     assert found.pearson_r == pytest.approx(slow_pearson(residuals(x, controls), residuals(y, controls)), abs=1e-8)
     ranks = np.column_stack([slow_ranks(column) for column in controls.T])
     ranked = [residuals(np.array(slow_ranks(v)), ranks) for v in (x, y)]
     assert found.spearman_rho == pytest.approx(slow_pearson(*ranked), abs=1e-8)
-    swapped = correlation.partial(y, 5 - 2 * x, 3 * controls[:, ::-1] + 1)
+    swapped = partial.partial(y, 5 - 2 * x, 3 * controls[:, ::-1] + 1)
     assert swapped.pearson_r == pytest.approx(-found.pearson_r, abs=1e-8)
 
 
 def test_categories_are_what_one_codes_by_hand():
-    found = correlation.partial(X, Y, pd.DataFrame({"family": pd.Categorical(FAMILY)}))
+    found = partial.partial(X, Y, pd.DataFrame({"family": pd.Categorical(FAMILY)}))
     coded = np.array([[f == "Bantu", f == "Romance"] for f in FAMILY], dtype=float)
-    by_hand = correlation.partial(X, Y, coded)
+    by_hand = partial.partial(X, Y, coded)
     assert (found.pearson_r, found.spearman_rho) == pytest.approx((by_hand.pearson_r, by_hand.spearman_rho), abs=CLOSE)
     # holding a category constant is correlating within it
     x, y = (pd.Series(v) - pd.Series(v).groupby(FAMILY).transform("mean") for v in (X, Y))
@@ -405,7 +417,7 @@ def test_categories_are_what_one_codes_by_hand():
 
 
 def test_without_controls_it_is_the_plain_correlation():
-    found, plain = correlation.partial(X, Y, np.empty((12, 0))), quick(X, Y)
+    found, plain = partial.partial(X, Y, np.empty((12, 0))), quick(X, Y)
     for name in ("pearson_r", "pearson_low", "pearson_high", "pearson_p", "spearman_rho", "spearman_p"):
         assert getattr(found, name) == pytest.approx(getattr(plain, name), abs=CLOSE)
 
@@ -413,7 +425,7 @@ def test_without_controls_it_is_the_plain_correlation():
 def test_a_control_that_others_determine_takes_no_degree_of_freedom():
     family = pd.DataFrame({"size": SIZE, "family": FAMILY})
     doubled = family.assign(twice=2 * family["size"] - 1, same=1.0, again=FAMILY, one="Latn")
-    one, other = correlation.partial(X, Y, family), correlation.partial(X, Y, doubled)
+    one, other = partial.partial(X, Y, family), partial.partial(X, Y, doubled)
     assert other.controls == one.controls == 3
     assert other.pearson_r == pytest.approx(one.pearson_r, abs=CLOSE)
     assert other.pearson_p == pytest.approx(one.pearson_p, abs=CLOSE)
@@ -421,32 +433,32 @@ def test_a_control_that_others_determine_takes_no_degree_of_freedom():
 
 def test_languages_that_lack_a_control_are_left_out():
     frame = pd.DataFrame({"size": [nan, *SIZE, 3.0], "family": ["Bantu", *FAMILY, None]})
-    found = correlation.partial([0.1, *X, 0.2], [0.9, *Y, 0.8], frame)
-    wanted = correlation.partial(X, Y, pd.DataFrame({"size": SIZE, "family": FAMILY}))
+    found = partial.partial([0.1, *X, 0.2], [0.9, *Y, 0.8], frame)
+    wanted = partial.partial(X, Y, pd.DataFrame({"size": SIZE, "family": FAMILY}))
     assert found.n == 12
     assert found.pearson_r == pytest.approx(wanted.pearson_r, abs=CLOSE)
 
 
 def test_controls_that_explain_everything_leave_nothing():
-    found = correlation.partial(X, Y, [2 * v + 0.1 for v in X])
+    found = partial.partial(X, Y, [2 * v + 0.1 for v in X])
     assert found.constant
     assert np.isnan([found.pearson_low, found.pearson_p, found.spearman_rho, found.spearman_p]).all()
-    assert not correlation.partial(X, Y, SIZE).constant
+    assert not partial.partial(X, Y, SIZE).constant
 
 
 def test_too_many_controls_are_refused():
     random = np.random.default_rng(0)
-    assert correlation.partial(X, Y, random.random((12, 7))).dof == 3
+    assert partial.partial(X, Y, random.random((12, 7))).dof == 3
     with pytest.raises(ExperimentError, match=r"12 languages.*control 1.*at least 13"):
-        correlation.partial(X, Y, random.random((12, 8)))
+        partial.partial(X, Y, random.random((12, 8)))
     with pytest.raises(ExperimentError, match=r"hold language constant, 11 numbers in all: at least 16"):
-        correlation.partial(X, Y, pd.DataFrame({"language": NAMES}))
+        partial.partial(X, Y, pd.DataFrame({"language": NAMES}))
     with pytest.raises(ExperimentError, match="infinite"):
-        correlation.partial(X, Y, [-math.inf, *SIZE[1:]])
+        partial.partial(X, Y, [-math.inf, *SIZE[1:]])
     with pytest.raises(ValueError, match="shapes"):
-        correlation.partial(X, Y, SIZE[1:])
-    assert correlation.partial(X, Y, random.random((12, 3))).few
-    assert not correlation.partial(X, Y, random.random((12, 2))).few
+        partial.partial(X, Y, SIZE[1:])
+    assert partial.partial(X, Y, random.random((12, 3))).few
+    assert not partial.partial(X, Y, random.random((12, 2))).few
 
 
 # ------------------------------------------------------------------------------------------------------- leave one out
@@ -469,7 +481,7 @@ COOK = [
 
 
 def test_leaving_one_out_against_a_loop_and_statsmodels():
-    table = correlation.leave_one_out(X, Y, NAMES)
+    table = leaving_out.leave_one_out(X, Y, NAMES)
     assert list(table.columns) == ["language", "r", "change", "cooks_distance"]
     assert table["change"].abs().is_monotonic_decreasing
     table = table.set_index("language")
@@ -489,7 +501,7 @@ def test_cooks_distance_is_how_far_the_line_moves(pair):
     slope, intercept = slow_line(x, y)
     s2 = sum((b - intercept - slope * a) ** 2 for a, b in zip(x, y, strict=True)) / (n - 2)
     assume(s2 > 1e-6)
-    table = correlation.leave_one_out(x, y, range(n)).set_index("language")
+    table = leaving_out.leave_one_out(x, y, range(n)).set_index("language")
     for k in range(n):
         rest = np.arange(n) != k
         distance = table.loc[k, "cooks_distance"]
@@ -502,7 +514,7 @@ def test_cooks_distance_is_how_far_the_line_moves(pair):
 
 
 def test_one_language_that_makes_it_all():
-    table = correlation.leave_one_out([0, 0, 0, 0, 0, 1, nan], [1, 2, 3, 4, 5, 9, 7], list("abcdefg"))
+    table = leaving_out.leave_one_out([0, 0, 0, 0, 0, 1, nan], [1, 2, 3, 4, 5, 9, 7], list("abcdefg"))
     assert table["language"].tolist()[-1] == "f"
     last = table.iloc[-1]
     assert np.isnan(last["r"])
@@ -511,18 +523,18 @@ def test_one_language_that_makes_it_all():
 
 
 def test_leaving_one_out_where_nothing_moves():
-    on_a_line = correlation.leave_one_out(range(6), [2 * k + 0.1 for k in range(6)], list("abcdef"))
+    on_a_line = leaving_out.leave_one_out(range(6), [2 * k + 0.1 for k in range(6)], list("abcdef"))
     assert on_a_line["r"].tolist() == [1] * 6
     assert on_a_line["cooks_distance"].tolist() == [0] * 6
-    constant = correlation.leave_one_out([0.3] * 6, range(6), list("abcdef"))
+    constant = leaving_out.leave_one_out([0.3] * 6, range(6), list("abcdef"))
     assert constant[["r", "change", "cooks_distance"]].isna().all(axis=None)
 
 
 def test_leaving_one_of_five_out_is_refused():
     with pytest.raises(ExperimentError, match="at least 6"):
-        correlation.leave_one_out(range(5), range(5), list("abcde"))
+        leaving_out.leave_one_out(range(5), range(5), list("abcde"))
     with pytest.raises(ValueError, match="11 names"):
-        correlation.leave_one_out(X, Y, NAMES[1:])
+        leaving_out.leave_one_out(X, Y, NAMES[1:])
 
 
 # ------------------------------------------------------------------------------------------ one measure against another
@@ -531,7 +543,7 @@ def test_leaving_one_of_five_out_is_refused():
 def test_williams_by_hand():
     # Steiger's (1980) example, as in R's psych::r.test: n = 103, r = .5 and .4, which correlate .1. |R| = .62,
     # t = .1 sqrt(102 * 1.1 / (2 * 102 / 100 * .62 + .45^2 * .9^3)) = .1 sqrt(112.2 / 1.4124225)
-    found = correlation.williams(0.5, 0.4, 0.1, 103)
+    found = comparison.williams(0.5, 0.4, 0.1, 103)
     assert found.t == pytest.approx(0.1 * math.sqrt(112.2 / 1.4124225), abs=CLOSE)
     assert round(found.t, 2) == 0.89
     assert (found.dof, round(found.p, 2)) == (100, 0.37)
@@ -543,10 +555,10 @@ def test_williams_turns_with_its_arguments(seed):
     random = np.random.default_rng(seed)
     x, z, y = random.normal(size=(3, 8))
     xy, zy, xz = slow_pearson(x, y), slow_pearson(z, y), slow_pearson(x, z)
-    one, other = correlation.williams(xy, zy, xz, 8), correlation.williams(zy, xy, xz, 8)
+    one, other = comparison.williams(xy, zy, xz, 8), comparison.williams(zy, xy, xz, 8)
     assert one.t == pytest.approx(-other.t)
     assert one.p == pytest.approx(other.p)
-    turned = correlation.williams(-xy, -zy, xz, 8)
+    turned = comparison.williams(-xy, -zy, xz, 8)
     assert turned.t == pytest.approx(-one.t)
     determinant = np.linalg.det([[1, xy, zy], [xy, 1, xz], [zy, xz, 1]])
     variance = 2 * 7 / 5 * determinant + ((xy + zy) / 2) ** 2 * (1 - xz) ** 3
@@ -558,26 +570,26 @@ def test_williams_rejects_as_often_as_it_says():
     y = random.normal(size=(1500, 20))
     x, z = y + random.normal(size=(2, 1500, 20))
     rs = [correlation.pearson_many(a, b) for a, b in ((x, y), (z, y), (x, z))]
-    p = np.array([correlation.williams(*r, 20).p for r in zip(*rs, strict=True)])
+    p = np.array([comparison.williams(*r, 20).p for r in zip(*rs, strict=True)])
     assert (p < 0.1).mean() == pytest.approx(0.1, abs=0.025)
 
 
 def test_williams_of_what_cannot_differ_or_be():
-    same = correlation.williams(0.5, 0.5, 1, 20)
+    same = comparison.williams(0.5, 0.5, 1, 20)
     assert np.isnan([same.t, same.p]).all()
-    assert np.isnan(correlation.williams(nan, 0.5, 0.5, 20).t)
+    assert np.isnan(comparison.williams(nan, 0.5, 0.5, 20).t)
     with pytest.raises(ExperimentError, match="at least 5"):
-        correlation.williams(0.5, 0.4, 0.1, 4)
+        comparison.williams(0.5, 0.4, 0.1, 4)
     for impossible in ((0.9, -0.9, 0.9), (1.5, 0.2, 0.1)):
         with pytest.raises(ValueError, match="no three variables"):
-            correlation.williams(*impossible, 20)
+            comparison.williams(*impossible, 20)
 
 
 def test_comparison_against_the_plain_paired_bootstrap():
     random = np.random.default_rng(8)
     y = random.normal(size=11)
     x, z = y + random.normal(size=11), y + 2 * random.normal(size=11)
-    found = correlation.compare([*x, 1, nan], [*z, nan, 3], [*y, 1, 2], resamples=500, seed=2, level=0.9)
+    found = comparison.compare([*x, 1, nan], [*z, nan, 3], [*y, 1, 2], resamples=500, seed=2, level=0.9)
     assert found.n == 11
     assert found.difference == pytest.approx(slow_pearson(x, y) - slow_pearson(z, y), abs=CLOSE)
     assert found.r_xz == pytest.approx(slow_pearson(x, z), abs=CLOSE)
@@ -585,26 +597,26 @@ def test_comparison_against_the_plain_paired_bootstrap():
     slow = [slow_pearson(x[d], y[d]) - slow_pearson(z[d], y[d]) for d in draws]
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, [0.05, 0.95])), abs=CLOSE)
     assert found.share_first_larger == pytest.approx(np.mean([d > 0 for d in slow]))
-    test = correlation.williams(found.r_xy, found.r_zy, found.r_xz, 11)
+    test = comparison.williams(found.r_xy, found.r_zy, found.r_xz, 11)
     assert (found.t, found.dof, found.p) == (test.t, 8, test.p)
 
 
 def test_comparing_one_with_itself_and_with_a_constant():
-    same = correlation.compare(X, [3 * v + 1 for v in X], Y, resamples=100)
+    same = comparison.compare(X, [3 * v + 1 for v in X], Y, resamples=100)
     assert same.difference == pytest.approx(0, abs=1e-12)
     assert same.share_first_larger == 0
     assert np.isnan([same.t, same.p]).all()
-    constant = correlation.compare(X, [0.5] * 12, Y, resamples=100)
+    constant = comparison.compare(X, [0.5] * 12, Y, resamples=100)
     assert constant.undefined_resamples == 100
     assert np.isnan([constant.difference, constant.low, constant.high, constant.share_first_larger, constant.p]).all()
     with pytest.raises(ExperimentError, match="at least 5"):
-        correlation.compare(X, [nan] * 8 + X[8:], Y)
+        comparison.compare(X, [nan] * 8 + X[8:], Y)
 
 
 def test_the_difference_of_two_models():
     a = {"deu": 0.9, "fra": 0.8, "swh": 0.3, "zho": 0.6, "yor": 0.2, "only": 0.5, "gone": nan}
     b = pd.Series({"yor": 0.3, "zho": 0.5, "swh": 0.1, "fra": 0.8, "deu": 0.6, "other": 0.4, "gone": 0.1})
-    found = correlation.paired_difference(a, b, resamples=300, seed=1, level=0.8)
+    found = comparison.paired_difference(a, b, resamples=300, seed=1, level=0.8)
     assert found.languages == ("deu", "fra", "swh", "zho", "yor")
     assert found.n == 5
     differences = np.array([0.3, 0, 0.2, 0.1, -0.1])
@@ -615,7 +627,7 @@ def test_the_difference_of_two_models():
     slow = [sum(differences[k] for k in drawn) / 5 for drawn in draws]
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, [0.1, 0.9])), abs=CLOSE)
     assert found.few
-    by_place = correlation.paired_difference(X, Y)
+    by_place = comparison.paired_difference(X, Y)
     assert by_place.difference == pytest.approx(np.mean(X) - np.mean(Y))
     assert by_place.languages == tuple(range(12))
     assert not by_place.few
@@ -623,13 +635,13 @@ def test_the_difference_of_two_models():
 
 def test_what_cannot_be_paired():
     with pytest.raises(ExperimentError, match="at least 5"):
-        correlation.paired_difference({"deu": 1, "fra": 2}, {"deu": 1, "fra": 2})
+        comparison.paired_difference({"deu": 1, "fra": 2}, {"deu": 1, "fra": 2})
     with pytest.raises(ValueError, match="by name or by place"):
-        correlation.paired_difference({"deu": 1}, [1])
+        comparison.paired_difference({"deu": 1}, [1])
     with pytest.raises(ValueError, match="shapes"):
-        correlation.paired_difference(X, Y[1:])
+        comparison.paired_difference(X, Y[1:])
     with pytest.raises(ValueError, match="'deu' is there twice"):
-        correlation.paired_difference(pd.Series([1, 2], ["deu", "deu"]), {"deu": 1})
+        comparison.paired_difference(pd.Series([1, 2], ["deu", "deu"]), {"deu": 1})
 
 
 # -------------------------------------------------------------------------------------------------------------- layers
@@ -648,7 +660,7 @@ def test_layers_are_each_layer():
     scores[:, 4] = [0.3, 0.1 + 0.2] * 7
     scores[3, 1] = nan
     y[5] = nan
-    found = correlation.correlation_by_layer(scores, y, 0.9)
+    found = layer_choice.correlation_by_layer(scores, y, 0.9)
     kept = [k for k in range(14) if k not in (3, 5)]
     assert found.n == 12
     for layer in range(6):
@@ -666,15 +678,15 @@ def test_layers_are_each_layer():
 def test_the_best_layer_is_the_largest_and_not_the_strongest():
     y = np.arange(6.0)
     scores = np.column_stack([-y, [0, 1, 0, 1, 1, 1]])
-    assert correlation.correlation_by_layer(scores, y).best == 1
-    assert correlation.correlation_by_layer(np.ones((6, 2)), y).best is None
+    assert layer_choice.correlation_by_layer(scores, y).best == 1
+    assert layer_choice.correlation_by_layer(np.ones((6, 2)), y).best is None
     with pytest.raises(ValueError, match=r"\[language, layer\]"):
-        correlation.correlation_by_layer(y, y)
+        layer_choice.correlation_by_layer(y, y)
 
 
 def test_nested_choice_against_a_loop():
     scores, y = random_layers(3, languages=13)
-    found = correlation.nested_layer_choice(scores, y, repeats=40, seed=9, level=0.8)
+    found = layer_choice.nested_layer_choice(scores, y, repeats=40, seed=9, level=0.8)
     random = np.random.default_rng(9)
     held_out, chosen = [], [0] * 6
     for _ in range(40):
@@ -699,12 +711,12 @@ def test_nested_choice_against_a_loop():
 def test_the_best_of_many_layers_of_noise_is_worth_nothing():
     random = np.random.default_rng(0)
     gaps = [
-        correlation.nested_layer_choice(random.normal(size=(20, 30)), random.normal(size=20), repeats=30)
+        layer_choice.nested_layer_choice(random.normal(size=(20, 30)), random.normal(size=20), repeats=30)
         for _ in range(30)
     ]
     assert np.mean([g.optimistic for g in gaps]) > 0.4
     assert abs(np.mean([g.mean for g in gaps])) < 0.1
-    signal = correlation.nested_layer_choice(*random_layers(1, languages=60))
+    signal = layer_choice.nested_layer_choice(*random_layers(1, languages=60))
     assert signal.chosen[2] == 200
     assert abs(signal.gap) < 0.05
 
@@ -713,12 +725,12 @@ def test_nested_choice_where_halves_have_no_correlation():
     y = np.arange(10.0)
     one_language = np.zeros((10, 2))
     one_language[0, 0] = 1
-    found = correlation.nested_layer_choice(one_language, y, repeats=50)
+    found = layer_choice.nested_layer_choice(one_language, y, repeats=50)
     # the one language that differs is in one half only, so that either half is constant
     assert found.undefined_repeats == 50
     assert np.isnan([found.mean, found.low, found.median, found.gap]).all()
     assert found.optimistic < 0
-    nothing = correlation.nested_layer_choice(np.zeros((10, 2)), y, repeats=5)
+    nothing = layer_choice.nested_layer_choice(np.zeros((10, 2)), y, repeats=5)
     assert nothing.best is None
     assert nothing.chosen.tolist() == [0, 0]
     assert np.isnan(nothing.optimistic)
@@ -726,9 +738,9 @@ def test_nested_choice_where_halves_have_no_correlation():
 
 def test_halves_need_five_each():
     with pytest.raises(ExperimentError, match="at least 10"):
-        correlation.nested_layer_choice(np.ones((9, 2)), np.ones(9))
+        layer_choice.nested_layer_choice(np.ones((9, 2)), np.ones(9))
     with pytest.raises(ExperimentError, match="at least once"):
-        correlation.nested_layer_choice(np.ones((10, 2)), np.ones(10), repeats=0)
+        layer_choice.nested_layer_choice(np.ones((10, 2)), np.ones(10), repeats=0)
 
 
 # ----------------------------------------------------------------------------------------------------------- sentences
@@ -751,14 +763,14 @@ def test_subsets_score_as_retrieval_on_the_subset_does(seed, n, ties, data):
     k = data.draw(st.integers(2, n))
     random = np.random.default_rng(seed)
     subsets = np.array([random.permutation(n)[:k] for _ in range(5)])
-    found = correlation.alignment_in_subsets(correlation.beaten_pairs(x, y), subsets)
+    found = sentence_subsets.alignment_in_subsets(sentence_subsets.competitor_mask(x, y), subsets)
     for score, subset in zip(found, subsets, strict=True):
-        assert score == alignment.retrieve(x[subset], y[None, subset]).aligned.mean()
+        assert score == cosine_retrieval.retrieve(x[subset], y[None, subset]).aligned.mean()
 
 
 def test_beaten_from_its_definition():
     x, y = vectors(4, 9)
-    found = correlation.beaten_pairs(x, y)
+    found = sentence_subsets.competitor_mask(x, y)
     cosine = [[a @ b / math.sqrt((a @ a) * (b @ b)) for b in y.astype(float)] for a in x.astype(float)]
     for i, j in itertools.product(range(9), repeat=2):
         wanted = i != j and (cosine[i][j] >= cosine[i][i] or cosine[j][i] >= cosine[i][i])
@@ -768,37 +780,38 @@ def test_beaten_from_its_definition():
 def test_subsets_by_hand():
     # 0 loses to 1 only, 1 to nobody, 2 to 0 and 1
     beaten = np.array([[0, 1, 0], [0, 0, 0], [1, 1, 0]], dtype=bool)
-    found = correlation.alignment_in_subsets(beaten, np.array([[0, 1], [1, 0], [0, 2], [2, 1]]))
+    found = sentence_subsets.alignment_in_subsets(beaten, np.array([[0, 1], [1, 0], [0, 2], [2, 1]]))
     assert found.tolist() == [0.5, 0.5, 0.5, 0.5]
-    assert correlation.alignment_in_subsets(beaten, np.array([[2, 0, 1]])).tolist() == [1 / 3]
+    assert sentence_subsets.alignment_in_subsets(beaten, np.array([[2, 0, 1]])).tolist() == [1 / 3]
     # what counts on the diagonal counts for nothing
     np.testing.assert_array_equal(
-        correlation.alignment_in_subsets(beaten | np.eye(3, dtype=bool), np.array([[2, 0, 1]])), [1 / 3]
+        sentence_subsets.alignment_in_subsets(beaten | np.eye(3, dtype=bool), np.array([[2, 0, 1]])), [1 / 3]
     )
 
 
 def test_fewer_rivals_make_more_alignments():
-    beaten = correlation.beaten_pairs(*vectors(0, 60))
+    beaten = sentence_subsets.competitor_mask(*vectors(0, 60))
     random = np.random.default_rng(0)
     subsets = np.array([random.permutation(60)[:10] for _ in range(200)])
     among_all = ~beaten.any(axis=1)
     assert (
-        correlation.alignment_in_subsets(beaten, subsets).mean() > np.mean([among_all[s].mean() for s in subsets]) + 0.1
+        sentence_subsets.alignment_in_subsets(beaten, subsets).mean()
+        > np.mean([among_all[s].mean() for s in subsets]) + 0.1
     )
 
 
 def test_subsets_that_are_none():
     beaten = np.zeros((4, 4), dtype=bool)
     with pytest.raises(ValueError, match="twice"):
-        correlation.alignment_in_subsets(beaten, np.array([[0, 1, 0]]))
+        sentence_subsets.alignment_in_subsets(beaten, np.array([[0, 1, 0]]))
     with pytest.raises(ValueError, match="none of the 4"):
-        correlation.alignment_in_subsets(beaten, np.array([[0, 4]]))
+        sentence_subsets.alignment_in_subsets(beaten, np.array([[0, 4]]))
     with pytest.raises(ExperimentError, match="at least 2"):
-        correlation.alignment_in_subsets(beaten, np.array([[0]]))
+        sentence_subsets.alignment_in_subsets(beaten, np.array([[0]]))
     with pytest.raises(ValueError, match=r"\[n, n\]"):
-        correlation.alignment_in_subsets(beaten[:3], np.array([[0, 1]]))
+        sentence_subsets.alignment_in_subsets(beaten[:3], np.array([[0, 1]]))
     with pytest.raises(ValueError, match=r"\[n, width\]"):
-        correlation.beaten_pairs(np.ones((3, 2)), np.ones((2, 2)))
+        sentence_subsets.competitor_mask(np.ones((3, 2)), np.ones((2, 2)))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
@@ -816,9 +829,9 @@ def test_the_curve_against_retrieval_on_each_subset(pooling):
 
     def beaten_of(code, layer):
         asked.append((code, layer))
-        return correlation.beaten_pairs(x, others[code, layer])
+        return sentence_subsets.competitor_mask(x, others[code, layer])
 
-    table = correlation.sentence_curve(
+    table = sentence_subsets.sentence_curve(
         beaten_of, languages, layers, y, [n, 5, 10], layer_pooling=pooling, resamples=12, seed=3
     )
     known = [code for code in languages if code != "lacking"]
@@ -831,7 +844,10 @@ def test_the_curve_against_retrieval_on_each_subset(pooling):
         for order in orders[: row.subsets]:
             subset = order[: row.sentences]
             by_layer = [
-                [alignment.retrieve(x[subset], others[code, layer][None, subset]).aligned.mean() for layer in layers]
+                [
+                    cosine_retrieval.retrieve(x[subset], others[code, layer][None, subset]).aligned.mean()
+                    for layer in layers
+                ]
                 for code in known
             ]
             pooled = [max(s) if pooling == "max" else sum(s) / 2 for s in by_layer]
@@ -847,15 +863,17 @@ def test_all_sentences_are_the_score_itself():
     x = np.random.default_rng(0).normal(size=(20, 5))
     others = [x + 0.4 * (k + 1) * np.random.default_rng(k + 1).normal(size=(20, 5)) for k in range(6)]
     y = [0.9, 0.7, 0.8, 0.5, 0.4, 0.45]
-    table = correlation.sentence_curve(lambda k, _: correlation.beaten_pairs(x, others[k]), range(6), [0], y, [20])
-    scores = alignment.retrieve(x, others).aligned.mean(axis=1)
+    table = sentence_subsets.sentence_curve(
+        lambda k, _: sentence_subsets.competitor_mask(x, others[k]), range(6), [0], y, [20]
+    )
+    scores = cosine_retrieval.retrieve(x, others).aligned.mean(axis=1)
     assert table.loc[0, "r"] == table.loc[0, "low"] == table.loc[0, "high"]
     assert table.loc[0, "r"] == pytest.approx(slow_pearson(scores, y), abs=CLOSE)
 
 
 def test_a_curve_where_all_languages_score_the_same():
     nobody = np.zeros((5, 5), dtype=bool)
-    table = correlation.sentence_curve(lambda _, __: nobody, range(5), [0], range(5), [2, 5], resamples=3)
+    table = sentence_subsets.sentence_curve(lambda _, __: nobody, range(5), [0], range(5), [2, 5], resamples=3)
     assert table["alignment"].tolist() == [1, 1]
     assert table["undefined"].tolist() == [3, 1]
     assert table[["r", "low", "high"]].isna().all(axis=None)
@@ -865,7 +883,7 @@ def test_curves_that_cannot_be_drawn():
     nobody = np.zeros((5, 5), dtype=bool)
 
     def curve(sizes=(2,), layers=(0,), y=range(5), languages=range(5), beaten_of=lambda _, __: nobody, **options):
-        return correlation.sentence_curve(beaten_of, languages, layers, y, sizes, **options)
+        return sentence_subsets.sentence_curve(beaten_of, languages, layers, y, sizes, **options)
 
     for sizes in ([1], [2, 6]):
         with pytest.raises(ExperimentError, match=r"of 5 sentences.*from 2 to 5"):
@@ -887,17 +905,17 @@ def test_curves_that_cannot_be_drawn():
 
 
 def test_the_adjusted_estimate_by_hand():
-    np.testing.assert_allclose(correlation.adjusted([0.5, 1, nan], 0.8), [0.4, 0.8, nan])
-    found = correlation.adjusted_error([0.5, 1, 0.25, 0.9], [0.3, 0.9, 0.2, nan], 0.8)
+    np.testing.assert_allclose(prediction.adjusted([0.5, 1, nan], 0.8), [0.4, 0.8, nan])
+    found = prediction.adjusted_error([0.5, 1, 0.25, 0.9], [0.3, 0.9, 0.2, nan], 0.8)
     # off by 0.1, -0.1 and 0
     assert found.n == 3
     assert found.mean_absolute == pytest.approx(0.2 / 3)
     assert found.root_mean_square == pytest.approx(math.sqrt(0.02 / 3))
     assert found.bias == pytest.approx(0)
     with pytest.raises(ExperimentError, match="pivot's own"):
-        correlation.adjusted([0.5], nan)
+        prediction.adjusted([0.5], nan)
     with pytest.raises(ExperimentError, match="at least 1"):
-        correlation.adjusted_error([0.5], [nan], 0.8)
+        prediction.adjusted_error([0.5], [nan], 0.8)
 
 
 def slow_errors(estimates, scores):
@@ -915,7 +933,7 @@ def fields(errors):
 
 
 def test_predictions_against_a_loop():
-    found = correlation.predicted([*X, 0.4], [*Y, nan], [0.2, 0.6, nan], 0.75)
+    found = prediction.predicted([*X, 0.4], [*Y, nan], [0.2, 0.6, nan], 0.75)
     slope, intercept = slow_line(X, Y)
     np.testing.assert_allclose(found.line, [intercept + slope * 0.2, intercept + slope * 0.6, nan], atol=CLOSE)
     np.testing.assert_allclose(found.adjusted, [0.15, 0.45, nan], atol=CLOSE)
@@ -929,7 +947,7 @@ def test_predictions_against_a_loop():
     assert fields(found.line_error) == pytest.approx(slow_errors(lines, Y), abs=CLOSE)
     assert fields(found.mean_error) == pytest.approx(slow_errors(means, Y), abs=CLOSE)
     assert fields(found.adjusted_error) == pytest.approx(slow_errors([0.75 * v for v in X], Y), abs=CLOSE)
-    assert found.adjusted_error == correlation.adjusted_error(X, Y, 0.75)
+    assert found.adjusted_error == prediction.adjusted_error(X, Y, 0.75)
     # the known shortcut: what a left-out line misses is residual / (1 - leverage)
     slope, intercept = slow_line(X, Y)
     leverage = 1 / 12 + (np.array(X) - np.mean(X)) ** 2 / (12 * np.var(X))
@@ -938,15 +956,15 @@ def test_predictions_against_a_loop():
 
 
 def test_a_line_that_nothing_leans_is_level():
-    found = correlation.predicted([0.5] * 5, [1, 2, 3, 4, 5], [0.1, 0.9], 10)
+    found = prediction.predicted([0.5] * 5, [1, 2, 3, 4, 5], [0.1, 0.9], 10)
     assert found.line.tolist() == [3, 3]
     assert found.line_error == found.mean_error
     # without the only language that differs the line is level, too
-    one = correlation.predicted([0.5] * 4 + [0.7], [1, 2, 3, 4, 5], [0.7], 10)
+    one = prediction.predicted([0.5] * 4 + [0.7], [1, 2, 3, 4, 5], [0.7], 10)
     assert one.line[0] == pytest.approx(5)
     assert one.line_error.n == 5
     with pytest.raises(ExperimentError, match="at least 5"):
-        correlation.predicted(X[:4], Y[:4], [0.5], 0.8)
+        prediction.predicted(X[:4], Y[:4], [0.5], 0.8)
 
 
 # ------------------------------------------------------------------------------------------------------ several models
@@ -957,7 +975,7 @@ def models_frame(**columns):
 
 
 def test_pooled_and_within_against_statsmodels():
-    found = correlation.pooled_and_within(models_frame())
+    found = across_models.pooled_and_within(models_frame())
     # statsmodels: t of x in the OLS fit of y on x and two model dummies, r = t / sqrt(t^2 + 8)
     assert found.within_r == pytest.approx(0.9608573319905813, abs=CLOSE)
     assert found.within_p == pytest.approx(9.79563936093115e-06, abs=1e-12)
@@ -967,14 +985,14 @@ def test_pooled_and_within_against_statsmodels():
 def test_pooled_and_within_are_what_they_say():
     frame = models_frame(model=[*"aaaaabbbbccc"])
     lacking = pd.DataFrame({"model": ["a", None], "x": [0.5, 0.5], "y": [nan, 0.9]})
-    found = correlation.pooled_and_within(pd.concat([frame, lacking]))
+    found = across_models.pooled_and_within(pd.concat([frame, lacking]))
     assert found.n == 12
     pooled = quick(X, Y)
     assert (found.pooled_r, found.pooled_low, found.pooled_high, found.pooled_p) == pytest.approx(
         (pooled.pearson_r, pooled.pearson_low, pooled.pearson_high, pooled.pearson_p), abs=CLOSE
     )
     # holding the model constant: the partial correlation given the model
-    within = correlation.partial(X, Y, frame[["model"]])
+    within = partial.partial(X, Y, frame[["model"]])
     assert (found.within_r, found.within_low, found.within_high, found.within_p) == pytest.approx(
         (within.pearson_r, within.pearson_low, within.pearson_high, within.pearson_p), abs=CLOSE
     )
@@ -990,7 +1008,7 @@ def test_pooled_and_within_are_what_they_say():
 
 
 def test_one_model_is_pooled_and_within_at_once():
-    found = correlation.pooled_and_within(models_frame(model="a"))
+    found = across_models.pooled_and_within(models_frame(model="a"))
     assert found.within_r == pytest.approx(found.pooled_r, abs=CLOSE)
     assert (found.within_low, found.within_high) == pytest.approx((found.pooled_low, found.pooled_high), abs=CLOSE)
     assert found.within_p == pytest.approx(found.pooled_p, abs=CLOSE)
@@ -1001,19 +1019,19 @@ def test_simpsons_paradox_is_flagged():
     step = np.tile(np.arange(10) / 10, 3)
     shift = np.repeat([0, 2, 4], 10)
     turned = pd.DataFrame({"model": shift, "x": shift + step, "y": shift - step + 0.1 * random.normal(size=30)})
-    found = correlation.pooled_and_within(turned)
+    found = across_models.pooled_and_within(turned)
     assert found.pooled_low > 0 > found.within_high
     assert found.simpson
-    assert correlation.pooled_and_within(turned.assign(y=-turned["y"])).simpson
+    assert across_models.pooled_and_within(turned.assign(y=-turned["y"])).simpson
     alike = turned.assign(y=shift + step + 0.1 * random.normal(size=30))
-    assert not correlation.pooled_and_within(alike).simpson
+    assert not across_models.pooled_and_within(alike).simpson
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_simpsons_paradox_over_models_too_small_to_have_a_sign(sign):
     step, shift = np.tile([0, 0.1, 0.2, 0.3], 8), np.repeat(np.arange(8), 4)
     noise = 0.02 * np.random.default_rng(0).normal(size=32)
-    found = correlation.pooled_and_within(
+    found = across_models.pooled_and_within(
         pd.DataFrame({"model": shift, "x": shift + step, "y": sign * (shift - step + noise)})
     )
     assert found.per_model["r"].isna().all()
@@ -1026,7 +1044,7 @@ def test_simpsons_paradox_where_no_interval_is_sure():
     # by 5 languages of each of two models; each alone falls a little, together they rise a little
     a, b = [0.0, 1, 2, 3, 4], [1.0, 0, 2, 1, 0]
     frame = pd.DataFrame({"model": ["a"] * 5 + ["b"] * 5, "x": a + [v + 3 for v in a], "y": b + [v + 1.2 for v in b]})
-    found = correlation.pooled_and_within(frame)
+    found = across_models.pooled_and_within(frame)
     assert found.pooled_low < 0 < found.pooled_r
     assert (found.per_model["r"] < 0).all()
     assert found.simpson
@@ -1036,7 +1054,7 @@ def test_models_that_are_constant_within():
     frame = pd.DataFrame(
         {"model": ["a"] * 5 + ["b"] * 5, "x": [0.1 + 0.2, 0.3] * 2 + [0.3] + [0.7] * 5, "y": range(10)}
     )
-    found = correlation.pooled_and_within(frame)
+    found = across_models.pooled_and_within(frame)
     assert found.pooled_r > 0
     assert np.isnan([found.within_r, found.within_low, found.within_p]).all()
     assert found.per_model["r"].isna().all()
@@ -1045,9 +1063,9 @@ def test_models_that_are_constant_within():
 
 def test_too_little_to_look_within():
     with pytest.raises(ExperimentError, match=r"12 points of 9 models.*at least 13"):
-        correlation.pooled_and_within(models_frame(model=[*"abcdefghiiii"]))
+        across_models.pooled_and_within(models_frame(model=[*"abcdefghiiii"]))
     with pytest.raises(ValueError, match="no column model and no y"):
-        correlation.pooled_and_within(pd.DataFrame({"x": X}))
+        across_models.pooled_and_within(pd.DataFrame({"x": X}))
 
 
 # ---------------------------------------------------------------------------------------------------------- transforms
@@ -1056,20 +1074,20 @@ def test_too_little_to_look_within():
 def test_transforms_by_hand():
     # 0, 1 and 4 of 4 sentences: ln(.5 / 4.5), ln(1.5 / 3.5), ln(4.5 / .5)
     np.testing.assert_allclose(
-        correlation.logit([0, 0.25, 1, nan], 4), [-math.log(9), math.log(3 / 7), math.log(9), nan], atol=1e-12
+        transforms.logit([0, 0.25, 1, nan], 4), [-math.log(9), math.log(3 / 7), math.log(9), nan], atol=1e-12
     )
-    np.testing.assert_allclose(correlation.logit([0.5, 0.5], [10, 20]), [0, 0], atol=1e-12)
-    np.testing.assert_allclose(correlation.log([1, math.e, nan]), [0, 1, nan])
+    np.testing.assert_allclose(transforms.logit([0.5, 0.5], [10, 20]), [0, 0], atol=1e-12)
+    np.testing.assert_allclose(transforms.log([1, math.e, nan]), [0, 1, nan])
     for how, wanted in (("identity", [0.5]), ("log", [math.log(0.5)]), ("logit", [0])):
-        np.testing.assert_allclose(correlation.transformed([0.5], how, 10), wanted, atol=1e-12)
+        np.testing.assert_allclose(transforms.transformed([0.5], how, 10), wanted, atol=1e-12)
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=6), st.integers(50, 90))
 def test_a_logit_keeps_the_order_and_turns_with_its_complement(counts, n):
     shares = np.array(counts) / n
-    found = correlation.logit(shares, n)
+    found = transforms.logit(shares, n)
     assert np.isfinite(found).all()
-    np.testing.assert_allclose(correlation.logit(1 - shares, n), -found, atol=CLOSE)
+    np.testing.assert_allclose(transforms.logit(1 - shares, n), -found, atol=CLOSE)
     assert stats.rankdata(np.round(found, 9)).tolist() == stats.rankdata(counts).tolist()
     p = (np.array(counts) + 0.5) / (n + 1)
     np.testing.assert_allclose(found, np.log(p / (1 - p)), atol=CLOSE)
@@ -1089,4 +1107,4 @@ def test_a_logit_keeps_the_order_and_turns_with_its_complement(counts, n):
 )
 def test_impossible_transforms_say_why(values, how, n, said):
     with pytest.raises(ExperimentError, match=said):
-        correlation.transformed(values, how, n)
+        transforms.transformed(values, how, n)

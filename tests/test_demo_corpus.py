@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from neuronxa_core import corpora, languages
+from neuronxa_core.corpora import languages, reading, selection
 
 CODES = """
 eng_Latn deu_Latn fra_Latn spa_Latn ita_Latn por_Latn rus_Cyrl ukr_Cyrl pol_Latn swe_Latn tur_Latn arb_Arab heb_Hebr
@@ -18,7 +18,7 @@ ALPHABETIC = (0.6, 1.5)
 
 @pytest.fixture(scope="module")
 def raw():
-    return corpora.read("demo")
+    return reading.read("demo")
 
 
 def test_languages_and_scripts(raw):
@@ -30,7 +30,7 @@ def test_languages_and_scripts(raw):
 
 
 def test_files_are_clean_utf8():
-    for path in sorted(corpora.DEMO.glob("*.txt")):
+    for path in sorted(reading.DEMO.glob("*.txt")):
         data = path.read_bytes()
         assert b"\r" not in data, path.name
         assert not data.startswith(b"\xef\xbb\xbf"), path.name
@@ -86,7 +86,7 @@ def test_lengths_go_with_english(raw):
 
 
 def test_nothing_is_found_in_it(raw):
-    corpus = corpora.select(raw, "eng_Latn")
+    corpus = selection.select(raw, "eng_Latn")
     assert corpus.findings == ()
     assert corpus.n_sentences == 100
 

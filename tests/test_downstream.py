@@ -8,27 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronxa_core import downstream, languages, limits
-from neuronxa_core.downstream import (
-    COLUMNS,
-    Mapping,
-    TaskScores,
-    apply_mapping,
-    code_of,
-    consistency,
-    from_measure,
-    guess_mapping,
-    harness_scores,
-    is_consistency,
-    join,
-    merge,
-    read_consistency,
-    read_file,
-    read_frame,
-    read_scores,
-    task_language,
-)
+from neuronxa_core.corpora import languages
 from neuronxa_core.errors import NeuronXAError, ScoresError
+from neuronxa_core.host import limits
+from neuronxa_core.tasks import task_scores
+from neuronxa_core.tasks.cells import read_frame
+from neuronxa_core.tasks.consistency import consistency, is_consistency, read_consistency
+from neuronxa_core.tasks.harness import harness_scores
+from neuronxa_core.tasks.matching import code_of, join
+from neuronxa_core.tasks.score_files import from_measure, read_file, read_scores
+from neuronxa_core.tasks.score_tables import Mapping, apply_mapping, guess_mapping
+from neuronxa_core.tasks.task_names import task_language
+from neuronxa_core.tasks.task_scores import COLUMNS, TaskScores, merge
 
 LONG = "model,task,metric,language,score\nm,xnli,acc,en,0.8\nm,xnli,acc,de,0.7\nm,xcopa,acc,de,0.6\n"
 
@@ -909,7 +900,7 @@ def must_read_or_refuse(name, data):
     assert isinstance(scores, TaskScores)
     assert len(scores)
     assert scores.table["score"].map(math.isfinite).all()
-    assert not scores.table.duplicated(list(downstream.KEY)).any()
+    assert not scores.table.duplicated(list(task_scores.KEY)).any()
     scores.to_csv().encode()
 
 

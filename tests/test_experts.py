@@ -30,8 +30,8 @@ from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHExperts
 
-from neuronxa_core import experts, models
 from neuronxa_core.errors import ModelError
+from neuronxa_core.models import description, loading, moe, sources, structure
 
 SENTENCES = ["the cat sat on the mat", "a", "猫は昼に眠る", "кошка спит днём"]
 SEPARABLE = [name for name in MOE_FAMILIES if MOE_FAMILIES[name].product is None]
@@ -48,12 +48,12 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.inference_mode()
-def run(model: models.LoadedModel) -> torch.Tensor:
+def run(model: description.LoadedModel) -> torch.Tensor:
     ids, mask = batch()
     return model.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
 
-def implementation(model: models.LoadedModel) -> str:
+def implementation(model: description.LoadedModel) -> str:
     (one,) = {
         model.model.get_submodule(network.last_projection).config._experts_implementation
         for network in model.feed_forwards
@@ -62,7 +62,7 @@ def implementation(model: models.LoadedModel) -> str:
 
 
 def listened_to() -> int:
-    return sum(map(len, experts._listeners.values()))
+    return sum(map(len, moe._listeners.values()))
 
 
 # where the neurons are
@@ -74,7 +74,7 @@ def test_the_experts_of_every_layer_are_found(name, loaded):
     found = loaded(name).feed_forwards
     for k, network in enumerate(found):
         path = family.experts.format(k)
-        assert network == models.FeedForward(
+        assert network == description.FeedForward(
             layer=f"layers.{k}",
             last_projection=path,
             activation=f"{path}.act_fn" if name in SEPARABLE else None,
@@ -93,11 +93,11 @@ def test_the_experts_of_every_layer_are_found(name, loaded):
 @pytest.mark.parametrize("name", MOE_FAMILIES)
 def test_description_needs_no_weights_and_counts_all_experts(name, tiny, loaded, tmp_path):
     folder = tiny(name)
-    info = models.describe(models.parse_source(str(without_weights(folder, tmp_path))))
+    info = structure.describe(sources.parse_source(str(without_weights(folder, tmp_path))))
     weights = load_file(folder / "model.safetensors")
     attention = [tensor for key, tensor in weights.items() if "_proj.weight" in key and "self_attn" in key]
     assert info == loaded(name).info
-    assert info == models.ModelInfo(
+    assert info == description.ModelInfo(
         name=folder.name,
         class_name=MOE_FAMILIES[name].class_name,
         layers=LAYERS,
@@ -122,7 +122,7 @@ def test_what_every_token_passes_through_beside_the_experts_is_refused(tmp_path)
         folder = tmp_path / f"{family}{len(changes)}"
         tiny_config(family, **changes).save_pretrained(folder)
         with pytest.raises(ModelError) as caught:
-            models.describe(models.parse_source(str(folder)))
+            structure.describe(sources.parse_source(str(folder)))
         return str(caught.value)
 
     sizes = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
@@ -141,7 +141,7 @@ def test_dense_layers_among_mixtures_are_refused(tmp_path):
     # as wide as all experts together, so that the width alone would not tell
     tiny_config("qwen3_moe", mlp_only_layers=[0, 2], intermediate_size=EXPERTS * COLUMNS).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"\(Qwen3MoeModel\) has dense layers \(0, 2\) among mixtures of experts"):
-        models.describe(models.parse_source(str(tmp_path)))
+        structure.describe(sources.parse_source(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_dense_layers_among_mixtures_are_refused(tmp_path):
 def test_experts_of_another_form_are_refused(family, changes, class_name, tmp_path):
     tiny_config(family, **changes).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=f"{class_name}, layers.0: .* mixture of experts of a form that is not"):
-        models.describe(models.parse_source(str(tmp_path)))
+        structure.describe(sources.parse_source(str(tmp_path)))
 
 
 def tiny_experts(kind: type = MixtralExperts, **changes: object) -> torch.nn.Module:
@@ -182,11 +182,11 @@ def tiny_experts(kind: type = MixtralExperts, **changes: object) -> torch.nn.Mod
 
 
 def test_sizes_by_hand():
-    assert experts.sizes(tiny_experts()) == experts.Sizes(3, 5, 4, gated=True, separable=True)
-    assert experts.sizes(tiny_experts(GptOssExperts)) == experts.Sizes(3, 5, 4, gated=True, separable=False)
-    assert experts.sizes(tiny_experts(NemotronHExperts)) == experts.Sizes(3, 5, 4, gated=False, separable=False)
+    assert moe.sizes(tiny_experts()) == moe.Sizes(3, 5, 4, gated=True, separable=True)
+    assert moe.sizes(tiny_experts(GptOssExperts)) == moe.Sizes(3, 5, 4, gated=True, separable=False)
+    assert moe.sizes(tiny_experts(NemotronHExperts)) == moe.Sizes(3, 5, 4, gated=False, separable=False)
     for other in (torch.nn.Linear(4, 5), torch.nn.ModuleList([tiny_experts()]), torch.nn.Module()):
-        assert experts.sizes(other) is None
+        assert moe.sizes(other) is None
 
 
 def test_modules_that_compute_something_else_have_no_sizes():
@@ -211,8 +211,8 @@ def test_modules_that_compute_something_else_have_no_sizes():
         resized("gate_up_proj", 3, 10),
     ]
     for edit in edits:
-        assert experts.sizes(changed(edit)) is None
-    assert experts.sizes(changed(lambda _module: None)) is not None
+        assert moe.sizes(changed(edit)) is None
+    assert moe.sizes(changed(lambda _module: None)) is not None
 
 
 def test_two_mixtures_in_a_layer_and_another_hidden_width_are_refused():
@@ -221,15 +221,15 @@ def test_two_mixtures_in_a_layer_and_another_hidden_width_are_refused():
     with pytest.raises(
         ModelError, match=r"MixtralModel, layers.1: found routed experts in mlp.experts, more, where one"
     ):
-        models.locate(model)
+        structure.locate(model)
     model = transformers.AutoModel.from_config(tiny_config("mixtral"))
     model.config.hidden_size = 31
     with pytest.raises(ModelError, match=r"where one module that reads the hidden width \(31\) is supported"):
-        models.locate(model)
+        structure.locate(model)
 
 
 def test_experts_that_run_in_a_way_of_their_own_are_refused(tiny, monkeypatch):
-    real, source = MixtralExperts.forward, models.parse_source(str(tiny("mixtral")))
+    real, source = MixtralExperts.forward, sources.parse_source(str(tiny("mixtral")))
 
     def scaled(self, *inputs):
         return real(self, *inputs) * (1.0 if self.config._experts_implementation == "neuronxa" else 1.5)
@@ -237,12 +237,12 @@ def test_experts_that_run_in_a_way_of_their_own_are_refused(tiny, monkeypatch):
     for odd in (scaled, real.__wrapped__):  # the latter never asks which function it is to run
         monkeypatch.setattr(MixtralExperts, "forward", odd)
         with pytest.raises(ModelError, match=r"MixtralModel runs the experts of layers.0 \(MixtralExperts\) in a way"):
-            models.load(source, device="cpu")
+            loading.load(source, device="cpu")
     monkeypatch.setattr(MixtralExperts, "forward", lambda _self, *_inputs: torch.zeros(2) + torch.zeros(3))
     with pytest.raises(
         ModelError, match=r"could not run the experts of layers.0 \(MixtralExperts\) on 16 tokens: Runtime"
     ):
-        models.load(source, device="cpu")
+        loading.load(source, device="cpu")
     assert listened_to() == 0
 
 
@@ -270,7 +270,7 @@ def test_activations_are_those_of_the_weights_and_0_where_an_expert_was_not_chos
         )
         for k in range(LAYERS)
     ]
-    with experts.recording(model, record, neuron):
+    with moe.recording(model, record, neuron):
         run(model)
     for handle in handles:
         handle.remove()
@@ -291,11 +291,11 @@ def test_the_models_output_is_that_of_its_own_experts(name, loaded):
     own = run(model)
     before = implementation(model)
     for neuron in ("product", "gate") if name in SEPARABLE else ("product",):
-        with experts.recording(model, lambda *_seen: None, neuron):
+        with moe.recording(model, lambda *_seen: None, neuron):
             torch.testing.assert_close(run(model), own, rtol=1e-4, atol=2e-5)
     model.model.set_experts_implementation("eager")
     eager = run(model)
-    with experts.recording(model, lambda *_seen: None):
+    with moe.recording(model, lambda *_seen: None):
         torch.testing.assert_close(run(model), eager, rtol=1e-4, atol=2e-5)
     assert implementation(model) == "eager"
     model.model.set_experts_implementation(before)
@@ -303,7 +303,7 @@ def test_the_models_output_is_that_of_its_own_experts(name, loaded):
 
 
 def test_half_precision_gives_what_the_library_gives(tiny):
-    model = models.load(models.parse_source(str(tiny("mixtral"))), "bfloat16", "cpu")
+    model = loading.load(sources.parse_source(str(tiny("mixtral"))), "bfloat16", "cpu")
     module, dtypes = model.model.layers[0].mlp.experts, set()
     module.config._experts_implementation = "eager"
     generator = torch.Generator().manual_seed(1)
@@ -312,7 +312,7 @@ def test_half_precision_gives_what_the_library_gives(tiny):
     weights = torch.rand(40, CHOSEN, generator=generator)
     with torch.inference_mode():
         eager = module(hidden, index, weights)
-        with experts.recording(model, lambda _l, _e, _t, activations: dtypes.add(activations.dtype)):
+        with moe.recording(model, lambda _l, _e, _t, activations: dtypes.add(activations.dtype)):
             ours = module(hidden, index, weights)
     assert torch.equal(ours, eager)
     assert dtypes == {torch.bfloat16}
@@ -331,7 +331,7 @@ def test_a_hand_worked_mixture(tmp_path):
         module.down_proj[0, 7, 2] = 100
 
     folder = tiny_model("mixtral", tmp_path, edit=plant, num_hidden_layers=1, num_local_experts=2)
-    model = models.load(models.parse_source(str(folder)), device="cpu")
+    model = loading.load(sources.parse_source(str(folder)), device="cpu")
     seen = {}
     unit = torch.eye(HIDDEN)[[0, 1, 0]]
     index = torch.tensor([[0, 1], [0, 1], [1, 0]])
@@ -340,7 +340,7 @@ def test_a_hand_worked_mixture(tmp_path):
     def record(layer, expert, tokens, activations):
         seen[layer, expert] = (tokens.tolist(), activations[:, [2, 4]].tolist())
 
-    with experts.recording(model, record):
+    with moe.recording(model, record):
         output = model.model.layers[0].mlp.experts(unit, index, weights)
     silu = {x: x / (1 + 2.718281828459045**-x) for x in (2, -1)}
     low, high = pytest.approx(2 * silu[-1], rel=1e-6), pytest.approx(3 * silu[2], rel=1e-6)
@@ -367,7 +367,7 @@ def test_any_choice_of_experts_is_computed_token_by_token(data):
     hidden = torch.randn(tokens, 4, generator=generator)
     weights = torch.rand(tokens, choices, generator=generator)
     with torch.inference_mode():
-        ours = experts._forward(module, hidden, index, weights)
+        ours = moe._forward(module, hidden, index, weights)
         wanted = sum_over_choices(module, hidden, index, weights)
         torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4)
         if kind is MixtralExperts:  # the others' own way does not know a choice that is no expert's
@@ -400,13 +400,13 @@ def sum_over_choices(
 
 def test_an_ungated_expert_has_one_definition():
     module = tiny_experts(NemotronHExperts)
-    network = models.FeedForward("0", "0", None, 15, gated=False, experts=3)
+    network = description.FeedForward("0", "0", None, 15, gated=False, experts=3)
     holder = torch.nn.ModuleList([module])
-    model = models.LoadedModel(None, holder, None, (network,), torch.device("cpu"), "float32")
+    model = description.LoadedModel(None, holder, None, (network,), torch.device("cpu"), "float32")
     seen: dict[str, torch.Tensor] = {}
     hidden, index = torch.ones(1, 4), torch.tensor([[2]])
     for neuron in ("product", "gate"):
-        with experts.recording(model, lambda _l, _e, _t, a, neuron=neuron: seen.update({neuron: a}), neuron):
+        with moe.recording(model, lambda _l, _e, _t, a, neuron=neuron: seen.update({neuron: a}), neuron):
             module(hidden, index, torch.ones(1, 1))
     wanted = (module.up_proj[2] @ hidden[0]).clamp(min=0) ** 2
     torch.testing.assert_close(seen["product"][0], wanted)
@@ -415,7 +415,7 @@ def test_an_ungated_expert_has_one_definition():
 
 def test_only_the_layers_that_were_asked_for(loaded):
     model, layers = loaded("olmoe"), []
-    with experts.recording(model, lambda layer, *_rest: layers.append(layer), layers=[1]):
+    with moe.recording(model, lambda layer, *_rest: layers.append(layer), layers=[1]):
         torch.testing.assert_close(run(model), run(loaded("olmoe")))
     assert set(layers) == {1}
     assert listened_to() == 0
@@ -424,7 +424,7 @@ def test_only_the_layers_that_were_asked_for(loaded):
 def test_gate_is_refused_where_it_cannot_be_told_from_the_product(loaded):
     model = loaded("gpt_oss")
     before = implementation(model)
-    for context in (experts.recording, experts.replacing):
+    for context in (moe.recording, moe.replacing):
         with (
             pytest.raises(ModelError, match="definition 'gate' cannot be read there; choose 'product'"),
             context(model, lambda *_seen: None, "gate"),
@@ -446,10 +446,10 @@ def test_recorders_see_what_was_replaced_whichever_was_opened_first(replaced_fir
     def halve(_layer, _expert, _tokens, activations):
         return activations / 2
 
-    with experts.recording(model, record, layers=[0]):
+    with moe.recording(model, record, layers=[0]):
         run(model)
     whole = dict(seen)
-    contexts = [experts.replacing(model, halve, layers=[0]), experts.recording(model, record, layers=[0])]
+    contexts = [moe.replacing(model, halve, layers=[0]), moe.recording(model, record, layers=[0])]
     first, second = contexts if replaced_first else contexts[::-1]
     with first, second:
         run(model)
@@ -467,8 +467,8 @@ def test_the_model_goes_on_with_what_was_replaced(neuron, tiny, loaded):
             layer.mlp.experts.down_proj.mul_(2)
 
     model, before = loaded("mixtral"), run(loaded("mixtral"))
-    doubled = models.load(models.parse_source(str(tiny("mixtral", edit=double))), device="cpu")
-    with experts.replacing(model, lambda _layer, _expert, _tokens, activations: 2 * activations, neuron):
+    doubled = loading.load(sources.parse_source(str(tiny("mixtral", edit=double))), device="cpu")
+    with moe.replacing(model, lambda _layer, _expert, _tokens, activations: 2 * activations, neuron):
         got = run(model)
     torch.testing.assert_close(got, run(doubled), rtol=1e-4, atol=2e-5)
     assert not torch.allclose(got, before, atol=0.1)
@@ -486,13 +486,13 @@ def test_the_own_way_comes_back_after_an_error_and_nested_contexts(loaded):
     def fail(*_seen):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), experts.recording(model, fail):
+    with pytest.raises(KeyboardInterrupt), moe.recording(model, fail):
         run(model)
     assert (implementation(model), listened_to()) == (own, 0)
     outer, inner = [], []
-    with experts.recording(model, lambda *seen: outer.append(seen[:2])):
+    with moe.recording(model, lambda *seen: outer.append(seen[:2])):
         run(model)
-        with experts.recording(model, lambda *seen: inner.append(seen[:2])):
+        with moe.recording(model, lambda *seen: inner.append(seen[:2])):
             assert implementation(model) == "neuronxa"
             run(model)
         assert implementation(model) == "neuronxa"
@@ -504,9 +504,9 @@ def test_the_own_way_comes_back_after_an_error_and_nested_contexts(loaded):
 
 
 def test_two_models_at_once_are_told_apart(tiny, loaded):
-    one, other = loaded("mixtral"), models.load(models.parse_source(str(tiny("mixtral"))), device="cpu")
+    one, other = loaded("mixtral"), loading.load(sources.parse_source(str(tiny("mixtral"))), device="cpu")
     seen = []
-    with experts.recording(one, lambda *_seen: seen.append(1)):
+    with moe.recording(one, lambda *_seen: seen.append(1)):
         run(other)
         assert not seen
         run(one)
@@ -514,11 +514,11 @@ def test_two_models_at_once_are_told_apart(tiny, loaded):
 
 
 def test_a_model_that_accelerate_moves_about_gives_the_same(tiny):
-    model = models.load(models.parse_source(str(tiny("mixtral"))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("mixtral"))), device="cpu")
 
     def read() -> list[torch.Tensor]:
         seen = []
-        with experts.recording(model, lambda _layer, _expert, _tokens, activations: seen.append(activations)):
+        with moe.recording(model, lambda _layer, _expert, _tokens, activations: seen.append(activations)):
             run(model)
         return seen
 
@@ -527,7 +527,7 @@ def test_a_model_that_accelerate_moves_about_gives_the_same(tiny):
     got = read()
     assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
     assert {p.device.type for p in model.model.parameters()} == {"meta"}, "weights were left behind"
-    experts.refuse_what_differs(model)
+    moe.check_experts(model)
 
 
 def test_the_device_is_waited_for_once_a_layer(loaded, monkeypatch):
@@ -546,7 +546,7 @@ def test_the_device_is_waited_for_once_a_layer(loaded, monkeypatch):
     index = torch.arange(20).reshape(10, 2) % EXPERTS
     with (
         torch.inference_mode(),
-        experts.recording(model, lambda *_seen: None, layers=[0]),
+        moe.recording(model, lambda *_seen: None, layers=[0]),
         Watch(),
     ):
         module(torch.randn(10, HIDDEN), index, torch.rand(10, 2))
@@ -554,12 +554,12 @@ def test_the_device_is_waited_for_once_a_layer(loaded, monkeypatch):
 
 
 def test_likelihood_of_a_mixture_with_its_head(tiny):
-    model = models.load(models.parse_source(str(tiny("mixtral", head=True))), "float32", "cpu", head=True)
+    model = loading.load(sources.parse_source(str(tiny("mixtral", head=True))), "float32", "cpu", head=True)
     seen = set()
     ids, mask = batch()
     with torch.inference_mode():
         wanted = model.head(input_ids=ids, attention_mask=mask).logits
-        with experts.recording(model, lambda layer, *_rest: seen.add(layer)):
+        with moe.recording(model, lambda layer, *_rest: seen.add(layer)):
             got = model.head(input_ids=ids, attention_mask=mask).logits
     assert seen == set(range(LAYERS))
     assert got.shape[-1] == VOCABULARY

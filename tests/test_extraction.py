@@ -27,9 +27,10 @@ from tiny_models import (
     byte_tokenizer,
 )
 
-from neuronxa_core import extraction, models
 from neuronxa_core.errors import Cancelled, ExtractionError
-from neuronxa_core.extraction import extract
+from neuronxa_core.models import description, estimates, loading, sources
+from neuronxa_core.states import extraction
+from neuronxa_core.states.extraction import extract
 
 SENTENCES = [
     "a dog runs in the rain",
@@ -192,7 +193,7 @@ def test_states_of_experts_are_those_of_the_plain_computation(family, neuron, lo
 
 
 def test_experts_that_run_more_than_once(tiny):
-    model = models.load(models.parse_source(str(tiny("mixtral"))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("mixtral"))), device="cpu")
     block = model.model.layers[1].mlp
     once = block.forward
     block.forward = lambda states: once(once(states))
@@ -204,7 +205,7 @@ def test_inf_in_an_expert(tiny):
     def plant(model):
         model.layers[2].mlp.experts.gate_up_proj[:, COLUMNS + 1] = float("inf")
 
-    model = models.load(models.parse_source(str(tiny("olmoe", edit=plant))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("olmoe", edit=plant))), device="cpu")
     with pytest.raises(ExtractionError, match=r"^eng: inf or NaN in the NAV of layer 2"):
         extract(model, "eng", SENTENCES)
 
@@ -267,7 +268,7 @@ def test_a_hand_worked_sentence(tiny):
         layer.fc1.bias[1] = 4
 
     folder = tiny("opt", edit=plant, num_hidden_layers=1)
-    model = models.load(models.parse_source(str(folder)), device="cpu")
+    model = loading.load(sources.parse_source(str(folder)), device="cpu")
     model.tokenizer = FixedTokenizer({"three": [5, 6, 7], "two": [7, 5]})
     got = extract(model, "eng", ["three", "two"]).arrays
     # weights 1, 2, 3 and 1, 2; the sums are over 6 and 3 for `weighted`, 3 and 2 for `mean`
@@ -296,7 +297,7 @@ class FixedTokenizer:
         return {"input_ids": [self.ids[text][: max_length if truncation else None] for text in texts]}
 
 
-def with_tokens(loaded: models.LoadedModel, ids: dict[str, list[int]]) -> models.LoadedModel:
+def with_tokens(loaded: description.LoadedModel, ids: dict[str, list[int]]) -> description.LoadedModel:
     return dataclasses.replace(loaded, tokenizer=FixedTokenizer(ids))
 
 
@@ -308,7 +309,7 @@ def test_relu_zeros_are_no_activations(tiny):
             layer.fc1.weight[:3].zero_()
             layer.fc1.bias[:3] = torch.tensor([0.0, 0.25, -1.0])
 
-    model = models.load(models.parse_source(str(tiny("opt", edit=plant))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("opt", edit=plant))), device="cpu")
     got = extract(model, "eng", SENTENCES)
     tokens = got.tokens
     for neuron in (0, 2):
@@ -335,7 +336,7 @@ def test_weighted_nas_is_a_frequency(loaded):
 def test_special_tokens_that_the_tokenizer_adds_count(tiny):
     sentence = ["the cat"]
     bare, special = (
-        models.load(models.parse_source(str(tiny("llama", with_special_tokens=choice))), device="cpu")
+        loading.load(sources.parse_source(str(tiny("llama", with_special_tokens=choice))), device="cpu")
         for choice in (False, True)
     )
     inner = byte_tokenizer(False).encode(sentence[0]).ids
@@ -384,13 +385,13 @@ def test_no_warning_for_long_texts_and_the_tokenizer_stays_as_it_was(loaded):
 
 
 def test_a_tokenizer_that_belongs_to_another_model(tiny):
-    model = models.load(models.parse_source(str(tiny("llama", vocab_size=100))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama", vocab_size=100))), device="cpu")
     with pytest.raises(ExtractionError, match=r"gives token \d+, but the model knows only 100.*another model"):
         extract(model, "rus", ["кошка"])
 
 
 def test_a_sentence_without_tokens(tiny):
-    model = models.load(models.parse_source(str(tiny("llama", with_special_tokens=False))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama", with_special_tokens=False))), device="cpu")
     with pytest.raises(ExtractionError, match="makes no token of the sentence ''"):
         extract(model, "eng", ["a", ""])
 
@@ -427,7 +428,7 @@ def test_long_sentences_are_counted_exactly(length, weighted, mean, tiny):
             layer.fc1.bias[0] = 1
 
     folder = tiny("opt", edit=plant, num_hidden_layers=1, max_position_embeddings=2100)
-    loaded = models.load(models.parse_source(str(folder)), device="cpu")
+    loaded = loading.load(sources.parse_source(str(folder)), device="cpu")
     ids = np.random.default_rng(0).integers(4, 300, size=length).tolist()
     got = extract(with_tokens(loaded, {"long": ids, "short": [5, 6]}), "eng", ["short", "long"])
     assert got.tokens.tolist() == [2, length]
@@ -541,7 +542,7 @@ def test_a_single_sentence_that_does_not_fit(loaded, monkeypatch):
 # progress, cancelling, hooks
 
 
-def hooks_of(loaded: models.LoadedModel) -> int:
+def hooks_of(loaded: description.LoadedModel) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded.model.modules())
 
 
@@ -573,7 +574,7 @@ def test_cancelling_between_batches(after, loaded):
 
 
 def test_no_hook_stays_on_the_model(tiny, monkeypatch):
-    model = models.load(models.parse_source(str(tiny("phi3"))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("phi3"))), device="cpu")
     assert hooks_of(model) == 0
     for neuron in ("product", "gate"):
         extract(model, "eng", SENTENCES, neuron)
@@ -594,7 +595,7 @@ def test_inf_and_nan_in_the_activations(bad, layer, tiny):
         model.layers[layer].mlp.up_proj.weight[3, 4] = bad
 
     folder = tiny("llama", edit=plant)
-    model = models.load(models.parse_source(str(folder)), device="cpu")
+    model = loading.load(sources.parse_source(str(folder)), device="cpu")
     with pytest.raises(ExtractionError, match=f"^Swahili: inf or NaN in the NAV of layer {layer} of {folder.name}"):
         extract(model, "Swahili", SENTENCES)
 
@@ -603,7 +604,7 @@ def test_inf_in_the_hidden_state_only(tiny):
     def plant(model):
         model.layers[LAYERS - 1].mlp.down_proj.weight[3, 4] = float("inf")
 
-    model = models.load(models.parse_source(str(tiny("llama", edit=plant))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama", edit=plant))), device="cpu")
     with pytest.raises(ExtractionError, match=f"^eng: inf or NaN in the EMB of layer {LAYERS - 1} .*dtype float32"):
         extract(model, "eng", SENTENCES)
 
@@ -614,7 +615,7 @@ def test_nan_of_one_token_of_one_sentence(tiny):
     def plant(model):
         model.embed_tokens.weight[token] = float("nan")
 
-    model = models.load(models.parse_source(str(tiny("llama", edit=plant))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama", edit=plant))), device="cpu")
     assert extract(model, "eng", ["a", "the cat"]).tokens.size == 2
     with pytest.raises(ExtractionError, match=r"^rus: inf or NaN in the NAV of layer 0"):
         extract(model, "rus", ["a", "the cat", "ш"], token_budget=1)
@@ -627,17 +628,17 @@ def test_half_precision_that_overflows(tiny):
         model.layers[1].mlp.gate_proj.weight.mul_(300)
         model.layers[1].mlp.up_proj.weight.mul_(300)
 
-    source = models.parse_source(str(tiny("llama", edit=plant)))
+    source = sources.parse_source(str(tiny("llama", edit=plant)))
     with pytest.raises(ExtractionError, match=r"inf or NaN in the NAV of layer 1 .* dtype float16; choose bfloat16"):
-        extract(models.load(source, "float16", "cpu"), "eng", SENTENCES)
-    got = extract(models.load(source, "bfloat16", "cpu"), "eng", SENTENCES)
+        extract(loading.load(source, "float16", "cpu"), "eng", SENTENCES)
+    got = extract(loading.load(source, "bfloat16", "cpu"), "eng", SENTENCES)
     assert got.arrays["nav_last"][1].max() > 65504
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_pooled_in_float32(dtype, tiny):
     """Against the very half-precision activations that the pass saw."""
-    model = models.load(models.parse_source(str(tiny("llama"))), dtype, "cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama"))), dtype, "cpu")
     seen: list[list[torch.Tensor]] = [[] for _ in range(LAYERS)]
     for k in range(LAYERS):
         module = model.model.layers[k].mlp.down_proj
@@ -646,7 +647,7 @@ def test_half_precision_is_pooled_in_float32(dtype, tiny):
     longest_first = sorted(range(len(SENTENCES)), key=lambda k: (-got.tokens[k], k))
     for k in range(LAYERS):
         for call, sentence in enumerate(longest_first):
-            assert seen[k][call].dtype == models.DTYPES[dtype]
+            assert seen[k][call].dtype == estimates.DTYPES[dtype]
             rows = seen[k][call].tolist()
             on = numerators([[int(a > 0) for a in row] for row in rows])
             value = numerators([[abs(a) for a in row] for row in rows])
@@ -678,7 +679,7 @@ def test_a_pass_that_fails_names_model_language_and_cause(loaded):
 
 
 def test_more_tokens_than_positions(tiny):
-    loaded = models.load(models.parse_source(str(tiny("gpt2", n_positions=8))), device="cpu")
+    loaded = loading.load(sources.parse_source(str(tiny("gpt2", n_positions=8))), device="cpu")
     assert extract(loaded, "eng", SENTENCES).tokens.max() == 8
     wrong = dataclasses.replace(loaded, info=dataclasses.replace(loaded.info, longest=99))
     with pytest.raises(ExtractionError, match=f"^eng: the forward pass of {loaded.info.name} failed: IndexError: "):
@@ -704,14 +705,14 @@ def test_an_interruption_goes_through(loaded):
 
 
 def test_a_network_that_runs_more_than_once(tiny):
-    model = models.load(models.parse_source(str(tiny("llama"))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama"))), device="cpu")
     model.model.layers[1].mlp = model.model.layers[0].mlp
     with pytest.raises(ExtractionError, match=r"^LlamaModel runs layer 0's feed-forward network more than once a pass"):
         extract(model, "eng", SENTENCES)
 
 
 def test_a_network_that_is_not_run_as_a_module(tiny):
-    model = models.load(models.parse_source(str(tiny("llama"))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama"))), device="cpu")
     model.model.layers[1].mlp.forward = torch.nn.functional.relu
     with pytest.raises(ExtractionError, match=r"^LlamaModel did not run the feed-forward network of layers \[1\]"):
         extract(model, "eng", SENTENCES)
@@ -720,7 +721,7 @@ def test_a_network_that_is_not_run_as_a_module(tiny):
 def test_states_whose_tokens_cannot_be_told(tiny):
     """XLNet works on [position, row]: to take that for [row, position] would mix sentences up silently."""
     folder = tiny("xlnet", d_head=HIDDEN // 4, d_inner=INNER)
-    model = models.load(models.parse_source(str(folder)), device="cpu")
+    model = loading.load(sources.parse_source(str(folder)), device="cpu")
     with pytest.raises(
         ExtractionError, match=r"^XLNetModel works in layer 0 on states of shape \[\d+, 6, 48\].*batch of 6"
     ):
@@ -729,7 +730,7 @@ def test_states_whose_tokens_cannot_be_told(tiny):
 
 def test_a_layer_that_returns_a_list(tiny):
     """The first GPT does; its last layer has no norm behind it."""
-    model = models.load(models.parse_source(str(tiny("openai-gpt"))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("openai-gpt"))), device="cpu")
     got = extract(model, "eng", SENTENCES)
     for k, sentence in enumerate(SENTENCES):
         ids = torch.tensor([byte_tokenizer(True).encode(sentence).ids])

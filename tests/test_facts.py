@@ -5,8 +5,10 @@ import math
 
 import pytest
 
-from neuronxa_core import languages
-from neuronxa_core.downstream import COLUMNS, FACTS, join, published
+from neuronxa_core.corpora import languages
+from neuronxa_core.tasks.matching import join
+from neuronxa_core.tasks.score_files import FACTS, published
+from neuronxa_core.tasks.task_scores import COLUMNS
 
 FILES = sorted(FACTS.glob("*.csv"))
 

@@ -16,8 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModel, masking_utils
 
-from neuronxa_core import experts, forms, models
 from neuronxa_core.errors import ModelError
+from neuronxa_core.models import description, estimates, loading, moe, sources, structure
+from neuronxa_core.states import precision
 
 
 @dataclass(frozen=True)
@@ -329,11 +330,11 @@ BUDGET = 16384
 def described(tmp_path):
     """described(name): its description, from a folder that holds its config.json and nothing else."""
 
-    def get(name: str) -> models.ModelInfo:
+    def get(name: str) -> description.ModelInfo:
         folder = tmp_path / "model"
         folder.mkdir(exist_ok=True)
         (folder / "config.json").write_text(json.dumps(PUBLISHED[name].config))
-        return models.describe(models.parse_source(str(folder)))
+        return structure.describe(sources.parse_source(str(folder)))
 
     return get
 
@@ -342,7 +343,7 @@ def empty(name: str, layers: int) -> torch.nn.Module:
     """The model with fewer layers, in bfloat16, without memory for its weights."""
     model = PUBLISHED[name]
     config = {**model.config, "num_hidden_layers": layers, "torch_dtype": "bfloat16"}
-    folder_config = models.AutoConfig.for_model(**config)
+    folder_config = loading.AutoConfig.for_model(**config)
     with torch.device("meta"):
         return AutoModel.from_config(folder_config, dtype=torch.bfloat16).eval()
 
@@ -356,7 +357,7 @@ def test_what_is_said_of_a_model_without_its_weights(name, described):
     begun = time.perf_counter()
     info = described(name)
     print(f"{name}: described in {time.perf_counter() - begun:.3f} s")
-    assert info == models.ModelInfo(
+    assert info == description.ModelInfo(
         name="model",
         class_name=model.class_name,
         layers=config["num_hidden_layers"],
@@ -379,13 +380,13 @@ def test_what_is_said_of_a_model_without_its_weights(name, described):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_both_definitions_of_a_neuron_are_found_in_every_layer(name):
     model = empty(name, 3)
-    for k, network in enumerate(models.locate(model)):
+    for k, network in enumerate(structure.locate(model)):
         layer = model.get_submodule(network.layer)
         assert layer is model.layers[k]
         if name in MIXTURES:
             network.refuse_what_cannot_be_read("gate")
             assert model.get_submodule(network.last_projection) is layer.mlp.experts
-            sizes = experts.sizes(layer.mlp.experts)
+            sizes = moe.sizes(layer.mlp.experts)
             assert (sizes.experts, sizes.width) == (PUBLISHED[name].experts, PUBLISHED[name].columns)
             continue
         assert network.module_for("product") == (f"layers.{k}.mlp.down_proj", "input")
@@ -404,13 +405,13 @@ def test_bytes_of_a_sentence_in_the_cache(name, described):
     neurons, hidden = PUBLISHED[name].experts * PUBLISHED[name].columns, config["hidden_size"]
     layers = config["num_hidden_layers"]
     info = described(name)
-    assert forms.bytes_a_sentence(info, "exact") == layers * (16 * neurons + 12 * hidden)
-    assert forms.bytes_a_sentence(info, "half") == layers * (10 * neurons + 6 * hidden)
+    assert precision.bytes_a_sentence(info, "exact") == layers * (16 * neurons + 12 * hidden)
+    assert precision.bytes_a_sentence(info, "half") == layers * (10 * neurons + 6 * hidden)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_weights_in_every_dtype(name, described, monkeypatch):
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [0])
     info, body = described(name), PUBLISHED[name].body
     projected = PUBLISHED[name].attention
     if name not in MIXTURES:
@@ -425,7 +426,7 @@ def test_weights_in_every_dtype(name, described, monkeypatch):
         "int8": 2 * (body - projected) + projected,
         "nf4": 2 * (body - projected) + projected // 2 + projected // 64 * 4,
     }.items():
-        assert models.estimate_memory(info, dtype, "cuda", 0).weights == wanted
+        assert estimates.estimate_memory(info, dtype, "cuda", 0).weights == wanted
 
 
 class Memory(TorchDispatchMode):
@@ -461,12 +462,12 @@ def _fused_attention(query, _key, _value, attn_mask=None, **_options) -> torch.T
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_batch_fits_into_the_estimate_and_does_not_leave_most_of_it(name, described, monkeypatch):
     """A padded batch as on a GPU, in bfloat16: the tensors of a pass without memory are counted, layer after layer."""
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [0])
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", _fused_attention)
     # whether there is padding cannot be read from a mask without memory
     monkeypatch.setattr(masking_utils, "_ignore_causal_mask_sdpa", lambda *_args, **_options: False)
     info, model = described(name), empty(name, 2)
-    estimate = models.estimate_memory(info, "bfloat16", "cuda", BUDGET).working
+    estimate = estimates.estimate_memory(info, "bfloat16", "cuda", BUDGET).working
     peaks = []
     for length in (16, 128, 512):
         ids = torch.zeros(BUDGET // length, length, dtype=torch.long, device="meta")
@@ -483,7 +484,7 @@ def test_a_model_that_is_built_in_another_way_is_refused_in_a_sentence(described
     def fail(_model):
         raise AttributeError("'OddConfig' object has\n no attribute 'hidden_size'")
 
-    monkeypatch.setattr(models, "locate", fail)
+    monkeypatch.setattr(structure, "locate", fail)
     with pytest.raises(ModelError) as caught:
         described("Qwen3 8B")
     assert str(caught.value) == (

@@ -24,13 +24,17 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 from tiny_models import byte_tokenizer
 
-from neuronxa_core import extraction, memory, models, pipeline
-from neuronxa_core import store as store_module
 from neuronxa_core.errors import CorruptEntry, ExtractionError, ModelError, StoreError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.jobs import JobQueue
-from neuronxa_core.pipeline import Extraction, ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.host import process_memory
+from neuronxa_core.jobs.job_queue import JobQueue
+from neuronxa_core.measures import activation_counts, alignment
+from neuronxa_core.models import description, loading, sources, structure
+from neuronxa_core.states import computing, extraction, planning
+from neuronxa_core.states.computing import Extraction
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store import cache as store_module
+from neuronxa_core.store.cache import Store
 from pages import shared
 
 ROOT = Path(__file__).parents[1]
@@ -82,22 +86,22 @@ def damage(folder: Path, start: int = 1 << 14) -> None:
             (folder / name).write_bytes(content)
 
 
-def scores_of(plan: pipeline.Plan, store: Store) -> list:
-    return pipeline.align(plan, store, "nas", "weighted").score.tolist()
+def scores_of(plan: planning.Plan, store: Store) -> list:
+    return alignment.align(plan, store, "nas", "weighted").score.tolist()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """A store in which nothing ever went wrong: CHOSEN's states are there."""
     store = Store(tmp_path_factory.mktemp("undisturbed"))
-    pipeline.compute_missing(pipeline.make_plan(CHOSEN, store), store, ModelShelf())
+    computing.compute_missing(planning.make_plan(CHOSEN, store), store, ModelPool())
     yield store
     store.close()
 
 
 @pytest.fixture(scope="module")
 def right_scores(undisturbed):
-    return scores_of(pipeline.make_plan(CHOSEN, undisturbed), undisturbed)
+    return scores_of(planning.make_plan(CHOSEN, undisturbed), undisturbed)
 
 
 def assert_whole(store: Store, undisturbed: Store) -> None:
@@ -142,8 +146,8 @@ A_RUN = (
     + """
 from neuronxa_core import extraction, pipeline
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.states.planning import ModelShelf
+from neuronxa_core.store.cache import Store
 
 folder, language, *languages = sys.argv[1:]
 extraction.HELD_BYTES = 0  # states go to the disk as they come
@@ -165,14 +169,14 @@ def test_a_run_that_is_killed_keeps_whole_languages_and_goes_on_with_the_rest(
 ):
     kill_at(A_RUN, tmp_path, "spa_Latn", *LANGUAGES)
     with contextlib.closing(Store(tmp_path)) as store:
-        plan = pipeline.make_plan(CHOSEN, store)
-        assert pipeline.missing(plan, store) == ["spa_Latn", "rus_Cyrl"]
+        plan = planning.make_plan(CHOSEN, store)
+        assert planning.missing(plan, store) == ["spa_Latn", "rus_Cyrl"]
         assert_whole(store, undisturbed)
         assert files_of(tmp_path) == rows_of(tmp_path)
         others = {path.name.partition("-")[0] for path in tmp_path.iterdir() if path.is_file()}
         assert others <= {"cache.db", "cache.lock"}
         read = counted()
-        pipeline.compute_missing(plan, store, ModelShelf())
+        computing.compute_missing(plan, store, ModelPool())
         assert read == ["spa_Latn", "rus_Cyrl"]
         assert scores_of(plan, store) == right_scores
 
@@ -182,7 +186,7 @@ A_STORE = (
     + """
 import diskcache, numpy
 from neuronxa_core import store as module
-from neuronxa_core.store import Store
+from neuronxa_core.store.cache import Store
 
 store = Store(sys.argv[1], size_limit=int(sys.argv[2]))
 """
@@ -373,17 +377,17 @@ def test_a_disk_that_is_full_is_said_and_what_is_there_is_read(small_disk):
 def test_a_run_on_a_full_disk_says_so_and_the_next_one_finishes(small_disk, right_scores, monkeypatch):
     folder = small_disk(24 << 20)
     with contextlib.closing(Store(folder)) as store:
-        plan = pipeline.make_plan(CHOSEN, store)
+        plan = planning.make_plan(CHOSEN, store)
         ballast = folder / "ballast"
-        room = int(1.5 * pipeline.bytes_a_language(plan))
+        room = int(1.5 * planning.bytes_a_language(plan))
         ballast.write_bytes(bytes(store.free() - room))
-        monkeypatch.setattr(pipeline, "refuse_too_large", lambda *_arguments: None)  # others fill the disk meanwhile
-        queue = JobQueue(store, ModelShelf())
+        monkeypatch.setattr(planning, "check_size", lambda *_arguments: None)  # others fill the disk meanwhile
+        queue = JobQueue(store, ModelPool())
         job = queue.submit(Extraction(plan))
         assert queue.wait(job, PATIENCE_S)
         assert job.status == "failed"
         assert job.error.startswith(f"the disk of the cache folder {folder} is full")
-        assert len(pipeline.missing(plan, store)) == 3
+        assert len(planning.missing(plan, store)) == 3
         monkeypatch.setattr(extraction, "HELD_BYTES", 0)
         ballast.write_bytes(bytes(ballast.stat().st_size + max(0, store.free() - (16 << 10))))
         job = queue.submit(Extraction(plan))
@@ -430,15 +434,15 @@ def test_scores_are_right_where_nothing_can_be_written(small_disk, undisturbed, 
     try:
         with contextlib.closing(Store(folder)) as store:
             assert "cannot be written" in store.hindrance
-            plan = pipeline.make_plan(CHOSEN, store)
-            assert pipeline.missing(plan, store) == []
+            plan = planning.make_plan(CHOSEN, store)
+            assert planning.missing(plan, store) == []
             assert scores_of(plan, store) == right_scores
-            counts = pipeline.activity(plan, store).counts
+            counts = activation_counts.activation_counts(plan, store).counts
             assert counts.any()
     finally:
         remount(folder, "rw")
     with contextlib.closing(Store(folder)) as store:
-        np.testing.assert_array_equal(pipeline.activity(plan, store).counts, counts)
+        np.testing.assert_array_equal(activation_counts.activation_counts(plan, store).counts, counts)
         assert store.hindrance == ""
 
 
@@ -448,9 +452,9 @@ A_SERVER = """
 import json, sys
 from neuronxa_core import pipeline
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.jobs import JobQueue
-from neuronxa_core.pipeline import Extraction, ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.jobs.job_queue import JobQueue
+from neuronxa_core.states.planning import Extraction, ModelShelf
+from neuronxa_core.store.cache import Store
 
 folder, *languages = sys.argv[1:]
 store = Store(folder)
@@ -507,7 +511,7 @@ def test_two_servers_and_a_command_line_on_one_cache_agree_with_one_process(tmp_
         by_language.setdefault(row[heading.index("language")], []).append(float(row[heading.index("score")]))
     assert by_language == {code: pytest.approx(right_scores[LANGUAGES.index(code)]) for code in LANGUAGES[1:]}
     with contextlib.closing(Store(folder)) as store:
-        assert pipeline.missing(pipeline.make_plan(CHOSEN, store), store) == []
+        assert planning.missing(planning.make_plan(CHOSEN, store), store) == []
         assert_whole(store, undisturbed)
         assert files_of(folder) == rows_of(folder)
 
@@ -529,8 +533,8 @@ def settings(folder: Path, **changes: object) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), **changes}), "utf-8")
 
 
-def load(folder: Path) -> models.LoadedModel:
-    return models.load(models.parse_source(str(folder)), device="cpu")
+def load(folder: Path) -> description.LoadedModel:
+    return loading.load(sources.parse_source(str(folder)), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -553,8 +557,8 @@ def test_a_configuration_of_absurd_size_is_refused_before_anything_is_built(name
     def built(*_arguments, **_options):
         pytest.fail("it was built")
 
-    monkeypatch.setattr(models.AutoConfig, "from_pretrained", built)
-    message = refused(lambda: models.describe(models.parse_source(str(spoilt))))
+    monkeypatch.setattr(loading.AutoConfig, "from_pretrained", built)
+    message = refused(lambda: structure.describe(sources.parse_source(str(spoilt))))
     assert "no model has more than" in message and "spoilt" in message
 
 
@@ -602,19 +606,19 @@ def test_a_configuration_that_makes_no_sense_is_one_sentence_or_a_model_that_wor
 @pytest.mark.parametrize("content", ["[]", "[1, 2]", '"llama"', "7", "null"])
 def test_a_configuration_that_is_no_table_of_settings(content, spoilt):
     (spoilt / "config.json").write_text(content, "utf-8")
-    message = refused(lambda: models.describe(models.parse_source(str(spoilt))))
+    message = refused(lambda: structure.describe(sources.parse_source(str(spoilt))))
     assert "config.json holds no settings of a model" in message
 
 
 def test_a_configuration_that_is_nested_without_end_or_huge(spoilt):
     file = spoilt / "config.json"
     file.write_text("[" * 100_000, "utf-8")
-    assert "is not readable JSON" in refused(lambda: models.describe(models.parse_source(str(spoilt))))
+    assert "is not readable JSON" in refused(lambda: structure.describe(sources.parse_source(str(spoilt))))
     file.write_text('{"a":' * 900 + "1" + "}" * 900, "utf-8")
-    refused(lambda: models.describe(models.parse_source(str(spoilt))))
+    refused(lambda: structure.describe(sources.parse_source(str(spoilt))))
     with file.open("wb") as handle:
-        handle.truncate(models.MOST_CONFIG_BYTES + 1)
-    assert "is larger than any such file" in refused(lambda: models.describe(models.parse_source(str(spoilt))))
+        handle.truncate(sources.MOST_CONFIG_BYTES + 1)
+    assert "is larger than any such file" in refused(lambda: structure.describe(sources.parse_source(str(spoilt))))
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json", "generation_config.json"])
@@ -710,7 +714,7 @@ def test_weights_that_are_far_too_few_are_refused_before_the_rest_is_made_up(spo
     def loads(*_arguments, **_options):
         pytest.fail("it was loaded")
 
-    monkeypatch.setattr(models.AutoModel, "from_pretrained", loads)
+    monkeypatch.setattr(loading.AutoModel, "from_pretrained", loads)
     message = refused(lambda: load(spoilt))
     size = (spoilt / "model.safetensors").stat().st_size
     assert f"are {size:,} bytes in all" in message and "belong to another model" in message
@@ -729,18 +733,18 @@ OUT_OF_MEMORY = [
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
 def test_a_model_that_does_not_fit_leaves_the_shelf_empty_and_the_next_job_works(error, store, spoilt, monkeypatch):
-    real = models.AutoModel.from_pretrained
+    real = loading.AutoModel.from_pretrained
 
     def full(source, *arguments, **options):
         if "spoilt" in source:
             raise error
         return real(source, *arguments, **options)
 
-    monkeypatch.setattr(models.AutoModel, "from_pretrained", full)
-    shelf = ModelShelf()
+    monkeypatch.setattr(loading.AutoModel, "from_pretrained", full)
+    shelf = ModelPool()
     queue = JobQueue(store, shelf)
-    too_large = pipeline.make_plan(Experiment(model=str(spoilt), languages=("deu_Latn",), sentences=3), store)
-    small = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=3), store)
+    too_large = planning.make_plan(Experiment(model=str(spoilt), languages=("deu_Latn",), sentences=3), store)
+    small = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=3), store)
     first, second = queue.submit(Extraction(too_large)), queue.submit(Extraction(small))
     assert queue.wait(second, PATIENCE_S)
     assert first.status == "failed"
@@ -753,12 +757,12 @@ def test_a_model_that_does_not_fit_leaves_the_shelf_empty_and_the_next_job_works
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
 def test_memory_that_runs_out_is_known_by_all_its_names(error):
-    assert memory.ran_out(error)
-    assert not memory.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert process_memory.ran_out(error)
+    assert not process_memory.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_memory_that_runs_out_in_a_batch_halves_it_and_costs_no_number(store, undisturbed, monkeypatch):
-    plan = pipeline.make_plan(replace(CHOSEN, languages=("rus_Cyrl",)), store)
+    plan = planning.make_plan(replace(CHOSEN, languages=("rus_Cyrl",)), store)
     sizes = []
     real = extraction._run_batch
 
@@ -769,7 +773,7 @@ def test_memory_that_runs_out_in_a_batch_halves_it_and_costs_no_number(store, un
         real(loaded, hooks, rows)
 
     monkeypatch.setattr(extraction, "_run_batch", run)
-    queue = JobQueue(store, ModelShelf())
+    queue = JobQueue(store, ModelPool())
     job = queue.submit(Extraction(plan))
     assert queue.wait(job, PATIENCE_S)
     assert (job.status, job.error) == ("done", "")
@@ -785,14 +789,14 @@ def test_memory_that_runs_out_in_a_batch_halves_it_and_costs_no_number(store, un
 
 
 def test_a_sentence_that_never_fits_fails_its_job_alone(store, monkeypatch):
-    plan = pipeline.make_plan(CHOSEN, store)
+    plan = planning.make_plan(CHOSEN, store)
     real = extraction._run_batch
 
     def full(*_arguments):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(extraction, "_run_batch", full)
-    queue = JobQueue(store, ModelShelf())
+    queue = JobQueue(store, ModelPool())
     job = queue.submit(Extraction(plan))
     assert queue.wait(job, PATIENCE_S)
     assert job.status == "failed"
@@ -809,13 +813,13 @@ def test_a_tokenizer_of_another_model_fails_the_job_with_one_sentence(store, spo
     weights = load_file(spoilt / "model.safetensors")
     weights["embed_tokens.weight"] = weights["embed_tokens.weight"][:50].clone()
     save_file(weights, spoilt / "model.safetensors", {"format": "pt"})
-    plan = pipeline.make_plan(Experiment(model=str(spoilt), languages=("deu_Latn",), sentences=3), store)
-    queue = JobQueue(store, ModelShelf())
+    plan = planning.make_plan(Experiment(model=str(spoilt), languages=("deu_Latn",), sentences=3), store)
+    queue = JobQueue(store, ModelPool())
     job = queue.submit(Extraction(plan))
     assert queue.wait(job, PATIENCE_S)
     assert job.status == "failed"
     assert "the model knows only 50: the tokenizer belongs to another model" in job.error
-    assert pipeline.missing(plan, store) == ["eng_Latn", "deu_Latn"]
+    assert planning.missing(plan, store) == ["eng_Latn", "deu_Latn"]
     queue.close()
 
 
@@ -823,11 +827,11 @@ def test_a_tokenizer_of_another_model_fails_the_job_with_one_sentence(store, spo
     "error", [SystemExit(3), MemoryError(), KeyboardInterrupt(), GeneratorExit(), RecursionError("deep")], ids=repr
 )
 def test_whatever_a_job_raises_the_queue_goes_on(error, store, failing):
-    plan = pipeline.make_plan(CHOSEN, store)
+    plan = planning.make_plan(CHOSEN, store)
     failing("deu_Latn", error)
-    queue = JobQueue(store, ModelShelf())
+    queue = JobQueue(store, ModelPool())
     first = queue.submit(Extraction(plan))
-    second = queue.submit(Extraction(pipeline.restrict(plan, ["rus_Cyrl"])))
+    second = queue.submit(Extraction(planning.restrict(plan, ["rus_Cyrl"])))
     assert queue.wait(second, PATIENCE_S)
     assert first.status == "failed"
     assert type(error).__name__ in first.error

@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from neuronxa_core import forms, pipeline
 from neuronxa_core.__main__ import main
 from neuronxa_core.errors import ExperimentError, StoreError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.forms import shorten, shortened
-from neuronxa_core.pipeline import ModelShelf, StatesReader
-from neuronxa_core.store import Store, default_limit
+from neuronxa_core.measures import activation_counts, alignment, neuron_rankings
+from neuronxa_core.states import computing, planning, precision
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.states.precision import shorten, shortened
+from neuronxa_core.states.stored import StatesReader
+from neuronxa_core.store.cache import Store, default_limit
 
 FLOATS = arrays_of.arrays(
     np.float32,
@@ -32,12 +34,12 @@ FLOATS = arrays_of.arrays(
 def plans(tmp_path_factory):
     """A store and one plan a form, with the states of three languages computed in each."""
     store = Store(tmp_path_factory.mktemp("store"))
-    shelf = ModelShelf()
+    shelf = ModelPool()
     made = {}
-    for form in forms.FORMS:
+    for form in precision.FORMS:
         experiment = Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12, storage=form)
-        made[form] = pipeline.make_plan(experiment, store)
-        pipeline.compute_missing(made[form], store, shelf)
+        made[form] = planning.make_plan(experiment, store)
+        computing.compute_missing(made[form], store, shelf)
     yield store, made
     store.close()
 
@@ -116,7 +118,7 @@ def test_bytes_a_sentence(form, neuron, hidden, plans):
             for name, (shape, dtype) in entry.arrays.items()
             if name != "tokens" and not name.endswith("_scale")
         )
-    assert counted == 12 * forms.bytes_a_sentence(info, form)
+    assert counted == 12 * precision.bytes_a_sentence(info, form)
     assert counted == 12 * info.layers * (info.neurons * neuron + info.hidden * hidden)
 
 
@@ -125,7 +127,7 @@ def test_bytes_a_sentence(form, neuron, hidden, plans):
 
 def test_every_form_has_entries_of_its_own(plans):
     _store, made = plans
-    assert len({key for plan in made.values() for key in plan.keys.values()}) == 3 * len(forms.FORMS)
+    assert len({key for plan in made.values() for key in plan.keys.values()}) == 3 * len(precision.FORMS)
 
 
 @pytest.mark.parametrize("form", ["half", "compact"])
@@ -135,7 +137,7 @@ def test_scores_are_those_of_the_rounded_states(form, plans):
     exact, plan = made["exact"], made[form]
     with StatesReader(exact, store) as reader:
         for state, pooling in (("nas", "weighted"), ("nas", "mean"), ("nav", "weighted"), ("emb", "last")):
-            found = pipeline.align(plan, store, state, pooling)
+            found = alignment.align(plan, store, state, pooling)
             for layer in range(plan.info.layers):
                 rounded = {}
                 for code in plan.everyone:
@@ -170,16 +172,16 @@ def test_numerators_are_close_and_counts_exact(form, plans):
                         steps = 509 if state == "nas" else 2000
                         assert (np.abs(got - wanted) <= np.abs(wanted).max(axis=1, keepdims=True) / steps + 0.3).all()
                         assert not np.array_equal(got, wanted)
-    counts = [pipeline.activity(made[name], store).counts for name in ("exact", form)]
+    counts = [activation_counts.activation_counts(made[name], store).counts for name in ("exact", form)]
     assert np.array_equal(*counts)
 
 
 def test_values_of_a_neuron_and_of_a_sentence_do_not_feel_the_scale(plans):
     store, made = plans
-    exact, half = (pipeline.neuron_values(made[form], store, ["tha_Thai"], 2, 7) for form in ("exact", "half"))
+    exact, half = (neuron_rankings.neuron_values(made[form], store, ["tha_Thai"], 2, 7) for form in ("exact", "half"))
     np.testing.assert_allclose(half["tha_Thai"], exact["tha_Thai"], rtol=2e-3, atol=1e-4)
     exact, half = (
-        pipeline.strongest_in_sentence(made[form], store, "tha_Thai", 1, top=3) for form in ("exact", "half")
+        neuron_rankings.strongest_in_sentence(made[form], store, "tha_Thai", 1, top=3) for form in ("exact", "half")
     )
     assert exact[["layer", "neuron"]].equals(half[["layer", "neuron"]])
     np.testing.assert_allclose(half["value"], exact["value"], rtol=2e-3)
@@ -190,26 +192,26 @@ def test_values_of_a_neuron_and_of_a_sentence_do_not_feel_the_scale(plans):
 
 def test_states_that_the_cache_cannot_hold_are_refused_before_anything_runs(tmp_path):
     store = Store(tmp_path / "cache", size_limit=3 << 20)
-    plan = pipeline.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12), store)
-    assert 3 << 20 < 3 * pipeline.bytes_a_language(plan) < 1 << 30
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12), store)
+    assert 3 << 20 < 3 * planning.bytes_a_language(plan) < 1 << 30
     with pytest.raises(ExperimentError, match=r"3 languages take 0\.0 GiB and the cache holds at most 0\.0 GiB.*half"):
-        pipeline.Extraction(plan).run(store, ModelShelf(), lambda *_: None, lambda: False)
-    assert pipeline.missing(plan, store) == list(plan.everyone)
-    half = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=12, storage="compact"), store)
-    pipeline.refuse_too_large(half, store)
+        computing.Extraction(plan).run(store, ModelPool(), lambda *_: None, lambda: False)
+    assert planning.missing(plan, store) == list(plan.everyone)
+    half = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=12, storage="compact"), store)
+    planning.check_size(half, store)
     store.close()
 
 
 def test_a_disk_that_is_too_full_is_told_before_anything_runs(tmp_path, monkeypatch):
     store = Store(tmp_path / "cache")
-    plan = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=12, storage="half"), store)
-    needed = 2 * pipeline.bytes_a_language(plan)
-    monkeypatch.setattr("neuronxa_core.store.shutil.disk_usage", lambda _folder: SimpleNamespace(free=needed - 1))
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=12, storage="half"), store)
+    needed = 2 * planning.bytes_a_language(plan)
+    monkeypatch.setattr("neuronxa_core.store.cache.shutil.disk_usage", lambda _folder: SimpleNamespace(free=needed - 1))
     with pytest.raises(ExperimentError, match="are free in") as caught:
-        pipeline.refuse_too_large(plan, store)
+        planning.check_size(plan, store)
     assert "storage half" not in str(caught.value)
-    monkeypatch.setattr("neuronxa_core.store.shutil.disk_usage", lambda _folder: SimpleNamespace(free=needed))
-    pipeline.refuse_too_large(plan, store)
+    monkeypatch.setattr("neuronxa_core.store.cache.shutil.disk_usage", lambda _folder: SimpleNamespace(free=needed))
+    planning.check_size(plan, store)
     store.close()
 
 

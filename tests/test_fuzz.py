@@ -17,13 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core import corpora, downstream
-from neuronxa_core import settings as host
 from neuronxa_core.__main__ import main
+from neuronxa_core.corpora import reading, selection
 from neuronxa_core.errors import NeuronXAError, ScoresError
 from neuronxa_core.experiment import CHOICES, Experiment
-from neuronxa_core.pipeline import ModelShelf, compute_missing, make_plan
-from neuronxa_core.store import Store
+from neuronxa_core.host import settings as host
+from neuronxa_core.states.computing import compute_missing
+from neuronxa_core.states.planning import make_plan
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
+from neuronxa_core.tasks import score_files
 
 ROOT = Path(__file__).parents[1]
 fuzz = settings(settings.get_profile("fuzz"), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -108,8 +111,8 @@ some_bytes = st.binary(max_size=60) | damaged(tables()) | st.tuples(text, encodi
 def read_and_select(files, pivot):
     """A corpus, checked, or None after one of the project's errors in one line."""
     try:
-        raw = corpora.read_uploads(files)
-        corpus = corpora.select(raw, pivot)
+        raw = reading.read_uploads(files)
+        corpus = selection.select(raw, pivot)
     except NeuronXAError as error:
         assert "\n" not in str(error)
         return
@@ -164,8 +167,8 @@ score_bytes = st.binary(max_size=40) | damaged(tables(score_headings, score_cell
 @given(st.sampled_from(["a.csv", "a.tsv", "results_1.json", "a.json", "eng-deu.tsv", "a.txt"]) | text, score_bytes)
 def test_score_tables(name, content):
     try:
-        scores = downstream.read_file(name, content)
-        again = downstream.read_file("a.csv", scores.to_csv().encode("utf-8", "surrogatepass"))
+        scores = score_files.read_file(name, content)
+        again = score_files.read_file("a.csv", scores.to_csv().encode("utf-8", "surrogatepass"))
     except NeuronXAError as error:
         assert isinstance(error, ScoresError)
         return
@@ -291,7 +294,7 @@ def test_pages_show_no_traceback_whatever_a_link_says(page, tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(tmp_path))
     store = Store()
-    compute_missing(make_plan(Experiment(sentences=3, languages=("deu_Latn",)), store), store, ModelShelf())
+    compute_missing(make_plan(Experiment(sentences=3, languages=("deu_Latn",)), store), store, ModelPool())
     store.close()
     keys = ["view", "layer", "overlap_view", "downstream_view", "neuron_layer", "neuron_number", "alignment_state"]
     widgets = st.dictionaries(

@@ -15,13 +15,15 @@ import psutil
 import pytest
 import torch
 
-from neuronxa_core import corpora, harness, pipeline
+from neuronxa_core.corpora import reading
 from neuronxa_core.errors import Cancelled, ExperimentError, HarnessError, ModelError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.harness import HarnessRun
-from neuronxa_core.jobs import JobQueue
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.jobs.job_queue import JobQueue
+from neuronxa_core.measures import lm_eval
+from neuronxa_core.measures.lm_eval import HarnessRun
+from neuronxa_core.states import planning
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 LONG = 60
 
@@ -118,7 +120,7 @@ class Fake:
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    monkeypatch.delenv(harness.PYTHON_VARIABLE, raising=False)
+    monkeypatch.delenv(lm_eval.PYTHON_VARIABLE, raising=False)
     fake = Fake(tmp_path / "fake")
     monkeypatch.syspath_prepend(str(fake.folder))
     monkeypatch.setenv("PYTHONPATH", str(fake.folder))
@@ -128,14 +130,14 @@ def fake(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("plan"))
-    plan = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=4, device="cpu"), store)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=4, device="cpu"), store)
     store.close()
     return plan
 
 
 def leftovers(store) -> list[str]:
     """What lies in the folder of runs besides results and logs."""
-    return [path.name for path in (store.folder / harness.FOLDER).iterdir() if path.name.startswith(".")]
+    return [path.name for path in (store.folder / lm_eval.FOLDER).iterdir() if path.name.startswith(".")]
 
 
 def test_a_run_leaves_results_that_are_remembered(fake, plan, store):
@@ -144,7 +146,7 @@ def test_a_run_leaves_results_that_are_remembered(fake, plan, store):
     assert work.title == "tasks b_task, a_task on demo"
     assert work.totals(store) == {"requests": 100}
     assert work.results_files(store) == []
-    work.run(store, ModelShelf(), lambda *done: progress.append(done))
+    work.run(store, ModelPool(), lambda *done: progress.append(done))
     assert progress[-1] == ("requests", 100, 100)
     assert [done for _, done, _ in progress] == sorted(done for _, done, _ in progress)
     (file,) = work.results_files(store)
@@ -160,7 +162,7 @@ def test_a_run_leaves_results_that_are_remembered(fake, plan, store):
         "use_safetensors": True,
     }
     output = Path(arguments.pop("--output_path"))
-    assert output.parent.parent == store.folder / harness.FOLDER
+    assert output.parent.parent == store.folder / lm_eval.FOLDER
     assert arguments == {
         "--model": "hf",
         "--tasks": "a_task,b_task",
@@ -179,13 +181,13 @@ def test_a_run_leaves_results_that_are_remembered(fake, plan, store):
     same = HarnessRun(dataclasses.replace(plan, device="cuda"), ("a_task", "b_task"), None, 5, 0)
     assert same.key == work.key
     assert same.totals(store) == {}
-    same.run(store, ModelShelf())
+    same.run(store, ModelPool())
     assert not fake.was_called
     # damaged results are made again, and stale ones go
     file.write_text("{")
     assert work.totals(store) == {"requests": 100}
     (file.parent / "results_0.json").write_text('{"results": {}}')
-    work.run(store, ModelShelf())
+    work.run(store, ModelPool())
     assert [other.name for other in work.results_files(store)] == ["results_1.json"]
     assert not (file.parent / "results_0.json").exists()
 
@@ -198,7 +200,7 @@ def test_code_that_comes_with_a_model_cannot_be_run(fake, plan, store, tmp_path)
     )
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Tokenizer: pass\n")
     with pytest.raises(HarnessError, match=r"failed(.*\n)*NotADirectoryError"):
-        HarnessRun(plan, ("a",)).run(store, ModelShelf())
+        HarnessRun(plan, ("a",)).run(store, ModelPool())
     assert not (tmp_path / "ran").exists()
     # it would run otherwise
     environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")}
@@ -208,7 +210,7 @@ def test_code_that_comes_with_a_model_cannot_be_run(fake, plan, store, tmp_path)
 
 def test_progress_comes_while_it_runs(fake, plan, store):
     (fake.package / "go").unlink()
-    queue = JobQueue(store, ModelShelf())
+    queue = JobQueue(store, ModelPool())
     job = queue.submit(HarnessRun(plan, ("a",)))
     for _ in range(LONG * 50):
         if job.units_done or not job.active:
@@ -229,7 +231,7 @@ def test_a_failed_run_tells_the_last_lines_and_keeps_nothing(fake, plan, store):
     fake.mode("fail")
     work = HarnessRun(plan, ("nonsense",))
     with pytest.raises(HarnessError) as raised:
-        work.run(store, ModelShelf())
+        work.run(store, ModelPool())
     text = str(raised.value)
     assert text.startswith("lm_eval 9.9.9 failed (exit status 1); its log is ")
     assert text.endswith("line 38\nline 39\nValueError: Tasks not found: nonsense")
@@ -239,7 +241,7 @@ def test_a_failed_run_tells_the_last_lines_and_keeps_nothing(fake, plan, store):
     assert work.results_files(store) == []
     assert leftovers(store) == []
     fake.mode("steps")
-    work.run(store, ModelShelf())
+    work.run(store, ModelPool())
     assert work.results_files(store)
 
 
@@ -254,17 +256,17 @@ def test_a_failed_run_tells_the_last_lines_and_keeps_nothing(fake, plan, store):
 def test_other_ways_to_fail(mode, message, fake, plan, store):
     fake.mode(mode)
     with pytest.raises(HarnessError, match=message):
-        HarnessRun(plan, ("a",)).run(store, ModelShelf())
+        HarnessRun(plan, ("a",)).run(store, ModelPool())
     assert leftovers(store) == []
 
 
 @pytest.mark.parametrize("mode", ["hang", "stubborn"])
 def test_cancelling_ends_the_harness_and_what_it_started(mode, fake, plan, store, monkeypatch):
-    monkeypatch.setattr(harness, "END_S", 2.0)
+    monkeypatch.setattr(lm_eval, "END_S", 2.0)
     fake.mode(mode)
     work, pids = HarnessRun(plan, ("a", "b")), fake.package / "pids"
     with pytest.raises(Cancelled, match="stopped the evaluation of a, b"):
-        work.run(store, ModelShelf(), cancelled=pids.exists)
+        work.run(store, ModelPool(), cancelled=pids.exists)
     deadline = time.monotonic() + LONG
     for pid in json.loads(pids.read_text()):
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
@@ -277,7 +279,7 @@ def test_cancelling_ends_the_harness_and_what_it_started(mode, fake, plan, store
 
 def test_a_run_that_is_cancelled_before_starts_nothing(fake, plan, store):
     with pytest.raises(Cancelled, match="before it began"):
-        HarnessRun(plan, ("a",)).run(store, ModelShelf(), cancelled=lambda: True)
+        HarnessRun(plan, ("a",)).run(store, ModelPool(), cancelled=lambda: True)
     assert not fake.was_called
 
 
@@ -287,7 +289,7 @@ def test_task_definitions_are_part_of_the_key_and_the_working_folder(fake, plan,
     (folder / "one.yaml").write_text("task: one")
     (folder / "utils.py").write_text("")
     work = HarnessRun(plan, ("one",), str(folder))
-    work.run(store, ModelShelf())
+    work.run(store, ModelPool())
     arguments, where, _, modules = fake.called
     assert arguments["--include_path"] == where == str(folder)
     assert str(folder) not in modules
@@ -301,7 +303,7 @@ def test_task_definitions_are_part_of_the_key_and_the_working_folder(fake, plan,
 
 
 def test_too_large_a_folder_is_refused(fake, plan, tmp_path, monkeypatch):
-    monkeypatch.setattr(harness, "MOST_FILES", 2)
+    monkeypatch.setattr(lm_eval, "MOST_FILES", 2)
     for k in range(3):
         (tmp_path / f"{k}.yaml").touch()
     with pytest.raises(ExperimentError, match="holds more than 2 files"):
@@ -317,7 +319,7 @@ def test_what_decides_a_run(fake, plan, monkeypatch):
         HarnessRun(dataclasses.replace(plan, identity="other"), ("a",)),
         HarnessRun(dataclasses.replace(plan, dtype="bfloat16"), ("a",)),
     ]
-    monkeypatch.setattr(harness, "available", lambda: "10.0")
+    monkeypatch.setattr(lm_eval, "available", lambda: "10.0")
     others.append(HarnessRun(plan, ("a",)))
     assert len({work.key for work in (base, *others)}) == len(others) + 1
     assert HarnessRun(plan, tuple("abcde")).title == "tasks a, b, c and 2 more on demo"
@@ -358,59 +360,59 @@ def test_an_encoder_is_refused(fake, plan):
 
 
 def test_task_names_from_a_text():
-    assert harness.parse_tasks(" a_b, c-d,,e f,\na_b ") == ("a_b", "c-d", "e", "f")
+    assert lm_eval.parse_tasks(" a_b, c-d,,e f,\na_b ") == ("a_b", "c-d", "e", "f")
     for text in ("", " , "):
         with pytest.raises(ExperimentError, match="no task is named"):
-            harness.parse_tasks(text)
+            lm_eval.parse_tasks(text)
     with pytest.raises(ExperimentError, match=r"'x\.yaml' is no name"):
-        harness.parse_tasks("a x.yaml")
+        lm_eval.parse_tasks("a x.yaml")
 
 
 def test_what_the_harness_knows(fake, tmp_path):
-    assert harness.available() == "9.9.9"
-    assert harness.list_tasks() == ("a_task", "b_task")
-    assert harness.list_tasks(str(tmp_path)) == ("a_task", f"at {tmp_path}", "b_task")
+    assert lm_eval.available() == "9.9.9"
+    assert lm_eval.list_tasks() == ("a_task", "b_task")
+    assert lm_eval.list_tasks(str(tmp_path)) == ("a_task", f"at {tmp_path}", "b_task")
     with pytest.raises(ExperimentError, match="there is no folder"):
-        harness.list_tasks("/no/such/folder")
+        lm_eval.list_tasks("/no/such/folder")
     (fake.package / "tasks.py").write_text("raise RuntimeError('broken')")
     with pytest.raises(HarnessError, match=r"could not list its tasks:\n(.*\n)*RuntimeError: broken"):
-        harness.list_tasks()
+        lm_eval.list_tasks()
 
 
 def test_the_python_of_another_environment(fake, plan, store, tmp_path, monkeypatch):
     other = tmp_path / "python"
     other.symlink_to(sys.executable)
-    monkeypatch.setenv(harness.PYTHON_VARIABLE, str(other))
-    assert harness.available() == "9.9.9"
+    monkeypatch.setenv(lm_eval.PYTHON_VARIABLE, str(other))
+    assert lm_eval.available() == "9.9.9"
     work = HarnessRun(plan, ("a",))
     assert work.command(tmp_path)[0] == str(other)
-    work.run(store, ModelShelf())
+    work.run(store, ModelPool())
     assert work.results_files(store)
-    monkeypatch.setenv(harness.PYTHON_VARIABLE, str(tmp_path / "none"))
-    assert harness.available() is None
+    monkeypatch.setenv(lm_eval.PYTHON_VARIABLE, str(tmp_path / "none"))
+    assert lm_eval.available() is None
     with pytest.raises(HarnessError, match=r"is not installed in .*none; install it with pip install lm_eval"):
         HarnessRun(plan, ("a",))
     with pytest.raises(HarnessError, match="is not installed"):
-        harness.list_tasks()
+        lm_eval.list_tasks()
     # one that vanished in between
-    monkeypatch.setattr(harness, "available", lambda: "1")
+    monkeypatch.setattr(lm_eval, "available", lambda: "1")
     with pytest.raises(HarnessError, match="could not be started with"):
-        HarnessRun(plan, ("b",)).run(store, ModelShelf())
+        HarnessRun(plan, ("b",)).run(store, ModelPool())
     with pytest.raises(HarnessError, match="could not list its tasks"):
-        harness.list_tasks()
+        lm_eval.list_tasks()
 
 
 def test_a_python_without_the_harness(plan, tmp_path, monkeypatch):
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     bare.chmod(0o755)
-    monkeypatch.setenv(harness.PYTHON_VARIABLE, str(bare))
-    assert harness.available() is None
+    monkeypatch.setenv(lm_eval.PYTHON_VARIABLE, str(bare))
+    assert lm_eval.available() is None
 
 
 def write_tasks(folder: Path, documents: int) -> list[dict]:
     """A multiple-choice task a language: which topic is this sentence of the bundled corpus about?"""
-    raw = corpora.read("demo")
+    raw = reading.read("demo")
     topics = sorted(set(raw.labels))
     rows = range(0, len(raw.labels), len(raw.labels) // documents)[:documents]
     folder.mkdir()
@@ -437,28 +439,28 @@ def write_tasks(folder: Path, documents: int) -> list[dict]:
 
 
 @pytest.mark.skipif(
-    harness.available() is None,
+    lm_eval.available() is None,
     reason="lm_eval is not installed; pip install lm_eval, or set NEURONXA_HARNESS_PYTHON",
 )
 def test_the_real_harness_on_the_bundled_model(plan, store, tmp_path):
     asked = write_tasks(tmp_path / "tasks", 6)
     tasks = ("topic_deu_Latn", "topic_fra_Latn")
-    assert set(tasks) < set(harness.list_tasks(str(tmp_path / "tasks")))
+    assert set(tasks) < set(lm_eval.list_tasks(str(tmp_path / "tasks")))
     work, progress = HarnessRun(plan, tasks, str(tmp_path / "tasks")), []
-    work.run(store, ModelShelf(), lambda *done: progress.append(done))
+    work.run(store, ModelPool(), lambda *done: progress.append(done))
     assert progress[-1] == ("requests", 100, 100)
     assert work.totals(store) == {}
     (file,) = work.results_files(store)
     found = json.loads(file.read_text("utf-8"))
     # the answers that a plain computation gives: the topic whose tokens are the likeliest after the question
-    with ModelShelf().borrow(plan, head=True) as loaded:
+    with ModelPool().borrow(plan, head=True) as loaded:
         for code in ("deu_Latn", "fra_Latn"):
             mine = [document for document in asked if document["code"] == code]
             right = [plain_answer(loaded, document) == document["topic"] for document in mine]
             assert found["results"][f"topic_{code}"]["acc,none"] == pytest.approx(sum(right) / len(right))
             assert found["n-samples"][f"topic_{code}"]["effective"] == 6
     with pytest.raises(HarnessError, match=r"(?s)failed.*no_such_task"):
-        HarnessRun(plan, ("no_such_task",), str(tmp_path / "tasks")).run(store, ModelShelf())
+        HarnessRun(plan, ("no_such_task",), str(tmp_path / "tasks")).run(store, ModelPool())
 
 
 def plain_answer(loaded, document: dict) -> int:

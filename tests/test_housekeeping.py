@@ -9,12 +9,14 @@ import psutil
 import pytest
 import torch
 
-from neuronxa_core import housekeeping, pipeline
 from neuronxa_core.errors import Cancelled, ModelBusy
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.housekeeping import Verification
-from neuronxa_core.jobs import JobQueue
-from neuronxa_core.pipeline import ModelShelf
+from neuronxa_core.host import cache_report
+from neuronxa_core.host.cache_report import Verification
+from neuronxa_core.jobs.job_queue import JobQueue
+from neuronxa_core.measures import alignment
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.pools import ModelPool
 
 LONG = 60
 CHOSEN = Experiment(languages=("spa_Latn", "rus_Cyrl"), sentences=4)
@@ -22,14 +24,14 @@ CHOSEN = Experiment(languages=("spa_Latn", "rus_Cyrl"), sentences=4)
 
 @pytest.fixture
 def filled(store):
-    plan = pipeline.make_plan(CHOSEN, store)
-    pipeline.compute_missing(plan, store, ModelShelf())
-    pipeline.align(plan, store, "nas", "weighted")
+    plan = planning.make_plan(CHOSEN, store)
+    computing.compute_missing(plan, store, ModelPool())
+    alignment.align(plan, store, "nas", "weighted")
     return store
 
 
 def test_the_content_of_the_cache_is_every_entry_with_what_it_is_of(filled):
-    table = housekeeping.contents(filled)
+    table = cache_report.contents(filled)
     states = table[table["kind"] == "states"].set_index("language")
     assert set(states.index) == {"eng_Latn", "spa_Latn", "rus_Cyrl"}
     assert set(states["model"]) == set(states["corpus"]) == {"demo"}
@@ -42,10 +44,10 @@ def test_the_content_of_the_cache_is_every_entry_with_what_it_is_of(filled):
 
 
 def test_an_empty_cache_has_the_same_columns(store):
-    table = housekeeping.contents(store)
+    table = cache_report.contents(store)
     assert table.empty
-    assert list(table.columns) == [*housekeeping.COLUMNS, "bytes", "stored", "used", "key"]
-    assert housekeeping.by_model(table).empty
+    assert list(table.columns) == [*cache_report.COLUMNS, "bytes", "stored", "used", "key"]
+    assert cache_report.by_model(table).empty
 
 
 def test_by_model_sums_up_what_a_loop_does():
@@ -61,7 +63,7 @@ def test_by_model_sums_up_what_a_loop_does():
         }
         for k in range(200)
     ]
-    found = housekeeping.by_model(pd.DataFrame(rows)).to_dict("records")
+    found = cache_report.by_model(pd.DataFrame(rows)).to_dict("records")
     groups = {(row["model"], row["kind"]) for row in rows}
     assert len(found) == len(groups)
     assert [row["bytes"] for row in found] == sorted((row["bytes"] for row in found), reverse=True)
@@ -74,17 +76,17 @@ def test_by_model_sums_up_what_a_loop_does():
 
 
 def test_verification_finds_what_was_damaged_since_it_was_read_and_drops_it(filled):
-    queue = JobQueue(filled, ModelShelf())
-    assert housekeeping.last_verified(filled) is None
+    queue = JobQueue(filled, ModelPool())
+    assert cache_report.last_verified(filled) is None
     count = filled.count()
     whole = queue.submit(Verification())
     assert queue.wait(whole, LONG)
-    first = housekeeping.last_verified(filled)
+    first = cache_report.last_verified(filled)
     assert (whole.status, first.entries, first.damaged) == ("done", count, ())
     assert whole.units_done == whole.units
 
-    plan = pipeline.make_plan(CHOSEN, filled)
-    pipeline.align(plan, filled, "emb", "mean")  # reads every block, so that this process takes them for verified
+    plan = planning.make_plan(CHOSEN, filled)
+    alignment.align(plan, filled, "emb", "mean")  # reads every block, so that this process takes them for verified
     victim = plan.keys["rus_Cyrl"]
     with filled.get(victim) as entry:
         path = filled.folder / entry._filename
@@ -96,10 +98,10 @@ def test_verification_finds_what_was_damaged_since_it_was_read_and_drops_it(fill
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     again = queue.submit(Verification())
     assert queue.wait(again, LONG)
-    second = housekeeping.last_verified(filled)
+    second = cache_report.last_verified(filled)
     assert (again.status, second.damaged) == ("done", (victim,))
     assert second.when >= first.when
-    assert pipeline.missing(plan, filled) == ["rus_Cyrl"]
+    assert planning.missing(plan, filled) == ["rus_Cyrl"]
     assert queue.interrupted() == []
     queue.close()
 
@@ -122,7 +124,7 @@ def test_nothing_is_to_verify_in_an_empty_cache(store):
 
 def test_reads_are_counted_by_kind(filled):
     before = filled.reads()
-    plan = pipeline.make_plan(replace(CHOSEN, languages=("spa_Latn",)), filled)
+    plan = planning.make_plan(replace(CHOSEN, languages=("spa_Latn",)), filled)
     assert filled.read(plan.keys["spa_Latn"]) is not None
     assert filled.read("states-none") is None
     assert filled.get_json("effect-none") is None
@@ -152,11 +154,11 @@ def test_what_lies_beside_the_cache_is_the_bytes_of_its_files(store):
     (store.folder / "uploads" / "x").mkdir(parents=True)
     (store.folder / "uploads" / "x" / "deu.txt").write_bytes(b"1234")
     (store.folder / "uploads" / "y.csv").write_bytes(b"12")
-    assert housekeeping.beside(store) == {"uploads": 6, "harness": 0, "jobs": 0}
+    assert cache_report.beside(store) == {"uploads": 6, "harness": 0, "jobs": 0}
 
 
 def test_memory_of_the_host_is_the_systems(monkeypatch):
-    (host,) = housekeeping.memory() if not torch.cuda.is_available() else housekeeping.memory()[:1]
+    (host,) = cache_report.memory() if not torch.cuda.is_available() else cache_report.memory()[:1]
     assert host.whole == psutil.virtual_memory().total
     assert 0 < host.ours < host.whole
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -164,23 +166,23 @@ def test_memory_of_the_host_is_the_systems(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda k: (10 + k, 100))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda k: 5)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda k: "Card")
-    assert housekeeping.memory()[1:] == [
-        housekeeping.Memory("GPU 0, Card", 100, 10, 5),
-        housekeeping.Memory("GPU 1, Card", 100, 11, 5),
+    assert cache_report.memory()[1:] == [
+        cache_report.Memory("GPU 0, Card", 100, 10, 5),
+        cache_report.Memory("GPU 1, Card", 100, 11, 5),
     ]
 
 
 def test_loaded_models_and_their_end(store, tiny):
-    shelf = ModelShelf(most=2)
-    plans = [pipeline.make_plan(replace(CHOSEN, model=str(tiny("llama", seed=seed))), store) for seed in (1, 2, 3)]
-    assert housekeeping.loaded_models(shelf).empty
+    shelf = ModelPool(most=2)
+    plans = [planning.make_plan(replace(CHOSEN, model=str(tiny("llama", seed=seed))), store) for seed in (1, 2, 3)]
+    assert cache_report.loaded_models(shelf).empty
     for plan in (*plans, plans[1]):
         with shelf.borrow(plan) as loaded:
             assert shelf.holds(plan)
             with pytest.raises(ModelBusy):
                 shelf.clear()
     assert [shelf.holds(plan) for plan in plans] == [False, True, True]
-    table = housekeeping.loaded_models(shelf)
+    table = cache_report.loaded_models(shelf)
     assert list(table["model"]) == [plans[1].source.name, plans[2].source.name]
     assert table["bytes"].iloc[0] == sum(p.numel() * 4 for p in loaded.model.parameters())
     shelf.clear()
@@ -189,8 +191,8 @@ def test_loaded_models_and_their_end(store, tiny):
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_the_shelf_keeps_the_models_used_last(store, tiny, most):
-    shelf = ModelShelf(most)
-    plans = [pipeline.make_plan(replace(CHOSEN, model=str(tiny("llama", seed=seed))), store) for seed in (1, 2, 3, 4)]
+    shelf = ModelPool(most)
+    plans = [planning.make_plan(replace(CHOSEN, model=str(tiny("llama", seed=seed))), store) for seed in (1, 2, 3, 4)]
     used = []
     for k in np.random.default_rng(most).integers(0, 4, 12).tolist():
         with shelf.borrow(plans[k]):

@@ -6,12 +6,13 @@ import threading
 
 import pytest
 
-from neuronxa_core import extraction, pipeline
 from neuronxa_core.errors import Cancelled, ExtractionError, QueueFull
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.jobs import JobQueue, Owner
-from neuronxa_core.pipeline import Extraction, ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.jobs.job_queue import JobQueue, Owner
+from neuronxa_core.states import extraction, planning
+from neuronxa_core.states.computing import Extraction
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 LONG = 60
 
@@ -25,7 +26,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def queue(store):
-    queue = JobQueue(store, ModelShelf())
+    queue = JobQueue(store, ModelPool())
     yield queue
     queue.close()
 
@@ -34,7 +35,7 @@ ADA, BOB = Owner("ada", "Ada"), Owner("bob", "Bob")
 
 
 def plan_of(store, *languages, sentences=4):
-    return pipeline.make_plan(Experiment(languages=languages, sentences=sentences), store)
+    return planning.make_plan(Experiment(languages=languages, sentences=sentences), store)
 
 
 def test_a_job_computes_what_is_missing_and_reports_every_sentence(store, queue):
@@ -44,7 +45,7 @@ def test_a_job_computes_what_is_missing_and_reports_every_sentence(store, queue)
     assert job.status == "done"
     assert job.done == job.totals == {"eng_Latn": 4, "deu_Latn": 4, "spa_Latn": 4}
     assert job.fraction == 1.0
-    assert pipeline.missing(plan, store) == []
+    assert planning.missing(plan, store) == []
     assert queue.submit(Extraction(plan)) is None
 
 
@@ -52,7 +53,7 @@ def test_equal_requests_share_one_run(store, queue, gate):
     reached, go = gate("deu_Latn")
     first = queue.submit(Extraction(plan_of(store, "deu_Latn")))
     assert reached.wait(LONG)
-    other_state = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=4, state="emb"), store)
+    other_state = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=4, state="emb"), store)
     assert queue.submit(Extraction(other_state)) is first
     go.set()
     assert queue.wait(first, LONG)
@@ -100,7 +101,7 @@ def test_a_waiting_job_can_be_cancelled(store, queue, gate):
     go.set()
     assert queue.wait(second, LONG)
     assert (first.status, second.status) == ("done", "cancelled")
-    assert pipeline.missing(second.work.plan, store) == ["fra_Latn"]
+    assert planning.missing(second.work.plan, store) == ["fra_Latn"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_the_last_who_leaves_ends_the_run(store, queue, gate):
     go.set()
     assert queue.wait(job, LONG)
     assert (job.status, job.owners) == ("cancelled", (ADA,))
-    assert "fra_Latn" in pipeline.missing(job.work.plan, store)
+    assert "fra_Latn" in planning.missing(job.work.plan, store)
 
 
 def test_a_waiting_job_that_is_cancelled_is_over_at_once_and_nobody_waits_for_it(store, queue, gate):
@@ -188,11 +189,11 @@ def test_a_waiting_job_that_is_cancelled_is_over_at_once_and_nobody_waits_for_it
     go.set()
     assert queue.wait(third, LONG)
     assert third.status == "done"
-    assert pipeline.missing(second.work.plan, store) == ["fra_Latn"]
+    assert planning.missing(second.work.plan, store) == ["fra_Latn"]
 
 
 def test_only_so_many_may_wait(store, gate):
-    queue = JobQueue(store, ModelShelf(), most_waiting=3, most_each=2)
+    queue = JobQueue(store, ModelPool(), most_waiting=3, most_each=2)
     reached, go = gate("deu_Latn")
     queue.submit(Extraction(plan_of(store, "deu_Latn")), ADA)
     assert reached.wait(LONG)
@@ -261,8 +262,8 @@ def test_the_log_has_one_line_a_job(store, queue, caplog, monkeypatch):
 
 
 def test_what_is_over_is_forgotten_before_what_waits(store, monkeypatch, gate):
-    monkeypatch.setattr("neuronxa_core.jobs.REMEMBERED", 2)
-    queue = JobQueue(store, ModelShelf())
+    monkeypatch.setattr("neuronxa_core.jobs.job_queue.REMEMBERED", 2)
+    queue = JobQueue(store, ModelPool())
     for code in ("deu_Latn", "fra_Latn"):
         assert queue.wait(queue.submit(Extraction(plan_of(store, code))), LONG)
     reached, go = gate("spa_Latn")

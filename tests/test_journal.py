@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronxa_core import extraction, pipeline
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.jobs import JobQueue, Owner
-from neuronxa_core.journal import Journal
-from neuronxa_core.pipeline import Extraction, ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.jobs.job_queue import JobQueue, Owner
+from neuronxa_core.jobs.journal import Journal
+from neuronxa_core.states import extraction, planning
+from neuronxa_core.states.computing import Extraction
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 ROOT = Path(__file__).parents[1]
 LONG = 60
@@ -130,8 +131,8 @@ def test_any_value_in_any_place_is_a_job_or_passed_over(tmp_path_factory, value)
 def test_where_nothing_can_be_written_jobs_are_done_all_the_same(tmp_path, caplog):
     (tmp_path / "jobs").write_text("a file is in the way")
     store = Store(tmp_path)
-    queue = JobQueue(store, ModelShelf())
-    job = queue.submit(Extraction(pipeline.make_plan(CHOSEN, store)))
+    queue = JobQueue(store, ModelPool())
+    job = queue.submit(Extraction(planning.make_plan(CHOSEN, store)))
     assert queue.wait(job, LONG)
     assert job.status == "done"
     assert queue.interrupted() == []
@@ -141,9 +142,9 @@ def test_where_nothing_can_be_written_jobs_are_done_all_the_same(tmp_path, caplo
 
 def test_a_job_that_is_over_leaves_nothing_and_one_that_a_stop_cuts_short_is_interrupted(tmp_path, monkeypatch):
     store = Store(tmp_path)
-    queue = JobQueue(store, ModelShelf())
-    plan = pipeline.make_plan(CHOSEN, store)
-    assert queue.wait(queue.submit(Extraction(pipeline.restrict(plan, ["deu_Latn"]))), LONG)
+    queue = JobQueue(store, ModelPool())
+    plan = planning.make_plan(CHOSEN, store)
+    assert queue.wait(queue.submit(Extraction(planning.restrict(plan, ["deu_Latn"]))), LONG)
     real = extraction.extract
 
     def closes(loaded, code, *arguments, **options):
@@ -157,11 +158,11 @@ def test_a_job_that_is_over_leaves_nothing_and_one_that_a_stop_cuts_short_is_int
     assert queue.wait(job, LONG)
     assert job.status == "cancelled"
     queue.close()
-    following = JobQueue(store, ModelShelf())
+    following = JobQueue(store, ModelPool())
     (lost,) = following.interrupted()
     assert (lost.key, lost.by, lost.experiment) == (plan.key, "Ada", CHOSEN)
     assert following.interrupted(Extraction(plan)) == [lost]
-    assert following.interrupted(Extraction(pipeline.restrict(plan, ["deu_Latn"]))) == []
+    assert following.interrupted(Extraction(planning.restrict(plan, ["deu_Latn"]))) == []
     monkeypatch.setattr(extraction, "extract", real)
     again = following.submit(Extraction(plan))
     assert following.interrupted() == []
@@ -174,9 +175,9 @@ KILLED = """
 import sys, threading
 from neuronxa_core import extraction, pipeline
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.jobs import JobQueue, Owner
-from neuronxa_core.pipeline import Extraction, ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.jobs.job_queue import JobQueue, Owner
+from neuronxa_core.states.planning import Extraction, ModelShelf
+from neuronxa_core.store.cache import Store
 
 store = Store(sys.argv[1])
 real = extraction.extract
@@ -207,13 +208,13 @@ def test_a_server_that_is_killed_leaves_word_of_its_jobs_and_only_the_rest_is_co
         process.kill()
         process.wait()
     store = Store(cache)
-    queue = JobQueue(store, ModelShelf())
-    plan = pipeline.make_plan(CHOSEN, store)
-    assert pipeline.missing(plan, store) == ["spa_Latn"]
+    queue = JobQueue(store, ModelPool())
+    plan = planning.make_plan(CHOSEN, store)
+    assert planning.missing(plan, store) == ["spa_Latn"]
     lost = queue.interrupted()
     assert [job.experiment for job in lost] == [CHOSEN, replace(CHOSEN, languages=("fra_Latn",))]
     assert all(job.by == "Ada" and time.time() - job.asked < 600 for job in lost)
-    job = queue.submit(Extraction(pipeline.make_plan(lost[0].experiment, store)))
+    job = queue.submit(Extraction(planning.make_plan(lost[0].experiment, store)))
     assert queue.wait(job, LONG)
     assert (job.status, job.done) == ("done", {"spa_Latn": 4})
     assert [job.experiment.languages for job in queue.interrupted()] == [("fra_Latn",)]

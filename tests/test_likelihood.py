@@ -14,9 +14,10 @@ import torch
 from tiny_models import VOCABULARY, byte_tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from neuronxa_core import likelihood, models
 from neuronxa_core.errors import Cancelled, ExtractionError, ModelError
-from neuronxa_core.likelihood import negative_log_likelihood
+from neuronxa_core.models import description, loading, sources
+from neuronxa_core.states import likelihood as likelihood_states
+from neuronxa_core.states.likelihood import negative_log_likelihood
 
 SENTENCES = ["a dog runs in the rain", "猫は昼に", "a", "кошка спит", "the cat sat on the mat", "die Katze am Tag"]
 CHOICES = {"gemma2": {"final_logit_softcapping": 3.0}}
@@ -45,8 +46,8 @@ def own_tokens(sentence: str) -> list[int]:
     return byte_tokenizer(False).encode(sentence).ids
 
 
-def with_head(folder, dtype: str = "float32") -> models.LoadedModel:
-    return models.load(models.parse_source(str(folder)), dtype, "cpu", head=True)
+def with_head(folder, dtype: str = "float32") -> description.LoadedModel:
+    return loading.load(sources.parse_source(str(folder)), dtype, "cpu", head=True)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def speaking(tiny):
     """speaking(family, **choices): a tiny language model with its head, loaded once."""
 
     @functools.cache
-    def get(family: str) -> models.LoadedModel:
+    def get(family: str) -> description.LoadedModel:
         return with_head(tiny(family, head=True, **CHOICES.get(family, {})))
 
     return get
@@ -155,7 +156,7 @@ def test_special_tokens_of_the_tokenizer_change_nothing(tiny):
 # the prefix
 
 
-def with_prefix_tokens(tiny, tmp_path, tokenizer: dict, **config) -> models.LoadedModel:
+def with_prefix_tokens(tiny, tmp_path, tokenizer: dict, **config) -> description.LoadedModel:
     """A tiny LLaMA whose tokenizer and configuration name these special tokens and no others."""
     folder = tmp_path / "model"
     shutil.copytree(tiny("llama", head=True), folder)
@@ -181,7 +182,7 @@ def test_the_prefix_is_bos_else_eos_of_the_tokenizer_else_of_the_configuration(
     tokenizer, config, wanted, tiny, tmp_path
 ):
     loaded = with_prefix_tokens(tiny, tmp_path, tokenizer, **config)
-    assert likelihood.prefix_token(loaded) == wanted
+    assert likelihood_states.prefix_token(loaded) == wanted
     got = negative_log_likelihood(loaded, SENTENCES)
     assert got.prefixed is (wanted is not None)
     before = [] if wanted is None else [wanted]
@@ -224,8 +225,8 @@ def test_sentences_are_cut_at_the_longest(fast, tiny, monkeypatch):
 
 def test_no_pass_makes_more_logits_than_the_bound(speaking, plain, monkeypatch):
     loaded, shapes = speaking("llama"), []
-    monkeypatch.setattr(likelihood, "LOGITS_BYTES", {"cpu": 4 * VOCABULARY * 25})
-    monkeypatch.setattr(likelihood, "CHUNK_BYTES", 4 * VOCABULARY * 3)
+    monkeypatch.setattr(likelihood_states, "LOGITS_BYTES", {"cpu": 4 * VOCABULARY * 25})
+    monkeypatch.setattr(likelihood_states, "CHUNK_BYTES", 4 * VOCABULARY * 3)
     handle = loaded.head.lm_head.register_forward_hook(lambda _m, _i, logits: shapes.append(logits.shape))
     try:
         got = negative_log_likelihood(loaded, SENTENCES)
@@ -238,7 +239,7 @@ def test_no_pass_makes_more_logits_than_the_bound(speaking, plain, monkeypatch):
 
 
 def test_when_memory_runs_out_batches_shrink(speaking, plain, monkeypatch):
-    run, sizes, progress = likelihood._run_batch, [], []
+    run, sizes, progress = likelihood_states._run_batch, [], []
 
     def small_batches_only(loaded, read, predicted):
         sizes.append(len(read))
@@ -246,7 +247,7 @@ def test_when_memory_runs_out_batches_shrink(speaking, plain, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return run(loaded, read, predicted)
 
-    monkeypatch.setattr(likelihood, "_run_batch", small_batches_only)
+    monkeypatch.setattr(likelihood_states, "_run_batch", small_batches_only)
     got = negative_log_likelihood(speaking("llama"), SENTENCES, on_progress=lambda *done: progress.append(done))
     np.testing.assert_allclose(got.nats, plain("llama"), rtol=1e-5)
     assert sizes[0] == len(SENTENCES)
@@ -312,7 +313,7 @@ def test_a_pass_that_fails_names_the_language(speaking):
 
 
 def test_the_bundled_model_knows_its_languages():
-    loaded = models.load(models.parse_source("demo"), device="cpu", head=True)
+    loaded = loading.load(sources.parse_source("demo"), device="cpu", head=True)
     english = negative_log_likelihood(loaded, ["The children are playing in the garden.", "It is raining today."])
     assert 0.8 < english.nats_per_byte < 2.5
     scrambled = negative_log_likelihood(loaded, [".nedrag eht ni gniyalp era nerdlihc ehT", ".yadot gniniar si tI"])

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from neuronxa_core import pipeline, study
 from neuronxa_core.__main__ import COLUMNS, main
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.store import Store
+from neuronxa_core.measures import alignment, task_correlation
+from neuronxa_core.states import planning
+from neuronxa_core.store.cache import Store
 
 ROOT = Path(__file__).parents[1]
 BASE = ["score", "--model", "demo", "--corpus", "demo", "--pivot", "eng_Latn"]
@@ -60,9 +61,9 @@ def test_the_table_holds_the_numbers_of_the_core_and_a_second_run_is_the_same_to
     assert "sentences/s" not in second[2]
     table = pd.read_csv(io.StringIO(first[1]))
     store = Store(cache)
-    plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "ell_Grek"), sentences=10), store)
-    assert pipeline.missing(plan, store) == []
-    found = pipeline.align(plan, store, "nas", "weighted")
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "ell_Grek"), sentences=10), store)
+    assert planning.missing(plan, store) == []
+    found = alignment.align(plan, store, "nas", "weighted")
     store.close()
     assert list(table["score"]) == list(found.score.ravel())
     assert list(table["retrieval_forward"]) == list(found.retrieval_forward.ravel())
@@ -266,7 +267,7 @@ def test_correlate_writes_every_method_and_layer_of_every_task(capsys, cache, sc
     status, out, err = correlate(capsys, cache, "--scores", scores, "--states", "nas", "emb")
     assert status == 0, err
     table = pd.read_csv(io.StringIO(out))
-    assert list(table.columns) == list(study.COLUMNS)
+    assert list(table.columns) == list(task_correlation.COLUMNS)
     assert len(table) == 2 * 2 * (8 + 2)
     assert table.loc[table["layer"].isna(), "layer_pooling"].tolist() == ["mean", "max"] * 4
     assert dict(zip(table["task"], table["n_languages"], strict=True)) == {"xnli": 6, "arc": 5}

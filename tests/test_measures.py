@@ -11,12 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuronxa_core import extraction, likelihood, measures, models, pipeline
+from neuronxa_core.corpora import parallel
 from neuronxa_core.errors import Cancelled, ExperimentError, ModelError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.measures import HeldOutRetrieval, LikelihoodPerByte, Measured, TransferProbe, fit, stratified_folds
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.measures import alignment, bitext_retrieval, likelihood
+from neuronxa_core.measures.bitext_retrieval import BitextRetrieval
+from neuronxa_core.measures.figures import Measured
+from neuronxa_core.measures.likelihood import NatsPerByte
+from neuronxa_core.measures.probe import LinearProbe, fit, stratified_folds
+from neuronxa_core.models import loading
+from neuronxa_core.states import computing, extraction, planning, stored
+from neuronxa_core.states import likelihood as likelihood_states
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 LANGUAGES = ("deu_Latn", "fra_Latn", "tha_Thai")
 EVERYONE = ("eng_Latn", *LANGUAGES)
@@ -25,14 +32,14 @@ SENTENCES = 60
 
 @pytest.fixture(scope="module")
 def shelf():
-    return ModelShelf()
+    return ModelPool()
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     """A random sample of the bundled corpus, whose lines go topic by topic, in four languages."""
     store = Store(tmp_path_factory.mktemp("plan"))
-    plan = pipeline.make_plan(Experiment(languages=LANGUAGES, sentences=SENTENCES, seed=2), store)
+    plan = planning.make_plan(Experiment(languages=LANGUAGES, sentences=SENTENCES, seed=2), store)
     store.close()
     return plan
 
@@ -41,7 +48,7 @@ def plan(tmp_path_factory):
 def real(plan, shelf, tmp_path_factory):
     """A store with the plan's states. Tests leave them there."""
     store = Store(tmp_path_factory.mktemp("real"))
-    pipeline.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, shelf)
     yield store
     store.close()
 
@@ -191,7 +198,7 @@ def plain_vectors(states, state, pooling):
 
 @pytest.mark.parametrize(("state", "pooling"), [("emb", "weighted"), ("nas", "mean")])
 def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, plan, real, shelf):
-    probe = TransferProbe(plan, "eng_Latn", state, pooling, layer=3, repeats=2, folds=3)
+    probe = LinearProbe(plan, "eng_Latn", state, pooling, layer=3, repeats=2, folds=3)
     probe.run(real, shelf)
     topics = [plan.corpus.labels[row] for row in plan.corpus.usable]
     names = sorted(set(topics))
@@ -229,12 +236,12 @@ def test_what_is_alike_is_told_alike_and_noise_is_told_less(plan, store, shelf):
         emb = entry.array("emb_last").copy()
     # the source language under another name, with other numbers of tokens
     put_states(store, plan, "deu_Latn", emb, tokens=np.arange(SENTENCES) + 1)
-    probe = TransferProbe(plan, "eng_Latn")
+    probe = LinearProbe(plan, "eng_Latn")
     probe.run(store, shelf)
     found = probe.results(store)
     assert found["deu_Latn"] == found["eng_Latn"]
     assert found["eng_Latn"].score > 0.9 > found["fra_Latn"].score > found["tha_Thai"].score > probe.chance
-    assert TransferProbe(plan, "tha_Thai", layer=1).results(store) == {}
+    assert LinearProbe(plan, "tha_Thai", layer=1).results(store) == {}
 
 
 def test_labels_that_mean_nothing_are_told_at_chance(plan, store, shelf):
@@ -245,7 +252,7 @@ def test_labels_that_mean_nothing_are_told_at_chance(plan, store, shelf):
     for _ in range(12):
         labels = tuple(generator.permutation(plan.corpus.labels).tolist())
         shuffled = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, labels=labels))
-        probe = TransferProbe(shuffled, "eng_Latn", repeats=1)
+        probe = LinearProbe(shuffled, "eng_Latn", repeats=1)
         probe.run(store, shelf)
         scores.append([measured.score for measured in probe.results(store).values()])
     # one score's deviation is about 0.05; those of one shuffling go together
@@ -263,14 +270,14 @@ def test_the_layer_is_chosen_by_the_source_language_alone(plan, store, shelf):
         vectors = noise()
         vectors[1 if code == "eng_Latn" else 2] += told
         put_states(store, plan, code, vectors)
-    probe, progress = TransferProbe(plan, "eng_Latn", layer="chosen", repeats=2), []
+    probe, progress = LinearProbe(plan, "eng_Latn", layer="chosen", repeats=2), []
     assert probe.totals(store) == {"layers": 3, "languages": 4}
     assert probe.layers_read(store) is None
     probe.run(store, shelf, lambda *done: progress.append(done))
     assert progress == [("layers", k, 3) for k in (1, 2, 3)] + [("languages", k, 4) for k in (1, 2, 3, 4)]
     assert probe.layers_read(store) == {1: 10}
     found = probe.results(store)
-    fixed = TransferProbe(plan, "eng_Latn", layer=1, repeats=2)
+    fixed = LinearProbe(plan, "eng_Latn", layer=1, repeats=2)
     fixed.run(store, shelf)
     assert fixed.results(store) == found
     assert fixed.layers_read(store) == {1: 10}
@@ -288,7 +295,7 @@ def test_the_layer_is_chosen_by_the_source_language_alone(plan, store, shelf):
 def test_inner_counts_by_loops(plan, store, shelf):
     plan = small(plan, layers=1)
     made_up(store, plan, noise=0)
-    probe = TransferProbe(plan, "eng_Latn", layer="chosen", repeats=1, folds=3)
+    probe = LinearProbe(plan, "eng_Latn", layer="chosen", repeats=1, folds=3)
     probe.run(store, shelf)
     x = probe._vectors(store, "eng_Latn", 0)
     y = np.array([probe.classes.index(label) for label in probe.labels])
@@ -311,7 +318,7 @@ def test_sentences_without_a_label_are_left_out(plan, store, shelf):
     fewer = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, usable=rest))
     found = []
     for other in (some, fewer):
-        probe = TransferProbe(other, "eng_Latn", folds=3)
+        probe = LinearProbe(other, "eng_Latn", folds=3)
         probe.run(store, shelf)
         found.append(probe.results(store))
         assert found[-1]["deu_Latn"].n == len(rest) == len(probe.labels)
@@ -321,7 +328,7 @@ def test_sentences_without_a_label_are_left_out(plan, store, shelf):
 def test_a_stopped_probe_keeps_what_it_finished_and_goes_on_from_there(plan, store, shelf):
     plan = small(plan)
     made_up(store, plan)
-    probe, progress = TransferProbe(plan, "eng_Latn"), []
+    probe, progress = LinearProbe(plan, "eng_Latn"), []
     assert (probe.unit, probe.metric, probe.higher_is_better) == ("steps", "accuracy", True)
     assert probe.title == "transfer of 6 labels from eng_Latn in demo"
     with pytest.raises(Cancelled, match="before fra_Latn, after 2 of 4"):
@@ -354,28 +361,28 @@ def test_cancelling_reaches_every_part_of_a_probe(calls, plan, store, shelf):
         return len(asked) > calls
 
     with pytest.raises(Cancelled, match="stopped"):
-        TransferProbe(plan, "eng_Latn", layer="chosen", repeats=1).run(store, shelf, cancelled=cancelled)
+        LinearProbe(plan, "eng_Latn", layer="chosen", repeats=1).run(store, shelf, cancelled=cancelled)
     assert len(asked) == calls + 1
 
 
 def test_what_decides_a_probe(plan):
-    base = TransferProbe(plan, "eng_Latn")
-    assert base._keys == TransferProbe(plan, "eng_Latn", layer=plan.info.layers // 2)._keys
+    base = LinearProbe(plan, "eng_Latn")
+    assert base._keys == LinearProbe(plan, "eng_Latn", layer=plan.info.layers // 2)._keys
     corpus = plan.corpus
     others = [
-        TransferProbe(plan, "deu_Latn"),
-        TransferProbe(plan, "eng_Latn", state="nas"),
-        TransferProbe(plan, "eng_Latn", pooling="mean"),
-        TransferProbe(plan, "eng_Latn", layer=1),
-        TransferProbe(plan, "eng_Latn", layer="chosen"),
-        TransferProbe(plan, "eng_Latn", penalty=0.1),
-        TransferProbe(plan, "eng_Latn", folds=4),
-        TransferProbe(plan, "eng_Latn", repeats=4),
-        TransferProbe(dataclasses.replace(plan, keys={**plan.keys, "eng_Latn": "states-other"}), "eng_Latn"),
-        TransferProbe(
+        LinearProbe(plan, "deu_Latn"),
+        LinearProbe(plan, "eng_Latn", state="nas"),
+        LinearProbe(plan, "eng_Latn", pooling="mean"),
+        LinearProbe(plan, "eng_Latn", layer=1),
+        LinearProbe(plan, "eng_Latn", layer="chosen"),
+        LinearProbe(plan, "eng_Latn", penalty=0.1),
+        LinearProbe(plan, "eng_Latn", folds=4),
+        LinearProbe(plan, "eng_Latn", repeats=4),
+        LinearProbe(dataclasses.replace(plan, keys={**plan.keys, "eng_Latn": "states-other"}), "eng_Latn"),
+        LinearProbe(
             dataclasses.replace(plan, corpus=dataclasses.replace(corpus, usable=corpus.usable[1:])), "eng_Latn"
         ),
-        TransferProbe(
+        LinearProbe(
             dataclasses.replace(plan, corpus=dataclasses.replace(corpus, labels=corpus.labels[::-1])), "eng_Latn"
         ),
     ]
@@ -383,8 +390,8 @@ def test_what_decides_a_probe(plan):
     assert len({probe._keys["fra_Latn"] for probe in (base, *others)}) == len(others) + 1
     # another language's states leave a language's figure as it is
     other = dataclasses.replace(plan, keys={**plan.keys, "tha_Thai": "states-other"})
-    assert TransferProbe(other, "eng_Latn")._keys["fra_Latn"] == base._keys["fra_Latn"]
-    assert TransferProbe(other, "eng_Latn").key != base.key
+    assert LinearProbe(other, "eng_Latn")._keys["fra_Latn"] == base._keys["fra_Latn"]
+    assert LinearProbe(other, "eng_Latn").key != base.key
 
 
 @pytest.mark.parametrize(
@@ -405,7 +412,7 @@ def test_what_decides_a_probe(plan):
 )
 def test_probes_that_do_not_fit_are_refused(choices, message, plan):
     with pytest.raises(ExperimentError, match=message):
-        TransferProbe(**{"plan": plan, "source_language": "eng_Latn", **choices})
+        LinearProbe(**{"plan": plan, "source_language": "eng_Latn", **choices})
 
 
 @pytest.mark.parametrize(
@@ -419,21 +426,21 @@ def test_probes_that_do_not_fit_are_refused(choices, message, plan):
 )
 def test_labels_that_make_no_task_are_refused(labels, message, plan):
     with pytest.raises(ExperimentError, match=message):
-        TransferProbe(dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, labels=labels)), "eng_Latn")
+        LinearProbe(dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, labels=labels)), "eng_Latn")
 
 
 def test_states_that_are_not_there_are_asked_for(plan, store, shelf):
-    for work in (TransferProbe(plan, "eng_Latn"), HeldOutRetrieval(plan)):
+    for work in (LinearProbe(plan, "eng_Latn"), BitextRetrieval(plan)):
         with pytest.raises(ExperimentError, match="eng_Latn are not in the cache; run the extraction first"):
             work.run(store, shelf)
 
 
 def test_damaged_states_are_computed_again(plan, store, shelf, monkeypatch):
-    plan, read = pipeline.restrict(plan, ["deu_Latn"]), []
+    plan, read = planning.restrict(plan, ["deu_Latn"]), []
     real = extraction.extract
     monkeypatch.setattr(extraction, "extract", lambda *some, **more: read.append(some[1]) or real(*some, **more))
-    works = (TransferProbe(plan, "eng_Latn", repeats=1), HeldOutRetrieval(plan))
-    pipeline.compute_missing(plan, store, shelf)
+    works = (LinearProbe(plan, "eng_Latn", repeats=1), BitextRetrieval(plan))
+    computing.compute_missing(plan, store, shelf)
     for work in works:
         work.run(store, shelf)
     whole = [work.results(store) for work in works]
@@ -459,7 +466,7 @@ def test_damaged_states_are_computed_again(plan, store, shelf, monkeypatch):
 
 
 def test_nats_per_byte_of_every_language(plan, store, shelf):
-    work, progress = LikelihoodPerByte(plan, sentences=6), []
+    work, progress = NatsPerByte(plan, sentences=6), []
     assert (work.unit, work.metric, work.higher_is_better) == ("sentences", "nats per byte", False)
     assert work.title == "likelihood of 4 languages in demo"
     assert work.totals(store) == dict.fromkeys(EVERYONE, 6)
@@ -476,7 +483,7 @@ def test_nats_per_byte_of_every_language(plan, store, shelf):
     with shelf.borrow(plan, head=True) as loaded:
         for code in EVERYONE:
             texts = [plan.corpus.texts[code][row] for row in plan.corpus.usable[:6]]
-            alone = likelihood.negative_log_likelihood(loaded, texts)
+            alone = likelihood_states.negative_log_likelihood(loaded, texts)
             sizes = np.array([len(text.encode()) for text in texts])
             assert found[code].score == pytest.approx(alone.nats.sum() / sizes.sum(), rel=1e-5)
             assert found[code].n == 6
@@ -492,10 +499,10 @@ def test_nats_per_byte_of_every_language(plan, store, shelf):
 def test_the_standard_error_of_a_ratio(n, seed):
     generator = np.random.default_rng(seed)
     below = generator.integers(20, 60, n)
-    assert measures._ratio(1.5 * below, below) == Measured(1.5, pytest.approx(0, abs=1e-12), n)
+    assert likelihood._ratio(1.5 * below, below) == Measured(1.5, pytest.approx(0, abs=1e-12), n)
     # sentences of one length: the standard error of a mean
     values = generator.random(n)
-    equal = measures._ratio(values * 7, np.full(n, 7))
+    equal = likelihood._ratio(values * 7, np.full(n, 7))
     assert equal.score == pytest.approx(values.mean())
     assert equal.stderr == pytest.approx(np.std(values, ddof=1) / np.sqrt(n))
 
@@ -506,21 +513,21 @@ def test_the_standard_error_agrees_with_a_bootstrap():
     above = below * generator.normal(1.5, 0.3, 80)
     drawn = generator.integers(0, 80, (4000, 80))
     bootstrap = np.std(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
-    assert measures._ratio(above, below).stderr == pytest.approx(bootstrap, rel=0.06)
+    assert likelihood._ratio(above, below).stderr == pytest.approx(bootstrap, rel=0.06)
 
 
 def test_what_decides_a_likelihood(plan):
-    base = LikelihoodPerByte(plan, 6)
+    base = NatsPerByte(plan, 6)
     shorter = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, usable=plan.corpus.usable[:6]))
-    assert LikelihoodPerByte(shorter).key == base.key
+    assert NatsPerByte(shorter).key == base.key
     gate = dataclasses.replace(plan, keys=dict.fromkeys(plan.keys, "another definition of a neuron"))
-    assert LikelihoodPerByte(gate, 6).key == base.key
+    assert NatsPerByte(gate, 6).key == base.key
     others = [
-        LikelihoodPerByte(plan, 7),
-        LikelihoodPerByte(plan),
-        LikelihoodPerByte(dataclasses.replace(plan, identity="other"), 6),
-        LikelihoodPerByte(dataclasses.replace(plan, dtype="bfloat16"), 6),
-        LikelihoodPerByte(dataclasses.replace(plan, info=dataclasses.replace(plan.info, longest=5)), 6),
+        NatsPerByte(plan, 7),
+        NatsPerByte(plan),
+        NatsPerByte(dataclasses.replace(plan, identity="other"), 6),
+        NatsPerByte(dataclasses.replace(plan, dtype="bfloat16"), 6),
+        NatsPerByte(dataclasses.replace(plan, info=dataclasses.replace(plan.info, longest=5)), 6),
     ]
     assert len({work.key for work in (base, *others)}) == len(others) + 1
 
@@ -528,12 +535,12 @@ def test_what_decides_a_likelihood(plan):
 def test_likelihood_that_does_not_fit_is_refused(plan, store, monkeypatch):
     encoder = dataclasses.replace(plan, info=dataclasses.replace(plan.info, causal=False))
     with pytest.raises(ModelError, match="is an encoder, which predicts no next token"):
-        LikelihoodPerByte(encoder)
+        NatsPerByte(encoder)
     with pytest.raises(ExperimentError, match="at least 2 sentences, not 1"):
-        LikelihoodPerByte(plan, 1)
-    monkeypatch.setattr(models, "load", None)
+        NatsPerByte(plan, 1)
+    monkeypatch.setattr(loading, "load", None)
     with pytest.raises(Cancelled, match="before it began"):
-        LikelihoodPerByte(plan).run(store, ModelShelf(), cancelled=lambda: True)
+        NatsPerByte(plan).run(store, ModelPool(), cancelled=lambda: True)
 
 
 # retrieval
@@ -542,19 +549,19 @@ def test_likelihood_that_does_not_fit_is_refused(plan, store, monkeypatch):
 @given(st.floats(0.05, 0.95), st.integers(0, 10**6))
 def test_the_parts_are_a_partition(share, seed):
     corpus = dataclasses.replace(DUMMY, usable=tuple(range(40)))
-    plan = pipeline.Plan(Experiment(), corpus, None, None, "cpu", "float32", {})
-    first, held = measures.parts(plan, share, seed)
+    plan = planning.Plan(Experiment(), corpus, None, None, "cpu", "float32", {})
+    first, held = bitext_retrieval.parts(plan, share, seed)
     assert len(held) == round(share * 40)
     assert sorted([*first, *held]) == list(range(40))
     assert (np.diff(first) > 0).all()
     assert (np.diff(held) > 0).all()
-    again = measures.parts(plan, share, seed)
+    again = bitext_retrieval.parts(plan, share, seed)
     assert np.array_equal(first, again[0])
     assert np.array_equal(held, again[1])
-    assert not np.array_equal(held, measures.parts(plan, share, seed + 1)[1]) or min(len(first), len(held)) < 4
+    assert not np.array_equal(held, bitext_retrieval.parts(plan, share, seed + 1)[1]) or min(len(first), len(held)) < 4
 
 
-DUMMY = pipeline.corpora.Corpus("dummy", "eng", ("deu",), {}, (), (), None, ())
+DUMMY = parallel.Corpus("dummy", "eng", ("deu",), {}, (), (), None, ())
 
 
 def hits(x, y):
@@ -572,7 +579,7 @@ def hits(x, y):
 def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store, shelf):
     plan = small(plan, layers=3)
     generator = np.random.default_rng(0)
-    first, held = measures.parts(plan, 0.4, 3)
+    first, held = bitext_retrieval.parts(plan, 0.4, 3)
     assert len(held) == 24
     noise = np.full((3, SENTENCES, 1), 3.0)
     # layer 1 is best where alignment is measured, layer 2 on what is held out
@@ -580,7 +587,7 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
     meaning = generator.normal(size=(3, SENTENCES, 10))
     for code in plan.everyone:
         put_states(store, plan, code, meaning + noise * generator.normal(size=meaning.shape))
-    work, progress = HeldOutRetrieval(plan, "emb", "last", share=0.4, seed=3), []
+    work, progress = BitextRetrieval(plan, "emb", "last", share=0.4, seed=3), []
     assert (work.unit, work.metric, work.higher_is_better) == ("languages", "retrieval accuracy", True)
     assert work.title == "retrieval between eng_Latn and 3 languages in demo"
     assert work.chance == 1 / 24
@@ -590,14 +597,14 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
         work.run(store, shelf, lambda *done: progress.append(done), lambda: len(progress) == 1)
     # the layer is not known before all are there
     assert work.results(store) == {}
-    assert HeldOutRetrieval(plan, "emb", "last", 1, share=0.4, seed=3).results(store).keys() == {"deu_Latn"}
+    assert BitextRetrieval(plan, "emb", "last", 1, share=0.4, seed=3).results(store).keys() == {"deu_Latn"}
     work.run(store, shelf, lambda *done: progress.append(done))
     assert progress == [("languages", 1, 3), ("languages", 1, 2), ("languages", 2, 2)]
     assert work.layer_read(store) == 1
     found = work.results(store)
-    with pipeline.StatesReader(plan, store) as reader:
+    with stored.StatesReader(plan, store) as reader:
         for layer in (None, 0, 1, 2):
-            same = HeldOutRetrieval(plan, "emb", "last", layer, share=0.4, seed=3)
+            same = BitextRetrieval(plan, "emb", "last", layer, share=0.4, seed=3)
             assert same.totals(store) == {}
             for code in LANGUAGES:
                 x, y = (
@@ -609,8 +616,8 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
                 assert measured.score == pytest.approx(values.mean())
                 assert measured.stderr == pytest.approx(np.std(values, ddof=1) / np.sqrt(24))
                 assert measured.n == 24
-    assert found["deu_Latn"].score < HeldOutRetrieval(plan, "emb", "last", 2, 0.4, 3).results(store)["deu_Latn"].score
-    aligned = measures.alignment_on(plan, store, first, "emb", "last")
+    assert found["deu_Latn"].score < BitextRetrieval(plan, "emb", "last", 2, 0.4, 3).results(store)["deu_Latn"].score
+    aligned = bitext_retrieval.alignment_on(plan, store, first, "emb", "last")
     assert aligned.n_sentences == len(first)
     by_layer = (aligned.retrieval_forward + aligned.retrieval_backward).mean(axis=0) / 2
     assert by_layer.argmax() == 1
@@ -625,33 +632,33 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
 
 def test_alignment_on_some_sentences_is_that_of_a_corpus_of_them(plan, real):
     rows = [3, 0, 17, 30, 41]
-    found = measures.alignment_on(plan, real, rows, "nas", "weighted")
+    found = bitext_retrieval.alignment_on(plan, real, rows, "nas", "weighted")
     usable = tuple(plan.corpus.usable[row] for row in sorted(rows))
     other = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, usable=usable))
-    assert np.array_equal(found.aligned, pipeline.align(other, real, "nas", "weighted").aligned)
-    whole = measures.alignment_on(plan, real, range(SENTENCES), "nas", "weighted")
-    assert np.array_equal(whole.aligned, pipeline.align(plan, real, "nas", "weighted").aligned)
+    assert np.array_equal(found.aligned, alignment.align(other, real, "nas", "weighted").aligned)
+    whole = bitext_retrieval.alignment_on(plan, real, range(SENTENCES), "nas", "weighted")
+    assert np.array_equal(whole.aligned, alignment.align(plan, real, "nas", "weighted").aligned)
     assert (found.score >= whole.aligned[:, :, sorted(rows)].mean(axis=2)).all()
     for rows in ([1], [1, 1], [0, SENTENCES], [-1, 0]):
         with pytest.raises(ExperimentError, match="at least 2 of the 60 compared ones, each once"):
-            measures.alignment_on(plan, real, rows, "nas", "weighted")
+            bitext_retrieval.alignment_on(plan, real, rows, "nas", "weighted")
 
 
 def test_what_decides_retrieval(plan):
-    base = HeldOutRetrieval(plan)
+    base = BitextRetrieval(plan)
     others = [
-        HeldOutRetrieval(plan, "emb"),
-        HeldOutRetrieval(plan, pooling="last"),
-        HeldOutRetrieval(plan, share=0.4),
-        HeldOutRetrieval(plan, seed=1),
-        HeldOutRetrieval(dataclasses.replace(plan, keys={**plan.keys, "eng_Latn": "states-other"})),
-        HeldOutRetrieval(
+        BitextRetrieval(plan, "emb"),
+        BitextRetrieval(plan, pooling="last"),
+        BitextRetrieval(plan, share=0.4),
+        BitextRetrieval(plan, seed=1),
+        BitextRetrieval(dataclasses.replace(plan, keys={**plan.keys, "eng_Latn": "states-other"})),
+        BitextRetrieval(
             dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, usable=plan.corpus.usable[1:]))
         ),
     ]
     assert len({work._keys["fra_Latn"] for work in (base, *others)}) == len(others) + 1
-    assert len({work.key for work in (base, HeldOutRetrieval(plan, layer=2), *others)}) == len(others) + 2
-    assert base._keys == HeldOutRetrieval(plan, layer=2)._keys
+    assert len({work.key for work in (base, BitextRetrieval(plan, layer=2), *others)}) == len(others) + 2
+    assert base._keys == BitextRetrieval(plan, layer=2)._keys
 
 
 @pytest.mark.parametrize(
@@ -668,20 +675,20 @@ def test_what_decides_retrieval(plan):
 )
 def test_retrieval_that_does_not_fit_is_refused(choices, message, plan):
     with pytest.raises(ExperimentError, match=message):
-        HeldOutRetrieval(plan, **choices)
+        BitextRetrieval(plan, **choices)
 
 
 def test_retrieval_needs_a_language_besides_the_pivot(plan):
     alone = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, languages=("eng_Latn",)))
     with pytest.raises(ExperimentError, match="a language besides the pivot eng_Latn"):
-        HeldOutRetrieval(alone)
+        BitextRetrieval(alone)
     with_pivot = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, languages=("eng_Latn", "fra_Latn")))
-    assert HeldOutRetrieval(with_pivot).languages == ("fra_Latn",)
-    assert HeldOutRetrieval(with_pivot).title == "retrieval between eng_Latn and fra_Latn in demo"
+    assert BitextRetrieval(with_pivot).languages == ("fra_Latn",)
+    assert BitextRetrieval(with_pivot).title == "retrieval between eng_Latn and fra_Latn in demo"
 
 
 def test_on_the_bundled_model_close_languages_do_better_than_far_ones(plan, real, shelf):
-    retrieval = HeldOutRetrieval(plan)
+    retrieval = BitextRetrieval(plan)
     retrieval.run(real, shelf)
     found = retrieval.results(real)
     assert min(found["deu_Latn"].score, found["fra_Latn"].score) > 0.3 > found["tha_Thai"].score

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from tiny_models import LAYERS
 
-from neuronxa_core import extraction, memory
 from neuronxa_core.errors import ExtractionError
-from neuronxa_core.memory import let_go, on_disk
+from neuronxa_core.host import process_memory
+from neuronxa_core.host.process_memory import madvise, on_disk
+from neuronxa_core.states import extraction
 
 GLIBC = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 SENTENCES = ["a dog runs in the rain", "猫は昼に", "a"]
@@ -68,9 +69,9 @@ def test_what_was_freed_can_be_given_back():
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    monkeypatch.setattr(memory, "_glibc", lambda: None)
-    memory.keep_what_is_freed.__wrapped__()
-    memory.give_back()
+    monkeypatch.setattr(process_memory, "_glibc", lambda: None)
+    process_memory.keep_what_is_freed.__wrapped__()
+    process_memory.trim()
 
 
 def test_an_array_on_the_disk_is_an_array(tmp_path):
@@ -78,9 +79,9 @@ def test_an_array_on_the_disk_is_an_array(tmp_path):
     assert list(tmp_path.iterdir()) == []
     assert (array.shape, array.dtype) == ((3, 4, 5), np.uint16)
     array[:] = np.arange(60).reshape(3, 4, 5)
-    let_go(array)
+    madvise(array)
     array[1, [0, 2]] += 1000
-    let_go(array)
+    madvise(array)
     wanted = np.arange(60).reshape(3, 4, 5)
     wanted[1, [0, 2]] += 1000
     assert np.array_equal(array, wanted)
@@ -88,8 +89,8 @@ def test_an_array_on_the_disk_is_an_array(tmp_path):
 
 def test_other_arrays_are_left_alone():
     array = np.arange(6)
-    let_go(array)
-    let_go(array[2:])
+    madvise(array)
+    madvise(array[2:])
     assert array.tolist() == [0, 1, 2, 3, 4, 5]
 
 
@@ -129,7 +130,7 @@ def test_room_is_reserved_at_once(tmp_path):
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "import numpy as np\n"
-        "from neuronxa_core.memory import on_disk\n"
+        "from neuronxa_core.host.process_memory import on_disk\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))\n"
         "try:\n"

@@ -31,12 +31,15 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers import models as tokenizer_models
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from neuronxa_core import extraction, microscope, models, pipeline
 from neuronxa_core.errors import ExperimentError, ExtractionError, ModelError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.microscope import TextStates, Unit, reading_units
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.measures import text_neurons, token_activations
+from neuronxa_core.models import loading, sources, token_text
+from neuronxa_core.models.token_text import Unit, align_tokens_to_text
+from neuronxa_core.states import extraction, per_token, planning
+from neuronxa_core.states.per_token import TextStates
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 TEXTS = [
     "القطة تنام في الشمس، Latin في الوسط.",
@@ -149,7 +152,7 @@ MADE = {
 @functools.cache
 def made(name: str):
     if name == "demo":
-        return models.load_tokenizer(models.parse_source("demo"))
+        return sources.load_tokenizer(sources.parse_source("demo"))
     if name == "byt5":
         return ByT5Tokenizer()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=MADE[name](), bos_token="<s>", eos_token="</s>")
@@ -186,7 +189,7 @@ def check(text: str, ids: list[int], units: tuple[Unit, ...]) -> None:
 
 def shown(name: str, text: str) -> list[str]:
     """The units' texts, gaps in parentheses and special ones in angle brackets."""
-    units = reading_units(made(name), text, ids_of(made(name), text))
+    units = align_tokens_to_text(made(name), text, ids_of(made(name), text))
     check(text, ids_of(made(name), text), units)
     return [f"<{u.text.strip('<>')}>" if u.special else u.text if u.tokens else f"({u.text})" for u in units]
 
@@ -195,7 +198,7 @@ def shown(name: str, text: str) -> list[str]:
 @pytest.mark.parametrize("text", TEXTS)
 def test_units_give_every_text_back_and_hold_every_token_once(name, text):
     ids = ids_of(made(name), text)
-    check(text, ids, reading_units(made(name), text, ids))
+    check(text, ids, align_tokens_to_text(made(name), text, ids))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -209,7 +212,7 @@ def test_units_give_every_text_back_and_hold_every_token_once(name, text):
 @example(text="\ufffd\ufffd")
 def test_units_give_any_text_back(name, text):
     ids = ids_of(made(name), text)
-    check(text, ids, reading_units(made(name), text, ids))
+    check(text, ids, align_tokens_to_text(made(name), text, ids))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -218,7 +221,7 @@ def test_units_give_any_text_back(name, text):
 def test_what_was_cut_is_one_unit_at_the_end(name, text, longest):
     tokenizer = made(name)
     ids = ids_of(tokenizer, text, longest)
-    units = reading_units(tokenizer, text, ids)
+    units = align_tokens_to_text(tokenizer, text, ids)
     check(text, ids, units)
     was_cut = len(ids) < len(ids_of(tokenizer, text))
     cut = [k for k, unit in enumerate(units) if unit.cut]
@@ -262,12 +265,12 @@ def test_bytes_of_a_character_and_marks_stay_with_their_letter():
 def test_normalised_and_unknown_words_keep_the_text_as_it_was():
     assert shown("wordpiece", "Qqqq ΩΩ") == ["<s>", "Qqqq", "( )", "ΩΩ", "</s>"]
     assert shown("word-level", "Qqqq ΩΩ") == ["<s>", "Qqqq", "( )", "ΩΩ", "</s>"]
-    units = reading_units(made("wordpiece"), "ÉÉ", ids_of(made("wordpiece"), "ÉÉ"))
+    units = align_tokens_to_text(made("wordpiece"), "ÉÉ", ids_of(made("wordpiece"), "ÉÉ"))
     assert "".join(unit.text for unit in units if not unit.special) == "ÉÉ"
 
 
 def test_a_special_token_that_stands_in_the_text_is_text():
-    units = reading_units(made("byte-level"), "a<s>b", ids_of(made("byte-level"), "a<s>b"))
+    units = align_tokens_to_text(made("byte-level"), "a<s>b", ids_of(made("byte-level"), "a<s>b"))
     assert [(unit.text, unit.special) for unit in units] == [
         ("<s>", True),
         ("a", False),
@@ -280,7 +283,7 @@ def test_a_special_token_that_stands_in_the_text_is_text():
 def test_a_text_cut_on_the_left_has_its_unread_part_first():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=_words("word-level"), truncation_side="left")
     ids = tokenizer("猫 猫 a 猫", truncation=True, max_length=4)["input_ids"]
-    units = reading_units(tokenizer, "猫 猫 a 猫", ids)
+    units = align_tokens_to_text(tokenizer, "猫 猫 a 猫", ids)
     assert [unit.text for unit in units] == ["猫 猫 ", "<s>", "a", " ", "猫", "</s>"]
     assert [unit.cut for unit in units] == [True] + [False] * 5
 
@@ -295,20 +298,20 @@ class Lowercasing(ByT5Tokenizer):
 def test_where_decoding_does_not_give_the_text_back_the_pieces_are_shown():
     tokenizer = Lowercasing()
     ids = ids_of(tokenizer, "Ab")
-    units = reading_units(tokenizer, "Ab", ids)
+    units = align_tokens_to_text(tokenizer, "Ab", ids)
     assert units == (
         Unit("a", (0,), exact=False),
         Unit("b", (1,), exact=False),
         Unit("</s>", (2,), special=True),
     )
-    assert all(unit.exact for unit in reading_units(tokenizer, "ab", ids))
+    assert all(unit.exact for unit in align_tokens_to_text(tokenizer, "ab", ids))
 
 
 def test_ids_that_are_not_the_tokenizers_own_are_placed_by_decoding():
     tokenizer = made("byte-level")
     ids = [0, *tokenizer.convert_tokens_to_ids(["Ã", "©", "Ġ", "t", "h", "e"]), 1]
     assert ids != ids_of(tokenizer, "é the")
-    units = reading_units(tokenizer, "é the", ids)
+    units = align_tokens_to_text(tokenizer, "é the", ids)
     check("é the", ids, units)
     assert [unit.text for unit in units] == ["<s>", "é", " ", "t", "h", "e", "</s>"]
 
@@ -316,7 +319,7 @@ def test_ids_that_are_not_the_tokenizers_own_are_placed_by_decoding():
 def test_reading_units_leaves_the_tokenizer_as_it_is():
     tokenizer = made("byte-level")
     tokenizer(["the cat sat on the mat"], truncation=False)
-    reading_units(tokenizer, "the cat", ids_of(tokenizer, "the cat")[:2])
+    align_tokens_to_text(tokenizer, "the cat", ids_of(tokenizer, "the cat")[:2])
     assert tokenizer.backend_tokenizer.truncation is None
     assert not tokenizer.deprecation_warnings.get("sequence-length-is-longer-than-the-specified-maximum")
 
@@ -335,7 +338,7 @@ def test_token_activations_sum_to_what_extraction_pools(loaded, family, definiti
     states = extraction.extract(model, "xx", SENTENCES, definition)
     for layer in range(LAYERS):
         for neuron in (0, 17, model.info.neurons - 1):
-            read = microscope.token_activations(model, SENTENCES, layer, neuron, definition)
+            read = per_token.token_activations(model, SENTENCES, layer, neuron, definition)
             assert [len(values) for values in read] == states.tokens.tolist()
             assert all(values.dtype == np.float32 for values in read)
             for k, values in enumerate(read):
@@ -348,11 +351,11 @@ def test_token_activations_sum_to_what_extraction_pools(loaded, family, definiti
 @pytest.mark.parametrize(("family", "definition"), SEVERAL)
 def test_batched_equals_one_by_one_and_all_at_once(loaded, monkeypatch, family, definition):
     model = loaded(family)
-    together = microscope.token_activations(model, SENTENCES, 1, 5, definition)
-    whole = microscope.text_activations(model, SENTENCES, definition)
+    together = per_token.token_activations(model, SENTENCES, 1, 5, definition)
+    whole = per_token.text_activations(model, SENTENCES, definition)
     monkeypatch.setitem(extraction.TOKEN_BUDGET, "cpu", 1)
     for k, sentence in enumerate(SENTENCES):
-        (alone,) = microscope.token_activations(model, [sentence], 1, 5, definition)
+        (alone,) = per_token.token_activations(model, [sentence], 1, 5, definition)
         np.testing.assert_allclose(together[k], alone, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(whole[k].values[1, :, 5], alone, rtol=1e-4, atol=1e-5)
         assert whole[k].values.shape == (LAYERS, len(alone), model.info.neurons)
@@ -369,8 +372,8 @@ def test_values_are_those_of_the_formula(tiny, loaded, definition):
         model.model(input_ids=torch.tensor([ids]))
     handle.remove()
     wanted = plain.activations(2, inputs[0].reshape(len(ids), HIDDEN), definition).numpy()
-    (read,) = microscope.token_activations(model, SENTENCES[:1], 2, 7, definition)
-    (states,) = microscope.text_activations(model, SENTENCES[:1], definition)
+    (read,) = per_token.token_activations(model, SENTENCES[:1], 2, 7, definition)
+    (states,) = per_token.text_activations(model, SENTENCES[:1], definition)
     np.testing.assert_allclose(read, wanted[:, 7], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(states.values[2], wanted, rtol=1e-4, atol=1e-5)
     assert (wanted < 0).any() and np.array_equal(np.sign(read), np.sign(wanted[:, 7]))
@@ -396,14 +399,14 @@ def test_a_mixtures_values_are_those_of_the_formula_and_0_where_the_expert_was_n
             model.model(input_ids=torch.tensor([byte_tokenizer(True).encode(sentence).ids]))
         handle.remove()
     wanted = {sentence: plain.activations(1, x, definition).numpy() for sentence, x in inputs.items()}
-    together = microscope.text_activations(model, SENTENCES, definition)
+    together = per_token.text_activations(model, SENTENCES, definition)
     for sentence, states in zip(SENTENCES, together, strict=True):
         assert states.values.shape == (LAYERS, len(wanted[sentence]), EXPERTS * COLUMNS)
         np.testing.assert_allclose(states.values[1], wanted[sentence], rtol=1e-4, atol=2e-5)
         on = states.values.reshape(LAYERS, -1, EXPERTS, COLUMNS).any(axis=3)
         assert (on.sum(axis=2) == CHOSEN).all()
     for neuron in (0, COLUMNS - 1, COLUMNS, 3 * COLUMNS + 7, EXPERTS * COLUMNS - 1):
-        read = microscope.token_activations(model, SENTENCES, 1, neuron, definition)
+        read = per_token.token_activations(model, SENTENCES, 1, neuron, definition)
         for sentence, values in zip(SENTENCES, read, strict=True):
             np.testing.assert_allclose(values, wanted[sentence][:, neuron], rtol=1e-4, atol=2e-5)
     assert any((values == 0).any() and (values != 0).any() for values in wanted.values())
@@ -417,12 +420,12 @@ def test_an_expert_that_no_token_chooses_has_zeros(tiny):
             layer.mlp.gate.weight[2] = 0
             layer.mlp.gate.weight[[0, 1]] *= 100
 
-    model = models.load(models.parse_source(str(tiny("olmoe", edit=plant))), device="cpu")
-    whole = microscope.text_activations(model, SENTENCES)
+    model = loading.load(sources.parse_source(str(tiny("olmoe", edit=plant))), device="cpu")
+    whole = per_token.text_activations(model, SENTENCES)
     silent = [not states.values[1, :, 2 * COLUMNS : 3 * COLUMNS].any() for states in whole]
     assert any(silent)
     for states, values, is_silent in zip(
-        whole, microscope.token_activations(model, SENTENCES, 1, 2 * COLUMNS + 3), silent, strict=True
+        whole, per_token.token_activations(model, SENTENCES, 1, 2 * COLUMNS + 3), silent, strict=True
     ):
         assert values.shape == (len(states.ids),)
         assert np.array_equal(values == 0, states.values[1, :, 2 * COLUMNS + 3] == 0)
@@ -430,12 +433,12 @@ def test_an_expert_that_no_token_chooses_has_zeros(tiny):
 
 
 def test_a_mixture_that_runs_twice_is_refused_and_its_own_way_comes_back(tiny):
-    model = models.load(models.parse_source(str(tiny("mixtral"))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("mixtral"))), device="cpu")
     own = model.model.config._experts_implementation
     model.model.layers[1].mlp = model.model.layers[0].mlp
     for read in (
-        lambda: microscope.text_activations(model, SENTENCES),
-        lambda: microscope.token_activations(model, SENTENCES, 1, 5),
+        lambda: per_token.text_activations(model, SENTENCES),
+        lambda: per_token.token_activations(model, SENTENCES, 1, 5),
     ):
         with pytest.raises(
             ExtractionError, match=r"^MixtralModel (runs layer \d's|did not run the) feed-forward network"
@@ -448,7 +451,7 @@ def test_gate_is_refused_where_a_mixture_does_not_have_it(loaded):
     model = loaded("gpt_oss")
     hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.model.modules()]
     with pytest.raises(ModelError, match="choose 'product'"):
-        microscope.token_activations(model, SENTENCES, 0, 0, "gate")
+        per_token.token_activations(model, SENTENCES, 0, 0, "gate")
     assert [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.model.modules()] == hooks
 
 
@@ -464,7 +467,7 @@ def test_the_forward_pass_ends_after_the_layer_and_leaves_no_hook(loaded):
         model.model.get_submodule(network.layer).register_forward_pre_hook(lambda *_args, k=k: ran.append(k))
         for k, network in enumerate(model.feed_forwards)
     ]
-    microscope.token_activations(model, SENTENCES[:1], 1, 0)
+    per_token.token_activations(model, SENTENCES[:1], 1, 0)
     for handle in handles:
         handle.remove()
     assert ran == [0, 1]
@@ -472,13 +475,13 @@ def test_the_forward_pass_ends_after_the_layer_and_leaves_no_hook(loaded):
 
 
 def test_a_model_that_accelerate_moves_about_gives_the_same(tiny):
-    source = models.parse_source(str(tiny("llama")))
-    model = models.load(source, device="cpu")
-    wanted = [microscope.token_activations(model, SENTENCES, layer, 3) for layer in range(LAYERS)]
+    source = sources.parse_source(str(tiny("llama")))
+    model = loading.load(source, device="cpu")
+    wanted = [per_token.token_activations(model, SENTENCES, layer, 3) for layer in range(LAYERS)]
     cpu_offload(model.model, execution_device=torch.device("cpu"))
     for _ in range(2):
         for layer in range(LAYERS):
-            for got, value in zip(microscope.token_activations(model, SENTENCES, layer, 3), wanted[layer], strict=True):
+            for got, value in zip(per_token.token_activations(model, SENTENCES, layer, 3), wanted[layer], strict=True):
                 np.testing.assert_array_equal(got, value)
             assert {p.device.type for p in model.model.parameters()} == {"meta"}, "weights were left behind"
 
@@ -486,19 +489,19 @@ def test_a_model_that_accelerate_moves_about_gives_the_same(tiny):
 @pytest.mark.parametrize(("layer", "neuron"), [(-1, 0), (LAYERS, 0), (0, -1), (0, 10**6)])
 def test_a_layer_or_neuron_that_there_is_not_is_refused(loaded, layer, neuron):
     with pytest.raises(ExperimentError, match=r"llama.* has no (layer|neuron)"):
-        microscope.token_activations(loaded("llama"), SENTENCES, layer, neuron)
+        per_token.token_activations(loaded("llama"), SENTENCES, layer, neuron)
 
 
 def test_nan_names_language_and_layer(tiny):
     def plant(model):
         model.layers[1].mlp.up_proj.weight[4] = float("nan")
 
-    model = models.load(models.parse_source(str(tiny("llama", edit=plant))), device="cpu")
-    assert np.isfinite(microscope.token_activations(model, SENTENCES, 1, 5)[0]).all()
+    model = loading.load(sources.parse_source(str(tiny("llama", edit=plant))), device="cpu")
+    assert np.isfinite(per_token.token_activations(model, SENTENCES, 1, 5)[0]).all()
     with pytest.raises(ExtractionError, match=r"swh_Latn: inf or NaN in the activations of layer 1 .* choose"):
-        microscope.token_activations(model, SENTENCES, 1, 4, language="swh_Latn")
+        per_token.token_activations(model, SENTENCES, 1, 4, language="swh_Latn")
     with pytest.raises(ExtractionError, match="the text: inf or NaN in the activations of layer 1"):
-        microscope.text_activations(model, SENTENCES[:1])
+        per_token.text_activations(model, SENTENCES[:1])
 
 
 def test_a_failing_pass_and_no_memory_are_explained(loaded, monkeypatch):
@@ -508,21 +511,21 @@ def test_a_failing_pass_and_no_memory_are_explained(loaded, monkeypatch):
         def run(*_arguments):
             raise error
 
-        monkeypatch.setattr(microscope, "_run_batch", run)
+        monkeypatch.setattr(per_token, "_run_batch", run)
 
     fail_with(RuntimeError("boom"))
     with pytest.raises(ExtractionError, match=r"the sentences: the forward pass of .* failed: RuntimeError: boom"):
-        microscope.token_activations(model, SENTENCES, 0, 0)
+        per_token.token_activations(model, SENTENCES, 0, 0)
     fail_with(MemoryError())
     with pytest.raises(ExtractionError, match="memory ran out on a single sentence"):
-        microscope.token_activations(model, SENTENCES, 0, 0)
+        per_token.token_activations(model, SENTENCES, 0, 0)
 
 
 def test_when_memory_runs_out_the_batch_is_made_smaller(loaded, monkeypatch):
     model = loaded("llama")
-    wanted = microscope.token_activations(model, SENTENCES, 1, 3)
+    wanted = per_token.token_activations(model, SENTENCES, 1, 3)
     sizes = []
-    real = microscope._run_batch
+    real = per_token._run_batch
 
     def run(loaded, hooks, rows):
         sizes.append(len(rows))
@@ -530,8 +533,8 @@ def test_when_memory_runs_out_the_batch_is_made_smaller(loaded, monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         real(loaded, hooks, rows)
 
-    monkeypatch.setattr(microscope, "_run_batch", run)
-    got = microscope.token_activations(model, SENTENCES, 1, 3)
+    monkeypatch.setattr(per_token, "_run_batch", run)
+    got = per_token.token_activations(model, SENTENCES, 1, 3)
     assert max(sizes) > 1
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -541,28 +544,28 @@ def test_a_text_whose_activations_are_too_large_is_refused(loaded, monkeypatch):
     model = loaded("llama")
     a_token = model.info.layers * model.info.neurons * 4
     tokens = len(byte_tokenizer(True).encode(SENTENCES[0]).ids)
-    monkeypatch.setattr(microscope, "TEXT_BYTES", tokens * a_token)
-    assert len(microscope.text_activations(model, SENTENCES[:1])) == 1
-    monkeypatch.setattr(microscope, "TEXT_BYTES", tokens * a_token - 1)
+    monkeypatch.setattr(per_token, "TEXT_BYTES", tokens * a_token)
+    assert len(per_token.text_activations(model, SENTENCES[:1])) == 1
+    monkeypatch.setattr(per_token, "TEXT_BYTES", tokens * a_token - 1)
     with pytest.raises(ExtractionError, match=f"shorten the text to {tokens - 1} tokens"):
-        microscope.text_activations(model, SENTENCES[:1])
+        per_token.text_activations(model, SENTENCES[:1])
 
 
 def test_no_sentences_give_nothing(loaded):
-    assert microscope.token_activations(loaded("llama"), [], 0, 0) == []
-    assert microscope.text_activations(loaded("llama"), []) == []
+    assert per_token.token_activations(loaded("llama"), [], 0, 0) == []
+    assert per_token.text_activations(loaded("llama"), []) == []
 
 
 def test_a_sentence_that_was_cut_says_so(tiny):
-    model = models.load(models.parse_source(str(tiny("llama"))), device="cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama"))), device="cpu")
     model.info = replace(model.info, longest=5)
-    states = microscope.text_activations(model, ["the cat sat on the mat", "a"])
+    states = per_token.text_activations(model, ["the cat sat on the mat", "a"])
     assert [state.truncated for state in states] == [True, False]
     assert len(states[0].ids) == states[0].values.shape[1] == 5
     exact = byte_tokenizer(True).decode(states[0].ids[1:-1])
-    (whole,) = microscope.text_activations(model, [exact])
+    (whole,) = per_token.text_activations(model, [exact])
     assert len(whole.ids) == 5 and not whole.truncated
-    units = reading_units(model.tokenizer, "the cat sat on the mat", states[0].ids)
+    units = align_tokens_to_text(model.tokenizer, "the cat sat on the mat", states[0].ids)
     assert units[-1].cut and units[-2].special
 
 
@@ -571,50 +574,50 @@ def test_a_sentence_that_was_cut_says_so(tiny):
 
 @pytest.fixture(scope="module")
 def shelf():
-    return ModelShelf()
+    return ModelPool()
 
 
 @pytest.fixture
 def plan(store, tiny):
-    return pipeline.make_plan(Experiment(model=str(tiny("llama")), languages=("spa_Latn",), sentences=20), store)
+    return planning.make_plan(Experiment(model=str(tiny("llama")), languages=("spa_Latn",), sentences=20), store)
 
 
 @pytest.fixture
 def read(monkeypatch):
     """The sentences that the model reads, in order."""
     sentences: list[str] = []
-    real = microscope._read
+    real = per_token._read
 
     def spied(loaded, texts, *choices):
         sentences.extend(texts)
         return real(loaded, texts, *choices)
 
-    monkeypatch.setattr(microscope, "_read", spied)
+    monkeypatch.setattr(per_token, "_read", spied)
     return sentences
 
 
-def same(x: microscope.TokenActivations, y: microscope.TokenActivations) -> bool:
+def same(x: per_token.TokenActivations, y: per_token.TokenActivations) -> bool:
     return (x.text, x.ids, x.truncated) == (y.text, y.ids, y.truncated) and x.values.tobytes() == y.values.tobytes()
 
 
 def test_only_what_was_not_asked_before_is_read(plan, store, shelf, read):
-    first = microscope.activations_of(plan, store, shelf, "spa_Latn", [0, 1, 2, 3, 4], 1, 3)
+    first = token_activations.activations_of(plan, store, shelf, "spa_Latn", [0, 1, 2, 3, 4], 1, 3)
     assert read == [plan.corpus.texts["spa_Latn"][k] for k in range(5)]
     read.clear()
-    again = microscope.activations_of(plan, store, shelf, "spa_Latn", [6, 4, 2, 0, 5, 2], 1, 3)
+    again = token_activations.activations_of(plan, store, shelf, "spa_Latn", [6, 4, 2, 0, 5, 2], 1, 3)
     assert read == [plan.corpus.texts["spa_Latn"][k] for k in (6, 5)]
     assert [same(a, first[k]) for a, k in ((again[1], 4), (again[2], 2), (again[3], 0), (again[5], 2))] == [True] * 4
     assert [a.text for a in again] == [plan.corpus.texts["spa_Latn"][k] for k in (6, 4, 2, 0, 5, 2)]
     read.clear()
     texts = [plan.corpus.texts["spa_Latn"][0], "a text of my own"]
-    microscope.activations_of(plan, store, shelf, "eng_Latn", texts, 1, 3)
+    token_activations.activations_of(plan, store, shelf, "eng_Latn", texts, 1, 3)
     assert read == ["a text of my own"]
 
 
 def test_what_is_known_needs_no_model(plan, store, shelf):
-    first = microscope.activations_of(plan, store, shelf, "eng_Latn", [0, 1], 1, 3)
+    first = token_activations.activations_of(plan, store, shelf, "eng_Latn", [0, 1], 1, 3)
     other = Store(store.folder)
-    again = microscope.activations_of(plan, other, None, "eng_Latn", [0, 1], 1, 3)
+    again = token_activations.activations_of(plan, other, None, "eng_Latn", [0, 1], 1, 3)
     other.close()
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
 
@@ -622,17 +625,17 @@ def test_what_is_known_needs_no_model(plan, store, shelf):
 def test_values_come_back_to_the_last_bit(plan, store, shelf, monkeypatch):
     values = np.array([-0.0, 1e-45, 3.4028235e38, 0.1, -1 / 3, 16777217.0, np.nextafter(np.float32(1), 2)], np.float32)
     values = np.concatenate([values, np.random.default_rng(0).standard_normal(500).astype(np.float32)])
-    made_up = microscope.TokenActivations("a", tuple(range(len(values))), values, True)
-    monkeypatch.setattr(microscope, "_read", lambda *_choices: [made_up])
-    microscope.activations_of(plan, store, shelf, "eng_Latn", ["a"], 0, 0)
-    (back,) = microscope.activations_of(plan, store, None, "eng_Latn", ["a"], 0, 0)
+    made_up = per_token.TokenActivations("a", tuple(range(len(values))), values, True)
+    monkeypatch.setattr(per_token, "_read", lambda *_choices: [made_up])
+    token_activations.activations_of(plan, store, shelf, "eng_Latn", ["a"], 0, 0)
+    (back,) = token_activations.activations_of(plan, store, None, "eng_Latn", ["a"], 0, 0)
     assert back.values.dtype == np.float32 and same(back, made_up)
 
 
 def test_another_layer_neuron_definition_model_or_dtype_is_read_anew(plan, store, shelf, read, tiny):
     def ask(plan, layer=1, neuron=3):
         read.clear()
-        microscope.activations_of(plan, store, shelf, "eng_Latn", [0], layer, neuron)
+        token_activations.activations_of(plan, store, shelf, "eng_Latn", [0], layer, neuron)
         return len(read)
 
     assert ask(plan) == 1 and ask(plan) == 0
@@ -640,15 +643,15 @@ def test_another_layer_neuron_definition_model_or_dtype_is_read_anew(plan, store
     model = str(tiny("llama"))
     for changes in ({"neuron": "gate"}, {"dtype": "bfloat16"}, {"model": str(tiny("llama", seed=1))}):
         experiment = Experiment(**{"model": model, "languages": ("spa_Latn",), "sentences": 20, **changes})
-        assert ask(pipeline.make_plan(experiment, store)) == 1
+        assert ask(planning.make_plan(experiment, store)) == 1
     same_model = Experiment(model=model, languages=("deu_Latn", "spa_Latn"), sentences=10, state="nav")
-    assert ask(pipeline.make_plan(same_model, store)) == 0
+    assert ask(planning.make_plan(same_model, store)) == 0
     assert ask(replace(plan, identity="")) == 1
 
 
 def test_sessions_at_once_never_give_wrong_values(plan, store, shelf):
-    wanted = microscope.activations_of(plan, Store(store.folder), shelf, "eng_Latn", list(range(8)), 1, 3)
-    store.drop(microscope._activations_key(plan, 1, 3))
+    wanted = token_activations.activations_of(plan, Store(store.folder), shelf, "eng_Latn", list(range(8)), 1, 3)
+    store.drop(token_activations._activations_key(plan, 1, 3))
     wrong: list[object] = []
 
     def session(seed: int) -> None:
@@ -656,7 +659,9 @@ def test_sessions_at_once_never_give_wrong_values(plan, store, shelf):
         order = np.random.default_rng(seed)
         for _ in range(6):
             rows = order.choice(8, 3, replace=False).tolist()
-            for row, got in zip(rows, microscope.activations_of(plan, own, shelf, "eng_Latn", rows, 1, 3), strict=True):
+            for row, got in zip(
+                rows, token_activations.activations_of(plan, own, shelf, "eng_Latn", rows, 1, 3), strict=True
+            ):
                 if got.ids != wanted[row].ids or not np.allclose(got.values, wanted[row].values, 1e-4, 1e-5):
                     wrong.append((seed, row))
         own.close()
@@ -670,20 +675,20 @@ def test_sessions_at_once_never_give_wrong_values(plan, store, shelf):
 
 
 def test_what_another_session_adds_meanwhile_is_kept(plan, store, shelf, monkeypatch, read):
-    real = microscope._read
+    real = per_token._read
 
     def slow(loaded, texts, *choices):
         found = real(loaded, texts, *choices)
-        monkeypatch.setattr(microscope, "_read", real)
-        microscope.activations_of(plan, store, _Lent(loaded), "eng_Latn", [1], 1, 3)
+        monkeypatch.setattr(per_token, "_read", real)
+        token_activations.activations_of(plan, store, _Lent(loaded), "eng_Latn", [1], 1, 3)
         return found
 
-    monkeypatch.setattr(microscope, "_read", slow)
-    microscope.activations_of(plan, store, shelf, "eng_Latn", [0], 1, 3)
-    assert len(microscope.activations_of(plan, store, None, "eng_Latn", [0, 1], 1, 3)) == 2
+    monkeypatch.setattr(per_token, "_read", slow)
+    token_activations.activations_of(plan, store, shelf, "eng_Latn", [0], 1, 3)
+    assert len(token_activations.activations_of(plan, store, None, "eng_Latn", [0, 1], 1, 3)) == 2
 
 
-class _Lent(ModelShelf):
+class _Lent(ModelPool):
     def __init__(self, loaded):
         super().__init__()
         self._model = loaded
@@ -693,13 +698,13 @@ class _Lent(ModelShelf):
 
 
 def test_the_document_of_a_neuron_does_not_grow_for_ever(plan, store, shelf, monkeypatch, read):
-    monkeypatch.setattr(microscope, "KEPT_SENTENCES", 4)
-    microscope.activations_of(plan, store, shelf, "eng_Latn", [0, 1, 2], 1, 3)
-    microscope.activations_of(plan, store, shelf, "eng_Latn", [3, 4], 1, 3)
+    monkeypatch.setattr(per_token, "KEPT_SENTENCES", 4)
+    token_activations.activations_of(plan, store, shelf, "eng_Latn", [0, 1, 2], 1, 3)
+    token_activations.activations_of(plan, store, shelf, "eng_Latn", [3, 4], 1, 3)
     read.clear()
-    microscope.activations_of(plan, store, shelf, "eng_Latn", [1, 2, 3, 4], 1, 3)
+    token_activations.activations_of(plan, store, shelf, "eng_Latn", [1, 2, 3, 4], 1, 3)
     assert read == []
-    assert len(microscope.activations_of(plan, store, shelf, "eng_Latn", list(range(9)), 1, 3)) == 9
+    assert len(token_activations.activations_of(plan, store, shelf, "eng_Latn", list(range(9)), 1, 3)) == 9
 
 
 @pytest.mark.parametrize(
@@ -708,25 +713,25 @@ def test_the_document_of_a_neuron_does_not_grow_for_ever(plan, store, shelf, mon
 )
 def test_a_row_that_there_is_not_is_refused(plan, store, language, row, words):
     with pytest.raises(ExperimentError, match=words):
-        microscope.activations_of(plan, store, None, language, [row], 0, 0)
+        token_activations.activations_of(plan, store, None, language, [row], 0, 0)
 
 
 def test_an_empty_row_and_an_unknown_neuron_are_refused_without_a_model(plan, store):
     texts = {**plan.corpus.texts, "eng_Latn": ["", *plan.corpus.texts["eng_Latn"][1:]]}
     gappy = replace(plan, corpus=replace(plan.corpus, texts=texts))
     with pytest.raises(ExperimentError, match="row 0 is empty in eng_Latn"):
-        microscope.activations_of(gappy, store, None, "eng_Latn", [0], 0, 0)
+        token_activations.activations_of(gappy, store, None, "eng_Latn", [0], 0, 0)
     with pytest.raises(ExperimentError, match="has no neuron 99999"):
-        microscope.activations_of(plan, store, None, "eng_Latn", [0], 0, 99999)
+        token_activations.activations_of(plan, store, None, "eng_Latn", [0], 0, 99999)
 
 
 def test_the_tokenizer_of_a_plan_reads_what_was_read(plan, store, shelf):
-    (found,) = microscope.activations_of(plan, store, shelf, "spa_Latn", [0], 1, 3)
-    tokenizer = microscope.tokenizer_of(plan)
-    assert tokenizer is microscope.tokenizer_of(plan)
-    check(found.text, list(found.ids), reading_units(tokenizer, found.text, found.ids))
-    assert len(microscope.pieces(tokenizer, found.ids)) == len(found.values)
-    assert microscope.pieces(tokenizer, [10**6]) == ("",)
+    (found,) = token_activations.activations_of(plan, store, shelf, "spa_Latn", [0], 1, 3)
+    tokenizer = token_text.tokenizer_of(plan)
+    assert tokenizer is token_text.tokenizer_of(plan)
+    check(found.text, list(found.ids), align_tokens_to_text(tokenizer, found.text, found.ids))
+    assert len(token_text.token_strings(tokenizer, found.ids)) == len(found.values)
+    assert token_text.token_strings(tokenizer, [10**6]) == ("",)
 
 
 # ----------------------------------------------------------------------------------------------------- what stands out
@@ -743,7 +748,7 @@ Y = states_of([[[2, -1, 1], [2, -1, 1], [2, -1, 1]], [[1, 1, 0], [0, 1, 0], [0, 
 
 
 def test_strongest_ranks_by_mean_size():
-    table = microscope.strongest(X, top=4)
+    table = text_neurons.strongest(X, top=4)
     assert table.values.tolist() == [
         [0, 1, 4.0, 0.5, -4.0, 1],
         [0, 0, 2.0, 1.0, 3.0, 2],
@@ -751,44 +756,44 @@ def test_strongest_ranks_by_mean_size():
         [1, 0, 1.0, 0.0, -1.0, 1],
     ]
     assert list(table) == ["layer", "neuron", "mean_abs", "share_active", "peak", "peak_token"]
-    assert len(microscope.strongest(X, top=1000)) == 6
+    assert len(text_neurons.strongest(X, top=1000)) == 6
 
 
 def test_shared_neurons_counts_active_sets_by_layer():
-    table = microscope.shared_neurons(X, Y)
+    table = text_neurons.shared_neurons(X, Y)
     assert table.values.tolist() == [[0, 2, 2, 1, 1 / 3], [1, 2, 2, 1, 1 / 3]]
-    half = microscope.shared_neurons(X, Y, threshold=0.5)
+    half = text_neurons.shared_neurons(X, Y, threshold=0.5)
     assert half[["active_x", "active_y", "both"]].values.tolist() == [[1, 2, 1], [1, 1, 1]]
     nothing = states_of(-np.ones((2, 2, 3)))
-    assert microscope.shared_neurons(nothing, nothing)["jaccard"].tolist() == [0.0, 0.0]
+    assert text_neurons.shared_neurons(nothing, nothing)["jaccard"].tolist() == [0.0, 0.0]
 
 
 def test_strongest_shared_takes_the_weaker_of_the_two():
-    table = microscope.strongest_shared(X, Y, top=5)
+    table = text_neurons.strongest_shared(X, Y, top=5)
     assert table[["layer", "neuron", "weaker", "mean_abs_x", "mean_abs_y"]].values.tolist() == [
         [0, 0, 2.0, 2.0, 2.0],
         [1, 1, 0.5, 0.5, 1.0],
     ]
     assert table[["share_active_x", "share_active_y"]].values.tolist() == [[1.0, 1.0], [1.0, 1.0]]
-    assert len(microscope.strongest_shared(X, Y, top=1)) == 1
-    assert len(microscope.strongest_shared(X, states_of(-np.ones((2, 1, 3))))) == 0
+    assert len(text_neurons.strongest_shared(X, Y, top=1)) == 1
+    assert len(text_neurons.strongest_shared(X, states_of(-np.ones((2, 1, 3))))) == 0
 
 
 def test_texts_that_cannot_be_compared_are_refused():
     with pytest.raises(ExperimentError, match="different models"):
-        microscope.shared_neurons(X, states_of(np.ones((2, 2, 4))))
+        text_neurons.shared_neurons(X, states_of(np.ones((2, 2, 4))))
     with pytest.raises(ExperimentError, match="threshold"):
-        microscope.strongest_shared(X, Y, threshold=1.0)
+        text_neurons.strongest_shared(X, Y, threshold=1.0)
 
 
 def test_what_stands_out_agrees_with_a_plain_computation(loaded):
-    x, y = microscope.text_activations(loaded("llama"), SENTENCES[:2])
-    best = microscope.strongest(x, top=1).iloc[0]
+    x, y = per_token.text_activations(loaded("llama"), SENTENCES[:2])
+    best = text_neurons.strongest(x, top=1).iloc[0]
     means = np.abs(x.values.astype(np.float64)).mean(axis=1)
     assert means[int(best.layer), int(best.neuron)] == pytest.approx(means.max())
     token = x.values[int(best.layer), int(best.peak_token) - 1, int(best.neuron)]
     assert token == best.peak and abs(token) == np.abs(x.values[int(best.layer), :, int(best.neuron)]).max()
-    table = microscope.shared_neurons(x, y)
+    table = text_neurons.shared_neurons(x, y)
     for layer, row in table.iterrows():
         a, b = ((s.values[layer] > 0).any(axis=0) for s in (x, y))
         assert row.jaccard == pytest.approx((a & b).sum() / (a | b).sum())

@@ -42,8 +42,10 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
 
-from neuronxa_core import extraction, likelihood, models
 from neuronxa_core.errors import ModelError
+from neuronxa_core.models import description, estimates, fingerprint, loading, sources, structure
+from neuronxa_core.states import extraction
+from neuronxa_core.states import likelihood as likelihood_states
 
 SENTENCE = "the cat sat, и 猫"
 
@@ -75,7 +77,7 @@ def test_every_layer_of_every_family_is_found(name, loaded):
     assert len(found) == LAYERS
     for k, feed_forward in enumerate(found):
         layer = family.layer.format(k)
-        assert feed_forward == models.FeedForward(
+        assert feed_forward == description.FeedForward(
             layer=layer,
             last_projection=f"{layer}.{family.last}",
             activation=family.activation_module and f"{layer}.{family.activation_module}",
@@ -89,10 +91,10 @@ def test_description_needs_no_weights_and_equals_that_of_the_loaded_model(name, 
     family = FAMILIES[name]
     folder = tiny(name)
     bare = without_weights(folder, tmp_path)
-    info = models.describe(models.parse_source(str(bare)))
+    info = structure.describe(sources.parse_source(str(bare)))
     weights = load_file(folder / "model.safetensors")
     assert info == loaded(name).info
-    assert info == models.ModelInfo(
+    assert info == description.ModelInfo(
         name=folder.name,
         class_name=family.class_name,
         layers=LAYERS,
@@ -165,7 +167,7 @@ def test_a_hand_worked_gated_network(tmp_path):
             projection.weight[5, 0] = first
 
     folder = tiny_model("llama", tmp_path, edit=plant, num_hidden_layers=1)
-    model = models.load(models.parse_source(str(folder)), device="cpu")
+    model = loading.load(sources.parse_source(str(folder)), device="cpu")
     mlp = model.model.layers[0].mlp
     seen = {}
     for neuron in ("product", "gate"):
@@ -188,18 +190,18 @@ def test_an_inner_width_that_equals_the_hidden_width(name, tmp_path):
     folder = config_only(tmp_path / "square", name, **{width: HIDDEN})
     family = FAMILIES[name]
     with torch.device("meta"):
-        model = transformers.AutoModel.from_config(models.read_config(models.parse_source(str(folder))))
-    found = models.locate(model)
+        model = transformers.AutoModel.from_config(sources.read_config(sources.parse_source(str(folder))))
+    found = structure.locate(model)
     assert [f.last_projection for f in found] == [f"{family.layer.format(k)}.{family.last}" for k in range(LAYERS)]
     assert {f.neurons for f in found} == {HIDDEN}
     assert {f.gated for f in found} == {family.gated}
 
 
 def test_gate_needs_a_module_where_the_network_is_gated():
-    hidden = models.FeedForward("layers.0", "layers.0.mlp.down_proj", None, INNER, gated=True)
+    hidden = description.FeedForward("layers.0", "layers.0.mlp.down_proj", None, INNER, gated=True)
     assert hidden.module_for("product") == ("layers.0.mlp.down_proj", "input")
     assert "choose 'product'" in refused(lambda: hidden.module_for("gate"))
-    plain = models.FeedForward("h.0", "h.0.mlp.c_proj", None, INNER, gated=False)
+    plain = description.FeedForward("h.0", "h.0.mlp.c_proj", None, INNER, gated=False)
     assert plain.module_for("gate") == plain.module_for("product") == ("h.0.mlp.c_proj", "input")
 
 
@@ -215,7 +217,7 @@ def test_the_language_model_inside_a_multimodal_one(tmp_path):
     }
     config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
     config.save_pretrained(tmp_path)
-    info = models.describe(models.parse_source(str(tmp_path)))
+    info = structure.describe(sources.parse_source(str(tmp_path)))
     assert (info.class_name, info.layers, info.neurons, info.hidden) == ("Gemma3TextModel", LAYERS, INNER, HIDDEN)
     assert info.gated
     assert info.causal
@@ -227,10 +229,10 @@ def test_the_language_model_inside_a_multimodal_one(tmp_path):
 def test_well_known_models_have_their_published_sizes(tmp_path):
     """The default configurations of transformers are those of LLaMA-2 7B, GPT-2 small and BERT base."""
 
-    def described(config) -> models.ModelInfo:
+    def described(config) -> description.ModelInfo:
         folder = tmp_path / config.model_type
         config.save_pretrained(folder)
-        return models.describe(models.parse_source(str(folder)))
+        return structure.describe(sources.parse_source(str(folder)))
 
     llama = described(transformers.LlamaConfig())
     a_layer = 4 * 4096 * 4096 + 3 * 4096 * 11008 + 2 * 4096
@@ -247,21 +249,21 @@ def test_well_known_models_have_their_published_sizes(tmp_path):
 def test_longest_sentence(tmp_path):
     def longest(family: str, **changes: object) -> int:
         folder = config_only(tmp_path / family, family, **changes)
-        return models.describe(models.parse_source(str(folder))).longest
+        return structure.describe(sources.parse_source(str(folder))).longest
 
     assert longest("llama", max_position_embeddings=77) == 77
-    assert longest("llama", max_position_embeddings=131072) == models.LONGEST_SENTENCE
+    assert longest("llama", max_position_embeddings=131072) == structure.LONGEST_SENTENCE
     assert longest("gpt2", n_positions=64) == 64
     assert longest("xlm-roberta", max_position_embeddings=514) == 512
     assert longest("xlm-roberta", max_position_embeddings=514, pad_token_id=0) == 513
-    assert longest("bloom") == models.LONGEST_SENTENCE
+    assert longest("bloom") == structure.LONGEST_SENTENCE
 
 
 @pytest.mark.parametrize("name", ["xlm-roberta", "bert", "gpt2", "opt", "distilbert", "mpnet", "data2vec-text"])
 def test_the_longest_sentence_runs_and_one_token_more_does_not(name, tmp_path):
     config = tiny_config(name, max_position_embeddings=20)
     model = transformers.AutoModel.from_config(config).eval()
-    longest = models._longest(config)
+    longest = structure._longest(config)
     assert 16 <= longest <= 20
     with torch.inference_mode():
         model(input_ids=torch.full((1, longest), 5), attention_mask=torch.ones(1, longest, dtype=torch.long))
@@ -286,7 +288,7 @@ def test_the_longest_sentence_runs_and_one_token_more_does_not(name, tmp_path):
 )
 def test_what_has_no_such_neurons_is_refused_by_class(family, changes, class_name, found, tmp_path):
     folder = config_only(tmp_path / "other", family, **changes)
-    message = refused(lambda: models.describe(models.parse_source(str(folder))))
+    message = refused(lambda: structure.describe(sources.parse_source(str(folder))))
     assert class_name in message
     assert found in message
 
@@ -297,25 +299,27 @@ def test_layers_of_different_widths_are_refused(tmp_path):
     model.layers[1].mlp.down_proj = torch.nn.Linear(64, HIDDEN)
     model.layers[1].mlp.gate_proj = torch.nn.Linear(HIDDEN, 64)
     model.layers[1].mlp.up_proj = torch.nn.Linear(HIDDEN, 64)
-    message = refused(lambda: models._describe(models.ModelSource("odd", str(tmp_path), "folder"), config, model))
+    message = refused(
+        lambda: structure._describe(description.ModelSource("odd", str(tmp_path), "folder"), config, model)
+    )
     assert "odd has layers of different widths [48, 64]" in message
 
 
 def test_a_network_that_fits_twice_is_refused():
     model = transformers.AutoModel.from_config(tiny_config("llama"))
     model.layers[2].mlp.second_down_proj = torch.nn.Linear(INNER, HIDDEN)
-    message = refused(lambda: models.locate(model))
+    message = refused(lambda: structure.locate(model))
     assert "LlamaModel, layers.2" in message
     assert "found several: ['mlp.down_proj', 'mlp.second_down_proj']" in message
 
 
 def test_the_layers_are_the_largest_list_of_their_length():
     model = transformers.AutoModel.from_config(tiny_config("llama"))
-    wanted = models.locate(model)
+    wanted = structure.locate(model)
     model.layers[0].small = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(LAYERS))
     model.first = torch.nn.Module()
     model.first.also_small = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(LAYERS))
-    assert models.locate(model) == wanted
+    assert structure.locate(model) == wanted
 
 
 # sources
@@ -326,65 +330,68 @@ def test_parse_source(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     place = str((tmp_path / "folder").resolve())
-    assert models.parse_source("demo") == models.ModelSource("demo", str(models.DEMO_FOLDER), "demo")
-    folder = models.ModelSource("folder", place, "folder")
+    assert sources.parse_source("demo") == description.ModelSource("demo", str(sources.DEMO_FOLDER), "demo")
+    folder = description.ModelSource("folder", place, "folder")
     for text in (place, "folder", "./folder", "folder/", " folder ", "~/folder", "../" + tmp_path.name + "/folder"):
-        assert models.parse_source(text) == folder
-    hub = models.parse_source("Qwen/Qwen3-8B")
-    assert hub == models.ModelSource("Qwen/Qwen3-8B", "Qwen/Qwen3-8B", "hub", None)
-    assert models.parse_source("gpt2").kind == "hub"
-    at = models.parse_source("owner/name@v1.0")
+        assert sources.parse_source(text) == folder
+    hub = sources.parse_source("Qwen/Qwen3-8B")
+    assert hub == description.ModelSource("Qwen/Qwen3-8B", "Qwen/Qwen3-8B", "hub", None)
+    assert sources.parse_source("gpt2").kind == "hub"
+    at = sources.parse_source("owner/name@v1.0")
     assert (at.name, at.location, at.revision) == ("owner/name", "owner/name", "v1.0")
-    assert models.parse_source("owner/name@refs/pr/1").revision == "refs/pr/1"
+    assert sources.parse_source("owner/name@refs/pr/1").revision == "refs/pr/1"
 
 
 @pytest.mark.parametrize("text", ["/no/such/folder", "./none", "~/none", "none/", "a/b/c", "a\\b"])
 def test_a_missing_folder_is_named(text):
-    message = refused(lambda: models.parse_source(text))
+    message = refused(lambda: sources.parse_source(text))
     assert message.startswith(f"there is no folder {text}")
 
 
 @pytest.mark.parametrize("text", ["", "   ", "two words", "-x/y", "a//b@", "a b/c", "@main", "näme/x y", "a/b?c",
                                   "x" * 5000, "~no-such-user/x", "a\0b"])  # fmt: skip
 def test_what_can_be_no_hub_id_is_refused(text):
-    refused(lambda: models.parse_source(text))
+    refused(lambda: sources.parse_source(text))
 
 
 def test_a_file_is_no_folder(tmp_path):
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"")
-    assert f"{file} is a file; give the folder" in refused(lambda: models.parse_source(str(file)))
+    assert f"{file} is a file; give the folder" in refused(lambda: sources.parse_source(str(file)))
 
 
 def test_hub_options_never_run_remote_code():
-    assert models.ModelSource("a", "a", "hub", "v1").hub_options == {"trust_remote_code": False, "revision": "v1"}
+    assert description.ModelSource("a", "a", "hub", "v1").hub_options == {"trust_remote_code": False, "revision": "v1"}
     for kind in ("demo", "folder"):
-        assert models.ModelSource("a", "/a", kind).hub_options == {"trust_remote_code": False, "local_files_only": True}
+        assert description.ModelSource("a", "/a", kind).hub_options == {
+            "trust_remote_code": False,
+            "local_files_only": True,
+        }
 
 
 # folders that are wrong
 
 
 def test_no_config(tmp_path):
-    assert "has no config.json" in refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+    assert "has no config.json" in refused(lambda: structure.describe(sources.parse_source(str(tmp_path))))
 
 
 @pytest.mark.parametrize("content", [b"", b"{not json", b"\xff\xfe\x00", b'{"model_type": '])
 def test_config_that_is_no_json(content, tmp_path):
     (tmp_path / "config.json").write_bytes(content)
-    message = refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+    message = refused(lambda: structure.describe(sources.parse_source(str(tmp_path))))
     assert "config.json is not readable JSON" in message
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '"text"', '{"model_type": 3}', '{"model_type": null}'])
 def test_config_that_is_json_but_no_config(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
-    assert tmp_path.name in refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+    assert tmp_path.name in refused(lambda: structure.describe(sources.parse_source(str(tmp_path))))
 
 
 def test_unknown_kind_of_model(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "frobnicator"}')
-    message = refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+    message = refused(lambda: structure.describe(sources.parse_source(str(tmp_path))))
     assert "frobnicator" in message
     assert f"transformers {transformers.__version__} does not know" in message
 
@@ -394,7 +401,7 @@ def test_remote_code_is_never_run(tmp_path):
     (tmp_path / "code.py").write_text(f"from pathlib import Path\nPath({str(evidence)!r}).touch()\n")
     content = {"model_type": "frobnicator", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(content))
-    message = refused(lambda: models.describe(models.parse_source(str(tmp_path))))
+    message = refused(lambda: structure.describe(sources.parse_source(str(tmp_path))))
     assert "asks for its own code to be run, which this app never does" in message
     assert not evidence.exists()
 
@@ -409,7 +416,7 @@ def test_remote_code_of_a_tokenizer_is_never_run(tiny, tmp_path):
     content.update(tokenizer_class="Odd", auto_map={"AutoTokenizer": ["code.Odd", None]})
     file.write_text(json.dumps(content))
     try:
-        models.load(models.parse_source(str(folder)), device="cpu")
+        loading.load(sources.parse_source(str(folder)), device="cpu")
     except ModelError as error:
         assert "its own code" in str(error)
     assert not evidence.exists()
@@ -423,8 +430,8 @@ def copy(tiny, tmp_path):
     return folder
 
 
-def load(folder: Path) -> models.LoadedModel:
-    return models.load(models.parse_source(str(folder)), device="cpu")
+def load(folder: Path) -> description.LoadedModel:
+    return loading.load(sources.parse_source(str(folder)), device="cpu")
 
 
 def test_pickled_weights_are_never_loaded(copy):
@@ -523,7 +530,7 @@ def test_loaded_weights_and_tokens_are_those_of_the_folder(name, tiny, loaded):
 
 @pytest.mark.parametrize(("dtype", "wanted"), [("bfloat16", torch.bfloat16), ("float16", torch.float16)])
 def test_loading_in_half_precision(dtype, wanted, tiny):
-    model = models.load(models.parse_source(str(tiny("llama"))), dtype, "cpu")
+    model = loading.load(sources.parse_source(str(tiny("llama"))), dtype, "cpu")
     assert {p.dtype for p in model.model.parameters()} == {wanted}
     assert model.dtype == dtype
 
@@ -547,8 +554,8 @@ CAUSAL = [name for name in FAMILIES if FAMILIES[name].causal]
 TIED = ["gemma2", "gemma3_text", "gpt2", "bloom", "opt", "falcon"]
 
 
-def load_with_head(folder: Path) -> models.LoadedModel:
-    return models.load(models.parse_source(str(folder)), device="cpu", head=True)
+def load_with_head(folder: Path) -> description.LoadedModel:
+    return loading.load(sources.parse_source(str(folder)), device="cpu", head=True)
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -614,7 +621,7 @@ def test_a_decoder_that_sees_later_tokens_has_no_likelihood(tiny):
 
 
 def test_a_kind_of_model_without_a_language_model_class(tiny, monkeypatch):
-    monkeypatch.setattr(models.AutoModelForCausalLM, "_model_mapping", {})
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "_model_mapping", {})
     assert "has no causal language model for LlamaConfig" in refused(lambda: load_with_head(tiny("llama", head=True)))
 
 
@@ -650,11 +657,11 @@ def test_a_head_of_its_own_counts_when_layers_are_spread(tiny, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
     for tied, wanted in ((False, "auto"), (True, {"": 0})):
-        source = models.parse_source(str(tiny("llama", head=True, tie_word_embeddings=tied)))
-        body = 4 * models.describe(source).parameters
+        source = sources.parse_source(str(tiny("llama", head=True, tie_word_embeddings=tied)))
+        body = 4 * structure.describe(source).parameters
         free = [body + 4 * VOCABULARY * HIDDEN - 1, 10**9]
-        monkeypatch.setattr(models, "free_gpu_bytes", lambda free=free: free)
-        refused(lambda source=source: models.load(source, device="cuda", head=True))
+        monkeypatch.setattr(estimates, "free_gpu_bytes", lambda free=free: free)
+        refused(lambda source=source: loading.load(source, device="cuda", head=True))
         assert seen["device_map"] == wanted
         assert seen["use_safetensors"] is True
         assert seen["trust_remote_code"] is False
@@ -662,42 +669,42 @@ def test_a_head_of_its_own_counts_when_layers_are_spread(tiny, monkeypatch):
 
 # dtype, device, memory
 
-INFO = models.ModelInfo("m", "M", 2, 48, 32, 1000, True, True, "bfloat16", 2048)
+INFO = description.ModelInfo("m", "M", 2, 48, 32, 1000, True, True, "bfloat16", 2048)
 
 
 def test_resolve_dtype():
     stored = {name: dataclasses.replace(INFO, stored_dtype=name) for name in ("float16", "float32", "float8_e4m3fn")}
-    assert models.resolve_dtype("auto", INFO, "cpu") == "float32"
-    assert models.resolve_dtype("auto", INFO, "cuda") == "bfloat16"
-    assert models.resolve_dtype("auto", stored["float16"], "cuda") == "float16"
-    assert models.resolve_dtype("auto", stored["float32"], "cuda") == "float32"
-    assert models.resolve_dtype("auto", stored["float8_e4m3fn"], "cuda") == "float32"
-    for dtype in models.DTYPES:
-        assert models.resolve_dtype(dtype, INFO, "cpu") == dtype
-        assert models.resolve_dtype(dtype, INFO, "cuda") == dtype
-        assert models.computing_dtype(dtype, INFO) == dtype
-    for dtype in models.QUANTIZED:
-        assert models.resolve_dtype(dtype, INFO, "cuda") == dtype
-        message = refused(lambda dtype=dtype: models.resolve_dtype(dtype, INFO, "cpu"))
+    assert estimates.resolve_dtype("auto", INFO, "cpu") == "float32"
+    assert estimates.resolve_dtype("auto", INFO, "cuda") == "bfloat16"
+    assert estimates.resolve_dtype("auto", stored["float16"], "cuda") == "float16"
+    assert estimates.resolve_dtype("auto", stored["float32"], "cuda") == "float32"
+    assert estimates.resolve_dtype("auto", stored["float8_e4m3fn"], "cuda") == "float32"
+    for dtype in estimates.DTYPES:
+        assert estimates.resolve_dtype(dtype, INFO, "cpu") == dtype
+        assert estimates.resolve_dtype(dtype, INFO, "cuda") == dtype
+        assert estimates.computing_dtype(dtype, INFO) == dtype
+    for dtype in estimates.QUANTIZED:
+        assert estimates.resolve_dtype(dtype, INFO, "cuda") == dtype
+        message = refused(lambda dtype=dtype: estimates.resolve_dtype(dtype, INFO, "cpu"))
         assert message == f"dtype {dtype} needs a CUDA GPU; choose float32 or bfloat16 for device cpu"
-        assert models.computing_dtype(dtype, INFO) == "bfloat16"
-        assert models.computing_dtype(dtype, stored["float16"]) == "float16"
-        assert models.computing_dtype(dtype, stored["float32"]) == "bfloat16"
+        assert estimates.computing_dtype(dtype, INFO) == "bfloat16"
+        assert estimates.computing_dtype(dtype, stored["float16"]) == "float16"
+        assert estimates.computing_dtype(dtype, stored["float32"]) == "bfloat16"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_stored_dtype(dtype, tmp_path):
     folder = tiny_model("llama", tmp_path, dtype=getattr(torch, dtype))
-    assert models.describe(models.parse_source(str(folder))).stored_dtype == dtype
+    assert structure.describe(sources.parse_source(str(folder))).stored_dtype == dtype
 
 
 def test_resolve_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert models.resolve_device("auto") == models.resolve_device("cpu") == "cpu"
-    assert "no usable CUDA GPU" in refused(lambda: models.resolve_device("cuda"))
+    assert estimates.resolve_device("auto") == estimates.resolve_device("cpu") == "cpu"
+    assert "no usable CUDA GPU" in refused(lambda: estimates.resolve_device("cuda"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert models.resolve_device("auto") == models.resolve_device("cuda") == "cuda"
-    assert models.resolve_device("cpu") == "cpu"
+    assert estimates.resolve_device("auto") == estimates.resolve_device("cuda") == "cuda"
+    assert estimates.resolve_device("cpu") == "cpu"
 
 
 def a_token(size: int, hidden: int, inner: int, neurons: int, *, sent: int = 0, heads: int = 0) -> int:
@@ -708,26 +715,26 @@ def a_token(size: int, hidden: int, inner: int, neurons: int, *, sent: int = 0, 
 
 
 def test_estimate_memory(monkeypatch):
-    monkeypatch.setattr(models.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100_000})())
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [300, 500])
+    monkeypatch.setattr(loading.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100_000})())
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [300, 500])
     full, half = a_token(4, 32, 48, 48), a_token(2, 32, 48, 48)
-    on_cpu = models.estimate_memory(INFO, "auto", "cpu", 7)
-    assert on_cpu == models.MemoryEstimate(weights=4 * 1000, working=7 * full, free=100_000)
+    on_cpu = estimates.estimate_memory(INFO, "auto", "cpu", 7)
+    assert on_cpu == estimates.MemoryEstimate(weights=4 * 1000, working=7 * full, free=100_000)
     assert on_cpu.needed == 4 * 1000 + 7 * full
     assert on_cpu.fits
-    assert not models.estimate_memory(INFO, "auto", "cpu", 100).fits
-    assert models.estimate_memory(INFO, "float16", "cpu", 7) == models.MemoryEstimate(2000, 7 * half, 100_000)
-    assert models.estimate_memory(INFO, "auto", "cuda", 7) == models.MemoryEstimate(2000, 7 * half, 800)
-    edge = models.MemoryEstimate(1, 2, 3)
+    assert not estimates.estimate_memory(INFO, "auto", "cpu", 100).fits
+    assert estimates.estimate_memory(INFO, "float16", "cpu", 7) == estimates.MemoryEstimate(2000, 7 * half, 100_000)
+    assert estimates.estimate_memory(INFO, "auto", "cuda", 7) == estimates.MemoryEstimate(2000, 7 * half, 800)
+    edge = estimates.MemoryEstimate(1, 2, 3)
     assert edge.fits
     assert not dataclasses.replace(edge, free=2).fits
 
 
 def test_estimate_of_attention_wide_eager_and_short(monkeypatch):
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [0])
 
     def working(**changes: int) -> int:
-        return models.estimate_memory(dataclasses.replace(INFO, **changes), "bfloat16", "cuda", 10).working
+        return estimates.estimate_memory(dataclasses.replace(INFO, **changes), "bfloat16", "cuda", 10).working
 
     assert working(attention=64) == 10 * (a_token(2, 32, 48, 48) + 2 * 10 * 32)
     assert working(attention=16) == working()
@@ -737,28 +744,28 @@ def test_estimate_of_attention_wide_eager_and_short(monkeypatch):
 
 
 def test_estimate_of_a_mixture_counts_the_experts_that_a_token_is_sent_to(monkeypatch):
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [0])
     mixture = dataclasses.replace(INFO, neurons=60 * 16, experts=60, chosen=4)
-    estimate = models.estimate_memory(mixture, "bfloat16", "cuda", 10)
+    estimate = estimates.estimate_memory(mixture, "bfloat16", "cuda", 10)
     assert estimate.weights == 2 * 1000
     assert estimate.working == 10 * a_token(2, 32, 4 * 16, 60 * 16, sent=4)
 
 
 def test_estimate_of_weights_in_few_bits(monkeypatch):
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [0])
     info = dataclasses.replace(INFO, projected=640)
-    half = models.estimate_memory(info, "bfloat16", "cuda", 7)
+    half = estimates.estimate_memory(info, "bfloat16", "cuda", 7)
     for dtype, wanted in (("int8", 360 * 2 + 640), ("nf4", 360 * 2 + 320 + 4 * 640 // 64)):
-        estimate = models.estimate_memory(info, dtype, "cuda", 7)
+        estimate = estimates.estimate_memory(info, dtype, "cuda", 7)
         assert estimate.weights == wanted
         assert estimate.working == half.working
-        assert "needs a CUDA GPU" in refused(lambda dtype=dtype: models.estimate_memory(info, dtype, "cpu", 7))
+        assert "needs a CUDA GPU" in refused(lambda dtype=dtype: estimates.estimate_memory(info, dtype, "cpu", 7))
 
 
 def test_free_gpu_bytes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda k: (10 + k, 99))
-    assert models.free_gpu_bytes() == [10, 11]
+    assert estimates.free_gpu_bytes() == [10, 11]
 
 
 @pytest.mark.parametrize(
@@ -768,17 +775,17 @@ def test_free_gpu_bytes(monkeypatch):
 def test_layers_are_spread_only_where_one_gpu_is_too_small(spare, wanted, tiny, monkeypatch):
     """`spare`: what every GPU has beyond the float32 weights and a batch of 10 tokens."""
     seen = {}
-    source = models.parse_source(str(tiny("llama")))
-    needed = 4 * models.describe(source).parameters + 10 * a_token(4, HIDDEN, INNER, INNER)
+    source = sources.parse_source(str(tiny("llama")))
+    needed = 4 * structure.describe(source).parameters + 10 * a_token(4, HIDDEN, INNER, INNER)
 
     def from_pretrained(*_args, **options):
         seen.update(options)
         raise ValueError("enough seen")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [needed + more for more in spare])
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [needed + more for more in spare])
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
-    refused(lambda: models.load(source, device="cuda", token_budget=10))
+    refused(lambda: loading.load(source, device="cuda", token_budget=10))
     assert seen["device_map"] == wanted
     assert seen["use_safetensors"] is True
     assert seen["trust_remote_code"] is False
@@ -797,8 +804,8 @@ def on_a_gpu(monkeypatch):
         raise ValueError("enough seen")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [10**9])
-    monkeypatch.setattr(models, "is_bitsandbytes_available", lambda: True)
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [10**9])
+    monkeypatch.setattr(loading, "is_bitsandbytes_available", lambda: True)
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
     return seen
@@ -807,8 +814,8 @@ def on_a_gpu(monkeypatch):
 @pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("dtype", ["int8", "nf4"])
 def test_what_bitsandbytes_is_asked_for(dtype, stored, on_a_gpu, tiny):
-    source = models.parse_source(str(tiny("llama", dtype=getattr(torch, stored))))
-    assert "enough seen" in refused(lambda: models.load(source, dtype, "cuda"))
+    source = sources.parse_source(str(tiny("llama", dtype=getattr(torch, stored))))
+    assert "enough seen" in refused(lambda: loading.load(source, dtype, "cuda"))
     computing = torch.float16 if stored == "float16" else torch.bfloat16
     config = on_a_gpu["quantization_config"]
     assert isinstance(config, transformers.BitsAndBytesConfig)
@@ -824,40 +831,40 @@ def test_what_bitsandbytes_is_asked_for(dtype, stored, on_a_gpu, tiny):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "mixtral"])
 def test_a_head_keeps_its_bits(family, on_a_gpu, tiny):
-    source = models.parse_source(str(tiny(family, head=True)))
-    for dtype in models.QUANTIZED:
-        assert "enough seen" in refused(lambda dtype=dtype: models.load(source, dtype, "cuda", head=True))
+    source = sources.parse_source(str(tiny(family, head=True)))
+    for dtype in estimates.QUANTIZED:
+        assert "enough seen" in refused(lambda dtype=dtype: loading.load(source, dtype, "cuda", head=True))
         assert on_a_gpu["quantization_config"].llm_int8_skip_modules == ["lm_head"]
 
 
 def test_other_dtypes_ask_for_nothing_of_bitsandbytes(on_a_gpu, tiny, monkeypatch):
-    monkeypatch.setattr(models, "is_bitsandbytes_available", lambda: False)
-    for dtype in ("auto", *models.DTYPES):
-        refused(lambda dtype=dtype: models.load(models.parse_source(str(tiny("llama"))), dtype, "cuda"))
+    monkeypatch.setattr(loading, "is_bitsandbytes_available", lambda: False)
+    for dtype in ("auto", *estimates.DTYPES):
+        refused(lambda dtype=dtype: loading.load(sources.parse_source(str(tiny("llama"))), dtype, "cuda"))
         assert "quantization_config" not in on_a_gpu
 
 
 def test_weights_in_few_bits_fit_where_others_are_spread(on_a_gpu, tiny, monkeypatch):
-    source = models.parse_source(str(tiny("llama", dtype=torch.bfloat16)))
-    info = models.describe(source)
+    source = sources.parse_source(str(tiny("llama", dtype=torch.bfloat16)))
+    info = structure.describe(source)
     nf4 = 2 * (info.parameters - info.projected) + info.projected * 9 // 16
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [nf4, 10**9])
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [nf4, 10**9])
     for dtype, wanted in (("nf4", {"": 0}), ("int8", "auto"), ("bfloat16", "auto")):
-        refused(lambda dtype=dtype: models.load(source, dtype, "cuda"))
+        refused(lambda dtype=dtype: loading.load(source, dtype, "cuda"))
         assert on_a_gpu["device_map"] == wanted
 
 
 def test_few_bits_without_a_gpu_without_bitsandbytes_and_twice(on_a_gpu, tiny, tmp_path, monkeypatch):
-    source = models.parse_source(str(tiny("llama")))
-    assert "dtype nf4 needs a CUDA GPU; choose float32" in refused(lambda: models.load(source, "nf4", "cpu"))
+    source = sources.parse_source(str(tiny("llama")))
+    assert "dtype nf4 needs a CUDA GPU; choose float32" in refused(lambda: loading.load(source, "nf4", "cpu"))
     shutil.copytree(tiny("llama"), tmp_path / "quantized")
     file = tmp_path / "quantized" / "config.json"
     config = {**json.loads(file.read_text()), "quantization_config": {"quant_method": "awq", "bits": 4}}
     file.write_text(json.dumps(config))
-    message = refused(lambda: models.load(models.parse_source(str(file.parent)), "int8", "cuda"))
+    message = refused(lambda: loading.load(sources.parse_source(str(file.parent)), "int8", "cuda"))
     assert "the weights of model quantized are stored quantized, so they cannot be loaded as int8" in message
-    monkeypatch.setattr(models, "is_bitsandbytes_available", lambda: False)
-    message = refused(lambda: models.load(source, "int8", "cuda"))
+    monkeypatch.setattr(loading, "is_bitsandbytes_available", lambda: False)
+    message = refused(lambda: loading.load(source, "int8", "cuda"))
     assert message == ("dtype int8 needs a recent bitsandbytes; run `pip install -U bitsandbytes`, or choose bfloat16")
     assert on_a_gpu == {}
 
@@ -876,33 +883,33 @@ class Bits(torch.nn.Module):
 def test_neurons_are_found_among_projections_whose_weights_are_packed(name):
     with torch.device("meta"):
         model = AutoModel.from_config(tiny_config(name))
-        wanted = models.locate(model)
+        wanted = structure.locate(model)
         for path, module in list(model.named_modules()):
-            shape = models._shape(module)
+            shape = structure._shape(module)
             if shape is not None:
                 model.set_submodule(path, Bits(*shape))
-    assert models.locate(model) == wanted
+    assert structure.locate(model) == wanted
 
 
 @pytest.mark.parametrize("dtype", ["int8", "nf4"])
 def test_bitsandbytes_itself(dtype, tiny, monkeypatch):
     """On a CPU, which it can do in recent versions; the app asks for a GPU, where it is fast."""
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
-    monkeypatch.setattr(models, "resolve_dtype", lambda dtype, _info, _device: dtype)
-    monkeypatch.setattr(models, "free_gpu_bytes", lambda: [0])
+    monkeypatch.setattr(estimates, "resolve_dtype", lambda dtype, _info, _device: dtype)
+    monkeypatch.setattr(estimates, "free_gpu_bytes", lambda: [0])
     wide = {"hidden_size": 128, "intermediate_size": 256, "num_key_value_heads": 4}
-    source = models.parse_source(str(tiny("llama", head=True, dtype=torch.bfloat16, **wide)))
-    whole = models.load(source, "bfloat16", "cpu")
-    model, with_head = models.load(source, dtype, "cpu"), models.load(source, dtype, "cpu", head=True)
+    source = sources.parse_source(str(tiny("llama", head=True, dtype=torch.bfloat16, **wide)))
+    whole = loading.load(source, "bfloat16", "cpu")
+    model, with_head = loading.load(source, dtype, "cpu"), loading.load(source, dtype, "cpu", head=True)
     assert model.feed_forwards == whole.feed_forwards
-    assert {type(m).__name__ for m in model.model.modules() if models._shape(m)} == {
+    assert {type(m).__name__ for m in model.model.modules() if structure._shape(m)} == {
         "Linear8bitLt" if dtype == "int8" else "Linear4bit"
     }
     assert type(with_head.head.lm_head) is torch.nn.Linear
     held = sum(p.numel() * p.element_size() for p in model.model.parameters())
     if dtype == "nf4":
-        held += sum(4 * m.weight.quant_state.absmax.numel() for m in model.model.modules() if models._shape(m))
-    assert models.estimate_memory(model.info, dtype, "cuda", 0).weights == held
+        held += sum(4 * m.weight.quant_state.absmax.numel() for m in model.model.modules() if structure._shape(m))
+    assert estimates.estimate_memory(model.info, dtype, "cuda", 0).weights == held
     sentences = [SENTENCE, "a", "кошка спит днём"]
     states = [extraction.extract(m, "eng", sentences).arrays for m in (model, with_head, whole)]
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
@@ -946,7 +953,7 @@ def test_a_model_and_tokenizer_without_a_padding_token(family, tmp_path):
     alone = extraction.extract(model, "eng", LINES, token_budget=1).arrays
     for name, array in together.items():
         np.testing.assert_allclose(array, alone[name], rtol=1e-4, atol=1e-4 * np.abs(alone[name]).max())
-    nats = [likelihood.negative_log_likelihood(model, LINES, token_budget=budget).nats for budget in (1000, 1)]
+    nats = [likelihood_states.negative_log_likelihood(model, LINES, token_budget=budget).nats for budget in (1000, 1)]
     np.testing.assert_allclose(*nats, rtol=1e-5)
 
 
@@ -970,7 +977,7 @@ def test_special_tokens_that_a_text_spells_out_for_a_word_piece_tokenizer(tiny, 
     for file in (tmp_path / "model").glob("*token*"):
         file.unlink()
     save_other_tokenizer(tmp_path / "model", "wordpiece")
-    tokenizer = models.load_tokenizer(models.parse_source(str(tmp_path / "model")))
+    tokenizer = sources.load_tokenizer(sources.parse_source(str(tmp_path / "model")))
     pieces = tokenizer.convert_ids_to_tokens(tokenizer("[CLS] the [MASK]")["input_ids"])
     assert (pieces[0], pieces[-1]) == ("[CLS]", "[SEP]")
     assert not {"[CLS]", "[MASK]"} & set(pieces[1:-1])
@@ -980,13 +987,13 @@ def test_special_tokens_that_a_text_spells_out_for_a_word_piece_tokenizer(tiny, 
 def test_words_that_were_added_to_a_slow_tokenizer_stay_whole(monkeypatch):
     tokenizer = transformers.ByT5Tokenizer()
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_args, **_options: tokenizer)
-    source = models.parse_source("demo")
+    source = sources.parse_source("demo")
     end = tokenizer.eos_token_id
-    assert models.load_tokenizer(source)("a</s>")["input_ids"] == [byte + 3 for byte in b"a</s>"] + [end]
+    assert sources.load_tokenizer(source)("a</s>")["input_ids"] == [byte + 3 for byte in b"a</s>"] + [end]
     tokenizer = transformers.ByT5Tokenizer()
     tokenizer.add_tokens(["naïve"])
     added = tokenizer.convert_tokens_to_ids("naïve")
-    assert models.load_tokenizer(source)("a naïve b")["input_ids"].count(added) == 1
+    assert sources.load_tokenizer(source)("a naïve b")["input_ids"].count(added) == 1
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3_text", "qwen2"])
@@ -1017,7 +1024,7 @@ def test_a_sliding_window_shorter_than_the_sentence(family, tmp_path):
 
 
 def identity(folder: Path) -> str:
-    return models.identity(models.parse_source(str(folder)))
+    return fingerprint.identity(sources.parse_source(str(folder)))
 
 
 def test_identity_is_of_the_content_only(copy, tmp_path):
@@ -1088,24 +1095,24 @@ def test_hashes_are_remembered_by_path_size_and_time(copy):
             kept[key] = compute()
         return kept[key]
 
-    source = models.parse_source(str(copy))
-    first = models.identity(source, remembered)
-    assert first == models.identity(source)
+    source = sources.parse_source(str(copy))
+    first = fingerprint.identity(source, remembered)
+    assert first == fingerprint.identity(source)
     files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {Path(key.split(":")[0]).name for key in computed} == files
     computed.clear()
-    assert models.identity(source, remembered) == first
+    assert fingerprint.identity(source, remembered) == first
     assert computed == []
     # a change of the same size is seen by its time
     text = (copy / "config.json").read_text()
     (copy / "config.json").write_text(text.replace("\n", " ", 1))
     os.utime(copy / "config.json", ns=(1, 1))
-    assert models.identity(source, remembered) != first
+    assert fingerprint.identity(source, remembered) != first
     assert [Path(key.split(":")[0]).name for key in computed] == ["config.json"]
     computed.clear()
     (copy / "config.json").write_text(text + " ")
     os.utime(copy / "config.json", ns=(1, 1))
-    models.identity(source, remembered)
+    fingerprint.identity(source, remembered)
     assert [Path(key.split(":")[0]).name for key in computed] == ["config.json"]
 
 
@@ -1141,46 +1148,46 @@ def hub_cache(tmp_path, monkeypatch):
 
 def test_a_cached_hub_model_loads_offline(hub_cache, tiny):
     put_into_cache(hub_cache, tiny("llama"), "owner/tiny")
-    source = models.parse_source("owner/tiny")
-    info = models.describe(source)
+    source = sources.parse_source("owner/tiny")
+    info = structure.describe(source)
     assert (info.name, info.class_name, info.neurons) == ("owner/tiny", "LlamaModel", INNER)
-    model = models.load(source, device="cpu")
+    model = loading.load(source, device="cpu")
     assert model.info == info
     weights = load_file(tiny("llama") / "model.safetensors")
     assert torch.equal(model.model.layers[0].mlp.up_proj.weight, weights["layers.0.mlp.up_proj.weight"])
     assert model.tokenizer(SENTENCE)["input_ids"] == byte_tokenizer(True).encode(SENTENCE).ids
-    assert models.identity(source) == f"hub:owner/tiny@{COMMIT}"
+    assert fingerprint.identity(source) == f"hub:owner/tiny@{COMMIT}"
 
 
 def test_revisions_of_a_cached_hub_model(hub_cache, tiny):
     other = COMMIT[::-1]
     put_into_cache(hub_cache, tiny("llama"), "owner/tiny")
     put_into_cache(hub_cache, tiny("llama", seed=1), "owner/tiny", other, "v2")
-    named, by_commit = models.parse_source("owner/tiny@v2"), models.parse_source(f"owner/tiny@{other}")
-    assert models.identity(named) == models.identity(by_commit) == f"hub:owner/tiny@{other}"
-    assert models.identity(models.parse_source("owner/tiny")) == f"hub:owner/tiny@{COMMIT}"
+    named, by_commit = sources.parse_source("owner/tiny@v2"), sources.parse_source(f"owner/tiny@{other}")
+    assert fingerprint.identity(named) == fingerprint.identity(by_commit) == f"hub:owner/tiny@{other}"
+    assert fingerprint.identity(sources.parse_source("owner/tiny")) == f"hub:owner/tiny@{COMMIT}"
     weights = load_file(tiny("llama", seed=1) / "model.safetensors")
     for source in (named, by_commit):
-        assert torch.equal(models.load(source, device="cpu").model.embed_tokens.weight, weights["embed_tokens.weight"])
+        assert torch.equal(loading.load(source, device="cpu").model.embed_tokens.weight, weights["embed_tokens.weight"])
 
 
 def test_what_is_not_cached_is_not_reached_offline(hub_cache):
-    message = refused(lambda: models.describe(models.parse_source("owner/tiny")))
+    message = refused(lambda: structure.describe(sources.parse_source("owner/tiny")))
     assert message.startswith("model owner/tiny is not in the local hub cache and the hub cannot be reached")
-    assert refused(lambda: models.identity(models.parse_source("owner/tiny"))) == message
+    assert refused(lambda: fingerprint.identity(sources.parse_source("owner/tiny"))) == message
 
 
 def test_a_revision_that_is_not_cached(hub_cache, tiny):
     put_into_cache(hub_cache, tiny("llama"), "owner/tiny")
-    assert "not in the local hub cache" in refused(lambda: models.describe(models.parse_source("owner/tiny@v9")))
+    assert "not in the local hub cache" in refused(lambda: structure.describe(sources.parse_source("owner/tiny@v9")))
 
 
 def test_a_cached_model_without_its_weights(hub_cache, tiny):
     snapshot = put_into_cache(hub_cache, tiny("llama"), "owner/tiny")
     (snapshot / "model.safetensors").unlink()
-    source = models.parse_source("owner/tiny")
-    assert models.describe(source).layers == LAYERS
-    assert "owner/tiny" in refused(lambda: models.load(source, device="cpu"))
+    source = sources.parse_source("owner/tiny")
+    assert structure.describe(source).layers == LAYERS
+    assert "owner/tiny" in refused(lambda: loading.load(source, device="cpu"))
 
 
 def hub_error(kind: type[Exception], status: int) -> Exception:
@@ -1210,7 +1217,7 @@ def test_what_the_hub_answers(error, wanted, hub_cache, monkeypatch):
 
     monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.file_download, "get_hf_file_metadata", get_hf_file_metadata)
-    message = refused(lambda: models.describe(models.parse_source("owner/tiny@v1")))
+    message = refused(lambda: structure.describe(sources.parse_source("owner/tiny@v1")))
     assert "owner/tiny" in message
     assert wanted in message
 
@@ -1219,13 +1226,13 @@ def test_a_hub_repository_without_a_configuration(hub_cache, tmp_path):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "README.md").write_text("nothing")
     put_into_cache(hub_cache, tmp_path / "files", "owner/empty")
-    source = models.parse_source("owner/empty")
-    assert "owner/empty" in refused(lambda: models.describe(source))
-    assert "owner/empty" in refused(lambda: models.identity(source))
+    source = sources.parse_source("owner/empty")
+    assert "owner/empty" in refused(lambda: structure.describe(source))
+    assert "owner/empty" in refused(lambda: fingerprint.identity(source))
 
 
 def test_cached_models(hub_cache, tiny, tmp_path):
-    assert models.cached_models() == []
+    assert sources.cached_models() == []
     put_into_cache(hub_cache, tiny("llama"), "owner/whole")
     put_into_cache(hub_cache, tiny("gpt2"), "another")
     (put_into_cache(hub_cache, tiny("llama"), "owner/without-weights") / "model.safetensors").unlink()
@@ -1234,12 +1241,12 @@ def test_cached_models(hub_cache, tiny, tmp_path):
     (half / "model.safetensors").unlink()
     put_into_cache(hub_cache, tiny("llama"), "owner/second-revision-is-whole", COMMIT[::-1], "v2")
     put_into_cache(hub_cache, tiny("llama"), "owner/corpus").parents[1].rename(hub_cache / "datasets--owner--corpus")
-    assert models.cached_models() == ["another", "owner/second-revision-is-whole", "owner/whole"]
+    assert sources.cached_models() == ["another", "owner/second-revision-is-whole", "owner/whole"]
 
 
 def test_no_cache_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path / "none"))
-    assert models.cached_models() == []
+    assert sources.cached_models() == []
 
 
 def test_the_cache_is_found_by_the_environment(tiny, tmp_path):
@@ -1253,7 +1260,7 @@ def test_the_cache_is_found_by_the_environment(tiny, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment,
-        cwd=Path(models.__file__).parents[1],
+        cwd=Path(loading.__file__).parents[1],
         capture_output=True,
         text=True,
         check=True,
@@ -1268,17 +1275,17 @@ def test_the_tests_reach_no_hub():
 
 
 def test_building_models_at_the_same_time_leaves_torchs_default_dtype_alone():
-    source = models.parse_source("demo")
-    assert models.describe(source).stored_dtype == "bfloat16"
+    source = sources.parse_source("demo")
+    assert structure.describe(source).stored_dtype == "bfloat16"
 
     def work():
         for _ in range(8):
-            models.describe(source)
+            structure.describe(source)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    models.load(source, "bfloat16", "cpu")
+    loading.load(source, "bfloat16", "cpu")
     for thread in threads:
         thread.join()
     assert torch.get_default_dtype() == torch.float32
@@ -1290,7 +1297,7 @@ def test_a_model_is_described_without_touching_what_other_threads_compute_in(mon
     real = torch.set_default_dtype
     monkeypatch.setattr(torch, "set_default_dtype", lambda dtype: (changed.append(dtype), real(dtype)))
     for model in ("demo", str(tiny("llama", dtype=torch.bfloat16)), str(tiny("gpt2", dtype=torch.float16))):
-        info = models.describe(models.parse_source(model))
+        info = structure.describe(sources.parse_source(model))
         assert info.stored_dtype != "float32"
     assert set(changed) == {torch.float32}
 
@@ -1304,11 +1311,11 @@ def test_a_model_whose_states_depend_on_padding_is_refused(family, tmp_path):
     model.save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
     with pytest.raises(ModelError):
-        models.load(models.parse_source(str(tmp_path)), device="cpu")
+        loading.load(sources.parse_source(str(tmp_path)), device="cpu")
 
 
 def test_a_hub_model_is_loaded_at_the_commit_of_its_identity():
-    source = models.parse_source("owner/name@main")
-    assert models.pinned(source, "hub:owner/name@abc123").revision == "abc123"
-    folder = models.parse_source("demo")
-    assert models.pinned(folder, "files:abc") == folder
+    source = sources.parse_source("owner/name@main")
+    assert fingerprint.pinned(source, "hub:owner/name@abc123").revision == "abc123"
+    folder = sources.parse_source("demo")
+    assert fingerprint.pinned(folder, "files:abc") == folder

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronxa_core import overlap
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.overlap import ActiveRule, Activity
+from neuronxa_core.measures import intersections, lape, neuron_rankings, overlap, parallel_overlap, shared_core
+from neuronxa_core.measures.activation_counts import ActivationCounts, ActivationCriterion
 
 
 def random_activity(seed=0, languages=5, layers=3, neurons=40, most_tokens=30):
     random = np.random.default_rng(seed)
     tokens = random.integers(1, most_tokens, languages)
     counts = random.binomial(tokens[:, None, None], random.random((languages, layers, neurons)))
-    return Activity(tuple(f"l{k}" for k in range(languages)), counts.astype(np.uint32), tokens)
+    return ActivationCounts(tuple(f"l{k}" for k in range(languages)), counts.astype(np.uint32), tokens)
 
 
 activities = st.builds(
@@ -30,8 +30,8 @@ activities = st.builds(
     st.sampled_from([2, 5, 40]),
 )
 rules = st.one_of(
-    st.builds(ActiveRule, st.just("threshold"), st.floats(0, 0.99)),
-    st.builds(ActiveRule, st.just("top"), st.floats(0.01, 1)),
+    st.builds(ActivationCriterion, st.just("threshold"), st.floats(0, 0.99)),
+    st.builds(ActivationCriterion, st.just("top"), st.floats(0.01, 1)),
 )
 
 
@@ -70,20 +70,20 @@ def test_active_sets_are_those_of_the_definition(activity, rule):
 
 
 def test_probability_by_hand():
-    activity = Activity(("a", "b"), np.array([[[1, 0, 4]], [[2, 1, 0]]], np.uint16), np.array([4, 3]))
+    activity = ActivationCounts(("a", "b"), np.array([[[1, 0, 4]], [[2, 1, 0]]], np.uint16), np.array([4, 3]))
     np.testing.assert_array_equal(activity.probability(0), [[0.25, 0, 1], [2 / 3, 1 / 3, 0]])
-    assert ActiveRule("threshold", 0.25).sets(activity.probability(0)).tolist() == [
+    assert ActivationCriterion("threshold", 0.25).sets(activity.probability(0)).tolist() == [
         [False, False, True],
         [True, True, False],
     ]
-    assert ActiveRule("top", 0.34).sets(activity.probability(0)).tolist() == [
+    assert ActivationCriterion("top", 0.34).sets(activity.probability(0)).tolist() == [
         [False, False, True],
         [True, False, False],
     ]
 
 
 def test_a_tie_for_the_last_place_goes_to_the_lower_number_and_a_silent_neuron_never_counts():
-    rule = ActiveRule("top", 0.5)
+    rule = ActivationCriterion("top", 0.5)
     assert rule.sets(np.array([0.2, 0.5, 0.2, 0.2])).tolist() == [True, True, False, False]
     assert rule.sets(np.array([0.0, 0.5, 0.0, 0.0])).tolist() == [False, True, False, False]
 
@@ -109,7 +109,7 @@ def test_what_one_can_rely_on_of_overlap(activity, rule):
     np.testing.assert_array_equal(by_layer, by_layer.swapaxes(1, 2))
     np.testing.assert_array_equal(np.diagonal(by_layer, axis1=1, axis2=2), (sizes > 0).astype(float))
     order = np.random.default_rng(1).permutation(activity.neurons)
-    shuffled = Activity(activity.languages, activity.counts[:, :, order], activity.tokens)
+    shuffled = ActivationCounts(activity.languages, activity.counts[:, :, order], activity.tokens)
     if rule.kind == "threshold":  # ties at the edge of a top share go by number
         np.testing.assert_array_equal(overlap.overlap_by_layer(shuffled, rule), by_layer)
     conditional = overlap.overlap_by_layer(activity, rule, "conditional")
@@ -139,7 +139,7 @@ def test_parallel_overlap_against_a_loop(seed, n, neurons):
     sets_y = [set(np.flatnonzero(row)) for row in y]
     parallel = sum(slow_jaccard(a, b) for a, b in zip(sets_x, sets_y, strict=True)) / n
     others = [slow_jaccard(sets_x[i], sets_y[j]) for i in range(n) for j in range(n) if i != j]
-    found = overlap.parallel_overlap(x, y, resamples=50)
+    found = parallel_overlap.parallel_overlap(x, y, resamples=50)
     assert found.parallel[0] == pytest.approx(parallel, abs=1e-12)
     assert found.mismatched[0] == pytest.approx(sum(others) / len(others), abs=1e-12)
     assert found.difference[0] == pytest.approx(parallel - sum(others) / len(others), abs=1e-12)
@@ -157,7 +157,7 @@ def test_the_interval_of_parallel_overlap_is_the_plain_bootstrap():
         if different:
             parallel.append(np.mean([pairs[i, i] for i in drawn]))
             mismatched.append(np.mean(different))
-    found = overlap.parallel_overlap(x, y, resamples=resamples, seed=0)
+    found = parallel_overlap.parallel_overlap(x, y, resamples=resamples, seed=0)
     for got, values in (
         (found.parallel, parallel),
         (found.mismatched, mismatched),
@@ -174,16 +174,16 @@ def random_draws(n, resamples):
 def test_translations_that_share_their_neurons_stand_out():
     random = np.random.default_rng(0)
     x = random.random((30, 200)) < 0.2
-    found = overlap.parallel_overlap(x, x)
+    found = parallel_overlap.parallel_overlap(x, x)
     assert found.parallel == (1, 1, 1)
     assert found.difference[1] > 0.7
-    unrelated = overlap.parallel_overlap(x, random.random((30, 200)) < 0.2)
+    unrelated = parallel_overlap.parallel_overlap(x, random.random((30, 200)) < 0.2)
     assert unrelated.difference[1] < 0 < unrelated.difference[2]
 
 
 def test_one_sentence_has_no_mismatch():
     with pytest.raises(ExperimentError, match="at least 2"):
-        overlap.parallel_overlap(np.ones((1, 3), bool), np.ones((1, 3), bool))
+        parallel_overlap.parallel_overlap(np.ones((1, 3), bool), np.ones((1, 3), bool))
 
 
 # ------------------------------------------------------------------------------------------------------ set view, core
@@ -193,7 +193,7 @@ def test_one_sentence_has_no_mismatch():
 def test_exclusive_intersections_against_python_sets(activity, rule):
     active = rule.all_sets(activity)
     neurons = [set(zip(*np.nonzero(row), strict=True)) for row in active]
-    found = overlap.exclusive_intersections(active, activity.languages)
+    found = intersections.exclusive_intersections(active, activity.languages)
     assert [i.size for i in found] == sorted((i.size for i in found), reverse=True)
     by_members = {i.languages: set(zip(i.layer, i.neuron, strict=True)) for i in found}
     for r in range(1, len(neurons) + 1):
@@ -207,7 +207,7 @@ def test_exclusive_intersections_against_python_sets(activity, rule):
 
 def test_exact_intersections_of_too_many_languages_are_refused():
     with pytest.raises(ExperimentError, match="at most 16"):
-        overlap.exclusive_intersections(np.ones((17, 1, 1), bool), [str(k) for k in range(17)])
+        intersections.exclusive_intersections(np.ones((17, 1, 1), bool), [str(k) for k in range(17)])
 
 
 def test_shared_core_by_hand_and_by_enumeration():
@@ -216,7 +216,7 @@ def test_shared_core_by_hand_and_by_enumeration():
     sizes = [
         len(set(a) & set(b)) for a in itertools.combinations(range(4), 2) for b in itertools.combinations(range(4), 3)
     ]
-    core = overlap.shared_core(active)
+    core = shared_core.shared_core(active)
     assert core.observed.tolist() == [2]
     assert core.expected[0] == pytest.approx(np.mean(sizes))
     assert core.deviation[0] == pytest.approx(np.std(sizes))
@@ -230,18 +230,18 @@ def test_shared_core_of_three_languages_by_enumeration():
     active = np.zeros((3, 1, 5), bool)
     for row, size in enumerate((a, b, c)):
         active[row, 0, :size] = True
-    core = overlap.shared_core(active)
+    core = shared_core.shared_core(active)
     assert core.observed[0] == 2
     assert core.expected[0] == pytest.approx(np.mean(sizes))
     assert core.deviation[0] == pytest.approx(np.std(sizes))
 
 
 def test_a_core_that_could_be_no_other_has_no_z():
-    everything = overlap.shared_core(np.ones((3, 2, 7), bool))
+    everything = shared_core.shared_core(np.ones((3, 2, 7), bool))
     assert everything.observed.tolist() == [7, 7]
     assert everything.expected.tolist() == [7, 7]
     assert np.isnan(everything.z).all()
-    nothing = overlap.shared_core(np.zeros((3, 2, 7), bool))
+    nothing = shared_core.shared_core(np.zeros((3, 2, 7), bool))
     assert nothing.expected.tolist() == [0, 0]
     assert np.isnan(nothing.z).all()
 
@@ -274,7 +274,7 @@ def slow_lape(activity, share, drop, assign):
 
 @given(activities, st.floats(0.01, 1), st.floats(0, 100), st.floats(0, 100))
 def test_lape_against_its_definition(activity, share, drop, assign):
-    found = overlap.lape(activity, share, drop, assign)
+    found = lape.lape(activity, share, drop, assign)
     wanted = slow_lape(activity, share, drop, assign)
     assert list(zip(found.layer.tolist(), found.neuron.tolist(), strict=True)) == [place for place, _, _ in wanted]
     np.testing.assert_allclose(found.entropy, [h for _, h, _ in wanted], atol=1e-12)
@@ -285,7 +285,7 @@ def test_lape_against_its_definition(activity, share, drop, assign):
 
 def test_lape_with_its_own_figures_on_more_neurons():
     activity = random_activity(seed=9, languages=7, layers=4, neurons=500, most_tokens=3000)
-    found = overlap.lape(activity)
+    found = lape.lape(activity)
     wanted = slow_lape(activity, 0.01, 95, 95)
     assert len(wanted) == 20
     assert list(zip(found.layer.tolist(), found.neuron.tolist(), strict=True)) == [place for place, _, _ in wanted]
@@ -295,14 +295,14 @@ def test_lape_with_its_own_figures_on_more_neurons():
 def test_lape_by_hand():
     # one layer of 4 neurons, 10 tokens a language; neuron 0 is German's alone, 1 is everyone's, 2 silent, 3 rare
     counts = np.array([[[9, 8, 0, 1]], [[0, 8, 0, 1]], [[0, 8, 0, 0]]], np.uint32)
-    activity = Activity(("deu", "fra", "zho"), counts, np.array([10, 10, 10]))
+    activity = ActivationCounts(("deu", "fra", "zho"), counts, np.array([10, 10, 10]))
     # the 12 probabilities sorted: seven 0, two .1, ... k = round(12 * 0.75) = 9 -> 0.8
-    found = overlap.lape(activity, share=0.25, drop_percentile=75, assign_percentile=75)
+    found = lape.lape(activity, share=0.25, drop_percentile=75, assign_percentile=75)
     assert (found.drop_below, found.assign_above) == (0.8, 0.8)
     assert (found.layer.tolist(), found.neuron.tolist(), found.entropy.tolist()) == ([0], [0], [0.0])
     assert found.masks() == {"deu": [[0]], "fra": [[]], "zho": [[]]}
     # with a lower bar neuron 1 is kept too, and its entropy is that of three equal probabilities
-    wider = overlap.lape(activity, share=1, drop_percentile=67, assign_percentile=67)
+    wider = lape.lape(activity, share=1, drop_percentile=67, assign_percentile=67)
     assert wider.drop_below == 0.1
     assert wider.neuron.tolist() == [0, 1]
     assert wider.entropy[1] == pytest.approx(math.log(3))
@@ -312,7 +312,7 @@ def test_lape_by_hand():
 @given(activities)
 def test_the_order_of_languages_changes_no_lape_neuron(activity):
     turned = activity.of(activity.languages[::-1])
-    one, other = overlap.lape(activity, 0.3, 50, 50), overlap.lape(turned, 0.3, 50, 50)
+    one, other = lape.lape(activity, 0.3, 50, 50), lape.lape(turned, 0.3, 50, 50)
     assert one.layer.tolist() == other.layer.tolist()
     assert one.neuron.tolist() == other.neuron.tolist()
     np.testing.assert_array_equal(one.members, other.members[:, ::-1])
@@ -329,23 +329,23 @@ def test_the_order_of_languages_changes_no_lape_neuron(activity):
 )
 def test_wrong_parameters_are_named(options, said):
     with pytest.raises(ExperimentError, match=said):
-        overlap.lape(random_activity(), **options)
+        lape.lape(random_activity(), **options)
 
 
 def test_one_language_has_no_specific_neurons():
     with pytest.raises(ExperimentError, match="at least 2 languages"):
-        overlap.lape(random_activity().of(["l0"]))
+        lape.lape(random_activity().of(["l0"]))
 
 
 @pytest.mark.parametrize("rule", [("threshold", 1), ("threshold", -0.1), ("top", 0), ("top", 1.1), ("best", 0.5)])
 def test_wrong_rules_are_refused(rule):
     with pytest.raises(ExperimentError, match=r"active|threshold|share"):
-        ActiveRule(*rule)
+        ActivationCriterion(*rule)
 
 
 def test_a_language_without_tokens_is_refused():
     with pytest.raises(ExperimentError, match="without tokens"):
-        Activity(("a",), np.zeros((1, 1, 2), np.uint8), np.array([0]))
+        ActivationCounts(("a",), np.zeros((1, 1, 2), np.uint8), np.array([0]))
 
 
 # -------------------------------------------------------------------------------------------------- summary, rankings
@@ -353,8 +353,8 @@ def test_a_language_without_tokens_is_refused():
 
 @given(activities, rules)
 def test_the_summary_against_python_sets(activity, rule):
-    specific = overlap.lape(activity, 0.2, 50, 50)
-    table = overlap.summary(activity, rule, "l0", specific).set_index("language")
+    specific = lape.lape(activity, 0.2, 50, 50)
+    table = neuron_rankings.summary(activity, rule, "l0", specific).set_index("language")
     slow = slow_probability(activity)
     for a, language in enumerate(activity.languages):
         sets = [slow_set(slow[a][layer], rule) for layer in range(activity.layers)]
@@ -369,7 +369,7 @@ def test_the_summary_against_python_sets(activity, rule):
         assert row["specific"] == len(specific.of(language)[0])
 
 
-@given(activities, st.sampled_from(overlap.RANKINGS), st.booleans())
+@given(activities, st.sampled_from(neuron_rankings.RANKINGS), st.booleans())
 def test_rankings_against_a_loop(activity, by, one_layer):
     slow = slow_probability(activity)
     languages = range(len(activity.languages))
@@ -382,7 +382,7 @@ def test_rankings_against_a_loop(activity, by, one_layer):
             "specific": p[1] - max(p[a] for a in languages if a != 1),
             "discriminating": p[1] - p[0],
         }[by]
-    found = overlap.rank_neurons(activity, by, x="l1", y="l0", layer=layers[0] if one_layer else None, top=7)
+    found = neuron_rankings.rank_neurons(activity, by, x="l1", y="l0", layer=layers[0] if one_layer else None, top=7)
     size = abs if by == "discriminating" else (lambda v: v)
     best = sorted((size(v) for v in values.values()), reverse=True)[:7]
     np.testing.assert_allclose([size(v) for v in found["value"]], [float(v) for v in best], atol=1e-12)
@@ -392,8 +392,8 @@ def test_rankings_against_a_loop(activity, by, one_layer):
 
 
 def test_neurons_that_two_languages_share():
-    activity = Activity(("a", "b"), np.array([[[5, 9, 2, 8]], [[9, 6, 9, 0]]], np.uint16), np.array([10, 10]))
-    table = overlap.pairs_shared(activity, "b", "a", ActiveRule("threshold", 0.1), 0)
+    activity = ActivationCounts(("a", "b"), np.array([[[5, 9, 2, 8]], [[9, 6, 9, 0]]], np.uint16), np.array([10, 10]))
+    table = neuron_rankings.pairs_shared(activity, "b", "a", ActivationCriterion("threshold", 0.1), 0)
     assert table.to_dict("list") == {
         "layer": [0, 0, 0],
         "neuron": [1, 0, 2],
@@ -404,6 +404,6 @@ def test_neurons_that_two_languages_share():
 
 def test_unknown_measures_and_rankings_are_refused():
     with pytest.raises(ExperimentError, match="jaccard"):
-        overlap.overlap_by_layer(random_activity(), ActiveRule(), "dice")
+        overlap.overlap_by_layer(random_activity(), ActivationCriterion(), "dice")
     with pytest.raises(ExperimentError, match="ranked"):
-        overlap.rank_neurons(random_activity(), "best")
+        neuron_rankings.rank_neurons(random_activity(), "best")

@@ -12,12 +12,25 @@ import pytest
 from scipy import stats
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core import causal, charts, harness, measures, overlap, pipeline
+from neuronxa_core import charts
 from neuronxa_core.__main__ import parser
+from neuronxa_core.charts import theme
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.overlap import ActiveRule
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.measures import (
+    ablation,
+    activation_counts,
+    alignment,
+    all_pairs,
+    bitext_retrieval,
+    lape,
+    lm_eval,
+    overlap,
+    probe,
+)
+from neuronxa_core.measures.activation_counts import ActivationCriterion
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 from pages import shared
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +42,7 @@ def computed(tmp_path_factory):
     """A cache folder in which SMALL is computed."""
     folder = tmp_path_factory.mktemp("computed")
     store = Store(folder)
-    pipeline.compute_missing(pipeline.make_plan(SMALL, store), store, ModelShelf())
+    computing.compute_missing(planning.make_plan(SMALL, store), store, ModelPool())
     store.close()
     return folder
 
@@ -89,8 +102,8 @@ def test_the_ranking_holds_the_scores_of_the_core(computed, monkeypatch):
     test = page("alignment", SMALL, computed, monkeypatch, view="Ranking")
     shown = test.dataframe[0].value.set_index("language")["score"]
     store = Store(computed)
-    plan = pipeline.make_plan(SMALL, store)
-    wanted = pipeline.align(plan, store, "nas", "weighted").pooled("mean")
+    plan = planning.make_plan(SMALL, store)
+    wanted = alignment.align(plan, store, "nas", "weighted").pooled("mean")
     store.close()
     assert [shown[code] for code in plan.languages] == list(wanted)
 
@@ -109,7 +122,7 @@ def test_a_layer_slider_moves_the_similarity_matrix(computed, monkeypatch):
     ("overlap", "overlap", "that are active in both"),
 ])  # fmt: skip
 def test_two_of_many_languages_are_chosen_below_the_picture_of_all(computed, monkeypatch, name, key, said):
-    monkeypatch.setattr(charts, "MOST_LABELLED", 3)
+    monkeypatch.setattr(theme, "MOST_LABELLED", 3)
     view = {"view": "All pairs"} if name == "alignment" else {"overlap_view": "Matrix"}
     test = page(name, SMALL, computed, monkeypatch, **view)
     assert not test.exception
@@ -128,12 +141,12 @@ def test_all_pairs_are_those_of_the_core_and_kept(computed, monkeypatch):
     test = page("alignment", SMALL, computed, monkeypatch, view="All pairs", layer=2)
     shown = test.dataframe[0].value.set_index("language")
     store = Store(computed)
-    plan = pipeline.make_plan(SMALL, store)
-    wanted = pipeline.pair_matrix(plan, store, "nas", "weighted", 2)
+    plan = planning.make_plan(SMALL, store)
+    wanted = all_pairs.pair_matrix(plan, store, "nas", "weighted", 2)
     for k, code in enumerate(plan.everyone):
         assert shown.loc[code, list(plan.everyone)].tolist() == wanted[k].tolist()
     assert shared.services().pairs.wait(60)
-    monkeypatch.setattr(pipeline, "pair_matrix", None)
+    monkeypatch.setattr(all_pairs, "pair_matrix", None)
     assert shared.services().pairs.at(plan, "nas", "weighted", 0).shape == wanted.shape
     store.close()
 
@@ -346,8 +359,8 @@ HELP_STARTS = {
 
 def activity_of(folder):
     store = Store(folder)
-    plan = pipeline.make_plan(SMALL, store)
-    activity = pipeline.activity(plan, store)
+    plan = planning.make_plan(SMALL, store)
+    activity = activation_counts.activation_counts(plan, store)
     store.close()
     return plan, activity
 
@@ -355,7 +368,7 @@ def activity_of(folder):
 def test_the_overlap_matrix_holds_the_overlaps_of_the_core_at_every_layer(computed, monkeypatch):
     test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Matrix")
     _, activity = activity_of(computed)
-    wanted = overlap.overlap_by_layer(activity, ActiveRule("top", 0.1))
+    wanted = overlap.overlap_by_layer(activity, ActivationCriterion("top", 0.1))
     for layer in (0, 6):
         test.slider(key="overlap_layer").set_value(layer).run()
         shown = test.dataframe[-1].value.set_index("language")
@@ -388,7 +401,7 @@ def test_the_lape_table_holds_the_neurons_of_the_core(computed, monkeypatch):
     test.slider(key="lape_assign").set_value(70).run()
     assert not test.exception
     _, activity = activity_of(computed)
-    found = overlap.lape(activity, 0.02, 80, 70)
+    found = lape.lape(activity, 0.02, 80, 70)
     shown = test.dataframe[0].value
     assert shown["layer"].tolist() == found.layer.tolist()
     assert shown["neuron"].tolist() == found.neuron.tolist()
@@ -418,7 +431,7 @@ def test_empty_choices_of_overlap_are_said_not_raised(computed, monkeypatch):
 def test_a_single_language_is_no_error(tmp_path, monkeypatch, name):
     alone = Experiment(languages=("eng_Latn",), sentences=3)
     store = Store(tmp_path / "cache")
-    pipeline.compute_missing(pipeline.make_plan(alone, store), store, ModelShelf())
+    computing.compute_missing(planning.make_plan(alone, store), store, ModelPool())
     store.close()
     test = page(name, alone, tmp_path / "cache", monkeypatch)
     assert not test.exception
@@ -445,7 +458,7 @@ def test_the_causal_check_runs_in_the_background_and_shows_its_effects(computed,
     assert "Thai (tha_Thai)" in str(drawn.proto)
     own = test.dataframe[0].value
     store = Store(computed)
-    table = causal.effects_table(job.work, store).set_index(["set", "language"])
+    table = ablation.effects_table(job.work, store).set_index(["set", "language"])
     store.close()
     assert own["effect on itself"].item() == table.loc[("tha_Thai", "tha_Thai"), "change_nats_per_byte"]
     assert (
@@ -458,7 +471,7 @@ def test_the_causal_check_runs_in_the_background_and_shows_its_effects(computed,
 def test_an_encoder_gets_the_alignment_part_of_the_causal_check_and_a_reason(tmp_path, tiny, monkeypatch):
     chosen = replace(SMALL, model=str(tiny("bert")), sentences=4)
     store = Store(tmp_path / "cache")
-    pipeline.compute_missing(pipeline.make_plan(chosen, store), store, ModelShelf())
+    computing.compute_missing(planning.make_plan(chosen, store), store, ModelPool())
     store.close()
     parameters = {"lape_share": 10.0, "lape_drop": 50, "lape_assign": 50}
     test = page("overlap", chosen, tmp_path / "cache", monkeypatch, overlap_view="Causal check", **parameters)
@@ -494,7 +507,7 @@ def test_the_microscope_starts_at_the_most_specific_neuron(computed, monkeypatch
     test = page("microscope", SMALL, computed, monkeypatch)
     assert not test.exception
     _, activity = activity_of(computed)
-    found = overlap.lape(activity)
+    found = lape.lape(activity)
     assert test.number_input(key="neuron_layer").value == found.layer[0]
     assert test.number_input(key="neuron_number").value == found.neuron[0]
 
@@ -542,7 +555,7 @@ def test_tokens_wait_for_a_model_that_is_at_work(computed, tmp_path, monkeypatch
     shutil.copytree(computed, folder)
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(folder))
     services = shared._services(str(folder), shared.host_settings())
-    plan = pipeline.make_plan(SMALL, services.store)
+    plan = planning.make_plan(SMALL, services.store)
     with services.shelf.borrow(plan):
         test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=2)
         assert not test.exception
@@ -553,7 +566,7 @@ def test_a_large_model_is_loaded_only_when_asked(computed, tmp_path, monkeypatch
     folder = tmp_path / "own"
     shutil.copytree(computed, folder)
     store = Store(folder)
-    plan = pipeline.make_plan(SMALL, store)
+    plan = planning.make_plan(SMALL, store)
     store.close()
     large = replace(plan, info=replace(plan.info, parameters=8_000_000_000))
     monkeypatch.setattr(shared, "plan_for", lambda _chosen: large)
@@ -575,9 +588,9 @@ def wide(tmp_path_factory):
     """A cache folder in which WIDE is computed, and its topic probe."""
     folder = tmp_path_factory.mktemp("wide")
     store = Store(folder)
-    plan = pipeline.make_plan(WIDE, store)
-    pipeline.compute_missing(plan, store, ModelShelf())
-    measures.TransferProbe(plan, plan.pivot).run(store, ModelShelf())
+    plan = planning.make_plan(WIDE, store)
+    computing.compute_missing(plan, store, ModelPool())
+    probe.LinearProbe(plan, plan.pivot).run(store, ModelPool())
     store.close()
     return folder
 
@@ -610,9 +623,9 @@ def metric_of(test, label):
 def test_the_scatter_shows_the_correlation_of_the_core(wide, monkeypatch):
     test = page("downstream", WIDE, wide, monkeypatch)
     store = Store(wide)
-    plan = pipeline.make_plan(WIDE, store)
-    found = measures.TransferProbe(plan, plan.pivot).results(store)
-    x = pipeline.align(plan, store, "nas", "weighted").pooled("mean")
+    plan = planning.make_plan(WIDE, store)
+    found = probe.LinearProbe(plan, plan.pivot).results(store)
+    x = alignment.align(plan, store, "nas", "weighted").pooled("mean")
     store.close()
     wanted = stats.pearsonr(x, [found[code].score for code in plan.languages])
     assert metric_of(test, "Pearson's r") == f"{wanted.statistic:.3f}"
@@ -625,8 +638,8 @@ def test_scores_come_from_a_file_with_what_was_not_used(wide, scores_file, monke
     assert not test.error
     assert "sw" in everything_said(test)
     store = Store(wide)
-    plan = pipeline.make_plan(WIDE, store)
-    x = pipeline.align(plan, store, "nas", "weighted").pooled("mean")
+    plan = planning.make_plan(WIDE, store)
+    x = alignment.align(plan, store, "nas", "weighted").pooled("mean")
     store.close()
     wanted = stats.pearsonr(x, [0.70, 0.55, 0.41, 0.33, 0.66, 0.61, 0.68])
     assert metric_of(test, "Pearson's r") == f"{wanted.statistic:.3f}"
@@ -713,16 +726,16 @@ def test_retrieval_is_compared_with_alignment_on_other_sentences(wide, monkeypat
         test.run()
     assert not test.exception
     store = Store(wide)
-    plan = pipeline.make_plan(WIDE, store)
-    found = measures.HeldOutRetrieval(plan).results(store)
-    x = measures.alignment_on(plan, store, measures.parts(plan)[0], "nas", "weighted").pooled("mean")
+    plan = planning.make_plan(WIDE, store)
+    found = bitext_retrieval.BitextRetrieval(plan).results(store)
+    x = bitext_retrieval.alignment_on(plan, store, bitext_retrieval.parts(plan)[0], "nas", "weighted").pooled("mean")
     store.close()
     wanted = stats.pearsonr(x, [found[code].score for code in plan.languages])
     assert metric_of(test, "Pearson's r") == f"{wanted.statistic:.3f}"
 
 
 def test_the_harness_is_an_extra_that_the_page_can_do_without(wide, monkeypatch):
-    monkeypatch.setattr(harness, "available", lambda: None)
+    monkeypatch.setattr(lm_eval, "available", lambda: None)
     test = page("downstream", WIDE, wide, monkeypatch, scores_from="lm-evaluation-harness")
     assert not test.exception
     assert "pip install lm_eval" in test.info[0].value
@@ -730,7 +743,7 @@ def test_the_harness_is_an_extra_that_the_page_can_do_without(wide, monkeypatch)
 
 def test_tasks_of_the_harness_are_run_and_their_results_read(wide, tmp_path, monkeypatch):
     """With a stand-in for lm_eval's own work; test_harness.py has the program itself."""
-    monkeypatch.setattr(harness, "available", lambda: "0.4.9")
+    monkeypatch.setattr(lm_eval, "available", lambda: "0.4.9")
     codes = ("es", "ru", "ar", "th", "pt", "de", "fr", "en")
     results = {f"xnli_{code}": {"alias": f"xnli_{code}", "acc,none": 0.3 + k / 20} for k, code in enumerate(codes)}
     file = tmp_path / "results_2026.json"
@@ -739,8 +752,8 @@ def test_tasks_of_the_harness_are_run_and_their_results_read(wide, tmp_path, mon
         on_progress("requests", 100, 100)
         file.write_text(json.dumps({"results": results, "config": {"model": "hf"}}), "utf-8")
 
-    monkeypatch.setattr(harness.HarnessRun, "run", run)
-    monkeypatch.setattr(harness.HarnessRun, "results_files", lambda _work, _store: [file] if file.is_file() else [])
+    monkeypatch.setattr(lm_eval.HarnessRun, "run", run)
+    monkeypatch.setattr(lm_eval.HarnessRun, "results_files", lambda _work, _store: [file] if file.is_file() else [])
     named = {"scores_from": "lm-evaluation-harness", "harness_tasks": "xnli_es, xnli_ru"}
     test = page("downstream", WIDE, wide, monkeypatch, **named)
     assert not test.exception
@@ -779,8 +792,8 @@ def test_a_task_of_which_less_is_better_is_turned_round_where_methods_are_compar
     assert not test.exception
     assert "a larger r predicts better" in everything_said(test)
     store = Store(wide)
-    plan = pipeline.make_plan(WIDE, store)
-    x = pipeline.align(plan, store, "nas", "weighted").pooled("mean")
+    plan = planning.make_plan(WIDE, store)
+    x = alignment.align(plan, store, "nas", "weighted").pooled("mean")
     store.close()
     assert metric_of(test, "r of NASCA") == f"{-stats.pearsonr(x, np.arange(7)).statistic:.3f}"
 

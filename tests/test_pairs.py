@@ -5,18 +5,19 @@ import threading
 import numpy as np
 import pytest
 
-from neuronxa_core import pairs, pipeline
 from neuronxa_core.errors import ExperimentError, StoreError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.pairs import PairScores
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.measures import all_pairs
+from neuronxa_core.measures.all_pairs import PairScores
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 
 @pytest.fixture
 def plan(store):
-    plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=6), store)
-    pipeline.compute_missing(plan, store, ModelShelf())
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=6), store)
+    computing.compute_missing(plan, store, ModelPool())
     return plan
 
 
@@ -24,18 +25,18 @@ def plan(store):
 def computed(monkeypatch):
     """The layers that are computed, in order."""
     layers = []
-    real = pipeline.pair_matrix
+    real = all_pairs.pair_matrix
 
     def pair_matrix(plan, store, state, pooling, layer):
         layers.append(layer)
         return real(plan, store, state, pooling, layer)
 
-    monkeypatch.setattr(pipeline, "pair_matrix", pair_matrix)
+    monkeypatch.setattr(all_pairs, "pair_matrix", pair_matrix)
     return layers
 
 
 def test_scores_are_those_of_the_pipeline_and_computed_once_in_all_processes(plan, store, computed):
-    wanted = pipeline.pair_matrix(plan, store, "nav", "last", 3)
+    wanted = all_pairs.pair_matrix(plan, store, "nav", "last", 3)
     first = PairScores(store).at(plan, "nav", "last", 3)
     again = PairScores(store).at(plan, "nav", "last", 3)
     assert first.dtype == again.dtype == wanted.dtype
@@ -46,10 +47,10 @@ def test_scores_are_those_of_the_pipeline_and_computed_once_in_all_processes(pla
 
 def test_another_state_pooling_layer_or_choice_of_languages_is_another_entry(plan, store, computed):
     scores = PairScores(store)
-    fewer = pipeline.restrict(plan, ["spa_Latn"])
+    fewer = planning.restrict(plan, ["spa_Latn"])
     asked = [(plan, "nas", "last", 1), (plan, "emb", "last", 1), (plan, "nas", "mean", 1), (plan, "nas", "last", 2)]
     for one in [*asked, (fewer, "nas", "last", 1)]:
-        assert np.array_equal(scores.at(*one), pipeline.pair_matrix(one[0], store, *one[1:]))
+        assert np.array_equal(scores.at(*one), all_pairs.pair_matrix(one[0], store, *one[1:]))
     assert computed == [1, 1, 1, 1, 1, 1, 2, 2, 1, 1]
 
 
@@ -94,7 +95,7 @@ def test_what_is_wanted_now_replaces_what_was_wanted_before(plan, store, monkeyp
 
 def test_much_work_is_not_done_without_being_asked_for(plan, store, computed, monkeypatch):
     # 3 languages of 6 sentences: 3² · 6² products of 640 neurons or 192 hidden units
-    monkeypatch.setattr(pairs, "MOST_AHEAD", 3**2 * 6**2 * plan.info.neurons - 1)
+    monkeypatch.setattr(all_pairs, "MOST_AHEAD", 3**2 * 6**2 * plan.info.neurons - 1)
     scores = PairScores(store)
     scores.prepare(plan, "nas", "weighted", 0)
     assert scores.wait(60)
@@ -125,7 +126,7 @@ def test_scores_that_cannot_be_kept_are_shown_all_the_same(plan, store, monkeypa
     def put(*_arguments):
         raise StoreError("the disk is full")
 
-    wanted = pipeline.pair_matrix(plan, store, "nas", "weighted", 1)
+    wanted = all_pairs.pair_matrix(plan, store, "nas", "weighted", 1)
     monkeypatch.setattr(store, "put", put)
     assert np.array_equal(PairScores(store).at(plan, "nas", "weighted", 1), wanted)
     assert "the disk is full" in caplog.text
@@ -139,5 +140,5 @@ def test_states_that_are_missing_stop_the_thread_and_are_said_to_who_looks(plan,
     assert "was not computed ahead" in caplog.text
     with pytest.raises(ExperimentError, match="hin_Deva"):
         scores.at(plan, "nas", "weighted", 0)
-    pipeline.compute_missing(plan, store, ModelShelf())
+    computing.compute_missing(plan, store, ModelPool())
     assert scores.at(plan, "nas", "weighted", 0).shape == (3, 3)

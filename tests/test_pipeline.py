@@ -3,16 +3,26 @@
 import numpy as np
 import pytest
 
-from neuronxa_core import alignment, corpora, extraction, microscope, models, pipeline
+from neuronxa_core.corpora import reading
 from neuronxa_core.errors import ExperimentError, ModelBusy, ModelError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.measures import (
+    activation_counts,
+    alignment,
+    all_pairs,
+    cosine_retrieval,
+    neuron_rankings,
+    parallel_overlap,
+)
+from neuronxa_core.models import fingerprint, loading
+from neuronxa_core.states import computing, extraction, per_token, planning, stored
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
 
 
 @pytest.fixture(scope="module")
 def shelf():
-    return ModelShelf()
+    return ModelPool()
 
 
 def write_corpus(folder, **texts):
@@ -23,13 +33,13 @@ def write_corpus(folder, **texts):
 
 
 def test_scores_equal_a_plain_computation_from_plain_states(store, shelf):
-    plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=20), store)
-    pipeline.compute_missing(plan, store, shelf)
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=20), store)
+    computing.compute_missing(plan, store, shelf)
     with shelf.borrow(plan) as loaded:
         fresh = {c: extraction.extract(loaded, c, plan.sentences(c)) for c in plan.everyone}
     for state in ("nas", "nav", "emb"):
         for pooling in ("weighted", "last", "mean"):
-            found = pipeline.align(plan, store, state, pooling)
+            found = alignment.align(plan, store, state, pooling)
             for k, code in enumerate(plan.languages):
                 for layer in range(plan.info.layers):
                     x = fresh["eng_Latn"].arrays[f"{state}_{pooling}"][layer].astype(float)
@@ -50,11 +60,11 @@ def plain_score(x, y):
 
 def test_adding_a_language_computes_one_language(store, shelf, counted):
     read = counted()
-    pipeline.compute_missing(pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=5), store), store, shelf)
+    computing.compute_missing(planning.make_plan(Experiment(languages=("deu_Latn",), sentences=5), store), store, shelf)
     assert read == ["eng_Latn", "deu_Latn"]
-    wider = pipeline.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=5), store)
-    assert pipeline.missing(wider, store) == ["fra_Latn"]
-    assert pipeline.compute_missing(wider, store, shelf) == ["fra_Latn"]
+    wider = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=5), store)
+    assert planning.missing(wider, store) == ["fra_Latn"]
+    assert computing.compute_missing(wider, store, shelf) == ["fra_Latn"]
     assert read == ["eng_Latn", "deu_Latn", "fra_Latn"]
 
 
@@ -68,15 +78,15 @@ def test_a_language_with_an_empty_line_takes_the_line_from_all_and_computes_noth
         fra=["un chien", "", "trois oiseaux", "quatre poissons"],
     )
     read = counted()
-    small = pipeline.make_plan(Experiment(corpus=corpus, pivot="eng", languages=("deu",)), store)
-    pipeline.compute_missing(small, store, shelf)
-    assert pipeline.align(small, store, "nas", "weighted").n_sentences == 4
-    both = pipeline.make_plan(Experiment(corpus=corpus, pivot="eng", languages=("deu", "fra")), store)
-    pipeline.compute_missing(both, store, shelf)
+    small = planning.make_plan(Experiment(corpus=corpus, pivot="eng", languages=("deu",)), store)
+    computing.compute_missing(small, store, shelf)
+    assert alignment.align(small, store, "nas", "weighted").n_sentences == 4
+    both = planning.make_plan(Experiment(corpus=corpus, pivot="eng", languages=("deu", "fra")), store)
+    computing.compute_missing(both, store, shelf)
     assert read == ["eng", "deu", "fra"]
     assert both.corpus.usable == (0, 2, 3)
-    assert pipeline.align(both, store, "nas", "weighted").n_sentences == 3
-    with pipeline.StatesReader(both, store) as reader, pipeline.StatesReader(small, store) as whole:
+    assert alignment.align(both, store, "nas", "weighted").n_sentences == 3
+    with stored.StatesReader(both, store) as reader, stored.StatesReader(small, store) as whole:
         kept = whole.vectors("deu", "nav", "weighted", 1)[[0, 2, 3]]
         assert np.array_equal(reader.vectors("deu", "nav", "weighted", 1), kept)
         assert len(reader.vectors("fra", "nav", "weighted", 1)) == 3
@@ -87,32 +97,32 @@ def test_cached_and_fresh_runs_give_the_same_bits(tmp_path, shelf):
     results = []
     for name in ("a", "b"):
         store = Store(tmp_path / name)
-        plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan"), sentences=15), store)
-        pipeline.compute_missing(plan, store, shelf)
+        plan = planning.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan"), sentences=15), store)
+        computing.compute_missing(plan, store, shelf)
         for _ in range(2):
-            found = [pipeline.align(plan, store, s, p) for s in ("nas", "nav", "emb") for p in ("weighted", "last")]
+            found = [alignment.align(plan, store, s, p) for s in ("nas", "nav", "emb") for p in ("weighted", "last")]
             results.append(np.stack([np.stack([f.forward, f.backward]) for f in found]))
         store.close()
     assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
 def test_scores_are_the_same_however_many_layers_run_side_by_side(store, shelf, monkeypatch):
-    plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan", "tha_Thai"), sentences=12), store)
-    pipeline.compute_missing(plan, store, shelf)
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan", "tha_Thai"), sentences=12), store)
+    computing.compute_missing(plan, store, shelf)
     asked = []
-    real = alignment.side_by_side
+    real = cosine_retrieval.side_by_side
 
     def side_by_side(work, count, most):
         asked.append(most)
         return real(work, count, most)
 
-    monkeypatch.setattr(alignment, "side_by_side", side_by_side)
+    monkeypatch.setattr(cosine_retrieval, "side_by_side", side_by_side)
     found = []
     layer_bytes = 3 * 4 * 12 * plan.info.neurons
     for most_bytes in (1, 2 * layer_bytes, 100 * layer_bytes):
-        monkeypatch.setattr(pipeline, "CHUNK_BYTES", most_bytes)
-        found.append(pipeline.align(plan, store, "nas", "weighted"))
-        store.drop(plan.scores_key("nas", "weighted"))
+        monkeypatch.setattr(alignment, "CHUNK_BYTES", most_bytes)
+        found.append(alignment.align(plan, store, "nas", "weighted"))
+        store.drop(alignment.scores_key(plan, "nas", "weighted"))
     assert asked == [1, 2, 100]
     for other in found[1:]:
         np.testing.assert_array_equal(other.forward, found[0].forward)
@@ -128,21 +138,21 @@ def test_languages_that_count_in_numbers_of_their_own_are_compared(store, shelf,
         deu=["ein Hund", "zwei Katzen", long, "vier Fische"],
         fra=["un chien", "", "trois oiseaux", "quatre poissons"],
     )
-    plan = pipeline.make_plan(Experiment(corpus=corpus, pivot="eng"), store)
-    pipeline.compute_missing(plan, store, shelf)
-    with pipeline.StatesReader(plan, store) as reader:
+    plan = planning.make_plan(Experiment(corpus=corpus, pivot="eng"), store)
+    computing.compute_missing(plan, store, shelf)
+    with stored.StatesReader(plan, store) as reader:
         buffer = reader.buffer("nas", "weighted")
         vectors = {code: reader.vectors(code, "nas", "weighted", 2) for code in plan.everyone}
         assert {code: v.dtype for code, v in vectors.items()} == {"eng": "u1", "deu": "u4", "fra": "u1"}
         assert len(buffer) == 4 * 4 * plan.info.neurons
         for number, code in enumerate(plan.everyone):
-            states = pipeline.LayerStates(reader, plan.everyone, "nas", "weighted", 2, buffer)
+            states = stored.LayerStates(reader, plan.everyone, "nas", "weighted", 2, buffer)
             assert len(states) == 3
             np.testing.assert_array_equal(states[number], vectors[code])
             np.testing.assert_array_equal(reader.read(code, "nas", "weighted", 2), vectors[code])
         assert not np.array_equal(vectors["eng"], vectors["fra"])
-    found = pipeline.align(plan, store, "nas", "weighted")
-    matrix = pipeline.pair_matrix(plan, store, "nas", "weighted", 2)
+    found = alignment.align(plan, store, "nas", "weighted")
+    matrix = all_pairs.pair_matrix(plan, store, "nas", "weighted", 2)
     everyone = list(vectors)
     for a, x in enumerate(everyone):
         for b, y in enumerate(everyone):
@@ -151,9 +161,9 @@ def test_languages_that_count_in_numbers_of_their_own_are_compared(store, shelf,
 
 
 def test_a_damaged_entry_is_computed_again(store, shelf, counted):
-    plan = pipeline.make_plan(Experiment(languages=("spa_Latn",), sentences=10), store)
-    pipeline.compute_missing(plan, store, shelf)
-    before = pipeline.align(plan, store, "nas", "weighted")
+    plan = planning.make_plan(Experiment(languages=("spa_Latn",), sentences=10), store)
+    computing.compute_missing(plan, store, shelf)
+    before = alignment.align(plan, store, "nas", "weighted")
     for file in store.folder.rglob("*.val"):
         content = bytearray(file.read_bytes())
         for at in range(len(content) // 2, len(content), 997):
@@ -161,8 +171,8 @@ def test_a_damaged_entry_is_computed_again(store, shelf, counted):
         file.write_bytes(content)
     again = Store(store.folder)
     read = counted()
-    work = lambda: [pipeline.align(plan, again, s, "weighted") for s in ("nas", "nav", "emb")]  # noqa: E731
-    healed = pipeline.healed(plan, again, shelf, work)
+    work = lambda: [alignment.align(plan, again, s, "weighted") for s in ("nas", "nav", "emb")]  # noqa: E731
+    healed = computing.recompute_if_corrupt(plan, again, shelf, work)
     assert set(read) == {"eng_Latn", "spa_Latn"}
     assert np.array_equal(before.forward, healed[0].forward)
     assert np.array_equal(before.backward, healed[0].backward)
@@ -170,18 +180,18 @@ def test_a_damaged_entry_is_computed_again(store, shelf, counted):
 
 
 def test_pair_matrix_agrees_with_the_pivot_row(store, shelf):
-    plan = pipeline.make_plan(Experiment(languages=("spa_Latn", "rus_Cyrl", "tha_Thai"), sentences=25), store)
-    pipeline.compute_missing(plan, store, shelf)
-    found = pipeline.align(plan, store, "nas", "mean")
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "rus_Cyrl", "tha_Thai"), sentences=25), store)
+    computing.compute_missing(plan, store, shelf)
+    found = alignment.align(plan, store, "nas", "mean")
     for layer in range(plan.info.layers):
-        matrix = pipeline.pair_matrix(plan, store, "nas", "mean", layer)
+        matrix = all_pairs.pair_matrix(plan, store, "nas", "mean", layer)
         assert np.array_equal(matrix, matrix.T)
         assert np.array_equal(matrix[0, 1:], found.score[:, layer])
 
 
 def test_restricting_a_plan_keeps_rows_and_keys(store):
-    plan = pipeline.make_plan(Experiment(sentences=6), store)
-    part = pipeline.restrict(plan, ["tha_Thai", "deu_Latn"])
+    plan = planning.make_plan(Experiment(sentences=6), store)
+    part = planning.restrict(plan, ["tha_Thai", "deu_Latn"])
     assert set(part.languages) == {"deu_Latn", "tha_Thai"}
     assert part.everyone[0] == "eng_Latn"
     assert part.corpus.usable == plan.corpus.usable
@@ -189,14 +199,14 @@ def test_restricting_a_plan_keeps_rows_and_keys(store):
 
 
 def test_reading_states_that_are_not_there_says_so(store):
-    plan = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=3), store)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=3), store)
     with pytest.raises(ExperimentError, match="eng_Latn are not in the cache"):
-        pipeline.align(plan, store, "nas", "weighted")
+        alignment.align(plan, store, "nas", "weighted")
 
 
 def test_keys_follow_the_text_and_the_choices_that_change_numbers(store):
     def keys(**choices):
-        return pipeline.make_plan(Experiment(**{"languages": ("deu_Latn",), "sentences": 5, **choices}), store).keys
+        return planning.make_plan(Experiment(**{"languages": ("deu_Latn",), "sentences": 5, **choices}), store).keys
 
     base = keys()
     assert keys(state="emb", pooling="last", layers="max", device="cpu") == base
@@ -208,8 +218,8 @@ def test_keys_follow_the_text_and_the_choices_that_change_numbers(store):
 
 
 def test_the_shelf_keeps_one_model(store, shelf):
-    plan = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
-    other = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
+    other = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
     with shelf.borrow(plan) as first:
         pass
     with shelf.borrow(plan) as again:
@@ -221,16 +231,16 @@ def test_the_shelf_keeps_one_model(store, shelf):
 
 def test_a_model_with_its_head_serves_requests_without(store, monkeypatch):
     loads = []
-    real = models.load
+    real = loading.load
 
     def load(*arguments):
         loads.append(arguments[4])
         return real(*arguments)
 
-    monkeypatch.setattr(models, "load", load)
-    shelf = ModelShelf()
-    plan = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
-    other = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
+    monkeypatch.setattr(loading, "load", load)
+    shelf = ModelPool()
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
+    other = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
     with shelf.borrow(plan) as without:
         assert without.head is None
     with shelf.borrow(plan, head=True) as with_head:
@@ -246,8 +256,8 @@ def test_a_model_with_its_head_serves_requests_without(store, monkeypatch):
 
 
 def test_a_shelf_is_empty_after_a_load_that_failed(store, tiny):
-    shelf = ModelShelf()
-    plan = pipeline.make_plan(
+    shelf = ModelPool()
+    plan = planning.make_plan(
         Experiment(model=str(tiny("llama")), languages=("deu_Latn",), sentences=2, dtype="float32"), store
     )
     with pytest.raises(ModelError, match="hold no language-model head"), shelf.borrow(plan, head=True):
@@ -257,20 +267,20 @@ def test_a_shelf_is_empty_after_a_load_that_failed(store, tiny):
 
 
 def test_the_size_said_before_a_run_is_the_size_on_disk(store, shelf):
-    plan = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=30), store)
-    pipeline.compute_missing(plan, store, shelf)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=30), store)
+    computing.compute_missing(plan, store, shelf)
     (entry,) = [e for e in store.entries() if e.meta.get("language") == "deu_Latn"]
-    assert entry.size_bytes == pytest.approx(pipeline.bytes_a_language(plan), rel=0.02)
+    assert entry.size_bytes == pytest.approx(planning.bytes_a_language(plan), rel=0.02)
 
 
 def test_a_file_is_hashed_once_while_it_stays_the_same(store, monkeypatch):
-    first = pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
+    first = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
 
     def refuse(file):
         raise AssertionError(f"{file} was hashed again")
 
-    monkeypatch.setattr(models, "_hash_file", refuse)
-    assert pipeline.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store).keys == first.keys
+    monkeypatch.setattr(fingerprint, "_hash_file", refuse)
+    assert planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store).keys == first.keys
 
 
 # ------------------------------------------------------------------------------------------- overlap from stored states
@@ -280,28 +290,28 @@ def test_a_file_is_hashed_once_while_it_stays_the_same(store, monkeypatch):
 def computed(tmp_path_factory):
     """A store with the states of three languages, one with a row that the others lack, and its plan."""
     folder = tmp_path_factory.mktemp("corpus")
-    demo = corpora.read("demo").texts
+    demo = reading.read("demo").texts
     for code in ("eng_Latn", "deu_Latn", "tha_Thai"):
         lines = list(demo[code][:8])
         if code == "deu_Latn":
             lines[3] = ""
         (folder / f"{code}.txt").write_text("\n".join(lines), "utf-8")
     store = Store(tmp_path_factory.mktemp("store"))
-    plan = pipeline.make_plan(Experiment(corpus=str(folder)), store)
-    pipeline.compute_missing(plan, store, ModelShelf())
+    plan = planning.make_plan(Experiment(corpus=str(folder)), store)
+    computing.compute_missing(plan, store, ModelPool())
     yield plan, store
     store.close()
 
 
 def tokenwise(plan, language):
     """Activations of every usable sentence [layer, token, neuron], read one by one in another way."""
-    with ModelShelf().borrow(plan) as loaded:
-        return [states.values for states in microscope.text_activations(loaded, plan.corpus.sentences(language))]
+    with ModelPool().borrow(plan) as loaded:
+        return [states.values for states in per_token.text_activations(loaded, plan.corpus.sentences(language))]
 
 
 def test_activation_counts_against_every_token(computed):
     plan, store = computed
-    activity = pipeline.activity(plan, store)
+    activity = activation_counts.activation_counts(plan, store)
     assert activity.languages == plan.everyone == ("eng_Latn", "deu_Latn", "tha_Thai")
     assert len(plan.corpus.usable) == 7
     for k, code in enumerate(activity.languages):
@@ -312,33 +322,33 @@ def test_activation_counts_against_every_token(computed):
 
 def test_activation_counts_are_summed_once_and_again_when_damaged(computed, monkeypatch):
     plan, store = computed
-    before = pipeline.activity(plan, store)
+    before = activation_counts.activation_counts(plan, store)
 
     def never(*_arguments):
         raise AssertionError("states were read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "StatesReader", never)
-        np.testing.assert_array_equal(pipeline.activity(plan, store).counts, before.counts)
-    key = pipeline._counts_key(plan, "tha_Thai")
+        patch.setattr(stored, "StatesReader", never)
+        np.testing.assert_array_equal(activation_counts.activation_counts(plan, store).counts, before.counts)
+    key = activation_counts._language_counts_key(plan, "tha_Thai")
     with store.get(key) as entry:
         file = store.folder / entry._filename
     content = bytearray(file.read_bytes())
     content[-9] ^= 0xFF
     file.write_bytes(content)
-    np.testing.assert_array_equal(pipeline.activity(plan, store).counts, before.counts)
+    np.testing.assert_array_equal(activation_counts.activation_counts(plan, store).counts, before.counts)
 
 
 def test_progress_counts_languages(computed):
     plan, store = computed
     seen = []
-    pipeline.activity(plan, store, on_progress=lambda done, whole: seen.append((done, whole)))
+    activation_counts.activation_counts(plan, store, on_progress=lambda done, whole: seen.append((done, whole)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_parallel_overlaps_against_every_token(computed):
     plan, store = computed
-    found = pipeline.parallel_overlaps(plan, store, "eng_Latn", "tha_Thai", 0.5)
+    found = parallel_overlap.parallel_overlaps(plan, store, "eng_Latn", "tha_Thai", 0.5)
     x, y = tokenwise(plan, "eng_Latn"), tokenwise(plan, "tha_Thai")
     for layer, one in enumerate(found):
         sets = [[set(np.flatnonzero((v[layer] > 0).mean(axis=0) > 0.5)) for v in values] for values in (x, y)]
@@ -352,37 +362,37 @@ def test_neuron_values_and_the_strongest_of_a_sentence_against_every_token(compu
     plan, store = computed
     values = tokenwise(plan, "deu_Latn")
     mean_size = np.stack([np.abs(v).mean(axis=1, dtype=np.float64) for v in values], axis=1)
-    got = pipeline.neuron_values(plan, store, ["deu_Latn"], 5, 17)["deu_Latn"]
+    got = neuron_rankings.neuron_values(plan, store, ["deu_Latn"], 5, 17)["deu_Latn"]
     np.testing.assert_allclose(got, mean_size[5, :, 17], rtol=1e-4)
-    on = pipeline.neuron_values(plan, store, ["deu_Latn"], 5, 17, "nas")["deu_Latn"]
+    on = neuron_rankings.neuron_values(plan, store, ["deu_Latn"], 5, 17, "nas")["deu_Latn"]
     np.testing.assert_allclose(on, [(v[5, :, 17] > 0).mean() for v in values])
 
     deviations = (mean_size[:, 2] - mean_size.mean(axis=1)) / mean_size.std(axis=1)
-    table = pipeline.strongest_in_sentence(plan, store, "deu_Latn", 2, top=20)
+    table = neuron_rankings.strongest_in_sentence(plan, store, "deu_Latn", 2, top=20)
     assert len(table) == 20
     np.testing.assert_allclose(table["deviations"], np.sort(deviations.ravel())[::-1][:20], rtol=1e-3)
     for row in table.itertuples():
         assert row.deviations == pytest.approx(deviations[row.layer, row.neuron], rel=1e-3)
         assert row.value == pytest.approx(mean_size[row.layer, 2, row.neuron], rel=1e-4)
-    one_layer = pipeline.strongest_in_sentence(plan, store, "deu_Latn", 2, layer=3, top=5)
+    one_layer = neuron_rankings.strongest_in_sentence(plan, store, "deu_Latn", 2, layer=3, top=5)
     assert set(one_layer["layer"]) == {3}
     np.testing.assert_allclose(one_layer["deviations"], np.sort(deviations[3])[::-1][:5], rtol=1e-3)
 
 
 def test_the_alignment_of_a_pair_is_that_of_all_languages(computed):
     plan, store = computed
-    whole = pipeline.align(plan, store, "nav", "mean")
-    pair = pipeline.pair_alignment(plan, store, "eng_Latn", "tha_Thai", "nav", "mean")
+    whole = alignment.align(plan, store, "nav", "mean")
+    pair = alignment.pair_alignment(plan, store, "eng_Latn", "tha_Thai", "nav", "mean")
     at = whole.languages.index("tha_Thai")
     np.testing.assert_array_equal(pair.forward[0], whole.forward[at])
     np.testing.assert_array_equal(pair.backward[0], whole.backward[at])
-    turned = pipeline.pair_alignment(plan, store, "tha_Thai", "eng_Latn", "nav", "mean")
+    turned = alignment.pair_alignment(plan, store, "tha_Thai", "eng_Latn", "nav", "mean")
     np.testing.assert_array_equal(turned.forward, pair.backward)
 
 
 def test_an_impatient_borrower_is_told_that_the_model_is_busy(computed):
     plan, _ = computed
-    shelf = ModelShelf()
+    shelf = ModelPool()
     assert not shelf.holds(plan)
     with shelf.borrow(plan):
         assert shelf.busy

@@ -12,13 +12,18 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from neuronxa_core import corpora, harness, models, redaction, report
 from neuronxa_core.__main__ import main
+from neuronxa_core.charts import report as reports
+from neuronxa_core.corpora import reading
 from neuronxa_core.errors import CorpusError, CorruptEntry, HarnessError, NeuronXAError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.jobs import JobQueue
-from neuronxa_core.pipeline import ModelShelf, make_plan
-from neuronxa_core.redaction import HIDDEN, redacted
+from neuronxa_core.host import redaction
+from neuronxa_core.host.redaction import HIDDEN, redacted
+from neuronxa_core.jobs.job_queue import JobQueue
+from neuronxa_core.measures import lm_eval
+from neuronxa_core.models import loading, sources, structure
+from neuronxa_core.states.planning import make_plan
+from neuronxa_core.states.pools import ModelPool
 
 # made up, in the form that the hub's have
 LOOKS_LIKE_ONE = "hf_" + "AbCdEfGhIj" * 3 + "KlMn"
@@ -153,9 +158,9 @@ def test_what_the_libraries_say_of_a_model_is_without(planted, tiny, monkeypatch
     def refuse(*_arguments, **_options):
         raise OSError(f"401 Client Error for https://me:pw@hub, headers {{'authorization': 'Bearer {planted}'}}")
 
-    monkeypatch.setattr(models.AutoConfig, "from_pretrained", refuse)
-    with pytest.raises(models.ModelError) as refused:
-        models.describe(models.parse_source(str(tiny("llama"))))
+    monkeypatch.setattr(loading.AutoConfig, "from_pretrained", refuse)
+    with pytest.raises(loading.ModelError) as refused:
+        structure.describe(sources.parse_source(str(tiny("llama"))))
     assert planted not in str(refused.value)
     assert "me:pw" not in str(refused.value)
 
@@ -168,7 +173,7 @@ def test_what_the_hub_says_of_a_data_set_is_without(planted, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets", Datasets)
     with pytest.raises(CorpusError) as refused:
-        corpora.read("hub:owner/name")
+        reading.read("hub:owner/name")
     assert planted not in str(refused.value)
     assert LOOKS_LIKE_ONE not in str(refused.value)
 
@@ -176,12 +181,12 @@ def test_what_the_hub_says_of_a_data_set_is_without(planted, monkeypatch):
 def test_neither_the_harness_log_nor_the_cache_keeps_a_token(planted, store, monkeypatch, tmp_path):
     fake = tmp_path / "fake.py"
     fake.write_text(f"import os, sys\nprint('using', {planted!r}, {LOOKS_LIKE_ONE!r}, file=sys.stderr)\nsys.exit(3)\n")
-    monkeypatch.setattr(harness, "available", lambda: "0")
+    monkeypatch.setattr(lm_eval, "available", lambda: "0")
     plan = make_plan(Experiment(sentences=4, languages=("deu_Latn",)), store)
-    work = harness.HarnessRun(plan, ("xnli_de",))
-    monkeypatch.setattr(harness.HarnessRun, "command", lambda _self, _output: [sys.executable, str(fake)])
+    work = lm_eval.HarnessRun(plan, ("xnli_de",))
+    monkeypatch.setattr(lm_eval.HarnessRun, "command", lambda _self, _output: [sys.executable, str(fake)])
     with pytest.raises(HarnessError) as failed:
-        work.run(store, ModelShelf())
+        work.run(store, ModelPool())
     assert HIDDEN in str(failed.value)
     kept = [file.read_bytes() for file in store.folder.rglob("*") if file.is_file()]
     assert kept
@@ -200,7 +205,7 @@ def test_a_job_that_breaks_off_is_without(planted, store):
         def run(self, *_arguments, **_options):
             raise RuntimeError(f"could not reach https://me:pw@hub with {planted}")
 
-    queue = JobQueue(store, ModelShelf())
+    queue = JobQueue(store, ModelPool())
     try:
         job = queue.submit(Work())
         assert queue.wait(job, 60)
@@ -213,7 +218,9 @@ def test_a_job_that_breaks_off_is_without(planted, store):
 
 
 def test_a_report_is_without(planted):
-    made = report.html_report("t", {"source": f"x {planted}"}, [], [f"HF_TOKEN={planted} python"], datetime(2026, 1, 1))
+    made = reports.html_report(
+        "t", {"source": f"x {planted}"}, [], [f"HF_TOKEN={planted} python"], datetime(2026, 1, 1)
+    )
     assert planted not in made
     assert HIDDEN in made
 

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from neuronxa_core import report
+from neuronxa_core.charts import report as reports
 
 MADE = datetime(2026, 1, 2, 3, 4)
 
@@ -19,8 +19,8 @@ def made(**choices):
     table = pd.DataFrame(
         {"name": ["<script>alert(1)</script>", "عربي"], "r": [0.123456, np.nan], "n": [1234, 5], "layer": [3, pd.NA]}
     )
-    sections = [report.Section("A <heading>", ["One & two."], chart, table)]
-    return report.html_report("Title <x>", choices, sections, ["python -m neuronxa_core score --model 'a b'"], MADE)
+    sections = [reports.Section("A <heading>", ["One & two."], chart, table)]
+    return reports.html_report("Title <x>", choices, sections, ["python -m neuronxa_core score --model 'a b'"], MADE)
 
 
 def test_a_report_holds_what_was_given_and_escapes_it():
@@ -41,7 +41,7 @@ def test_a_report_fetches_nothing():
 
 
 def test_a_report_names_the_versions():
-    found = report.versions()
-    assert set(found) == {"python", *report.PACKAGES}
+    found = reports.versions()
+    assert set(found) == {"python", *reports.PACKAGES}
     text = made()
     assert all(value in text for value in found.values())

@@ -16,7 +16,7 @@ import importlib.abc, importlib.util, os, sys, time
 
 class Hold(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "neuronxa_core.extraction":
+        if name != "neuronxa_core.states.extraction":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -27,12 +27,18 @@ from live import chromium, needs_browser, served, visit, watched
 from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core import corpora, downstream, harness, limits, models, parquet, settings, uploads
+from neuronxa_core.corpora import parquet, reading, uploads
 from neuronxa_core.errors import CorpusError, ModelError, NeuronXAError, NotAllowed, ScoresError, SettingsError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.pipeline import ModelShelf, compute_missing, make_plan
-from neuronxa_core.settings import Settings
-from neuronxa_core.store import Store
+from neuronxa_core.host import allow_list, limits, settings
+from neuronxa_core.host.settings import Settings
+from neuronxa_core.measures import lm_eval
+from neuronxa_core.models import sources, structure
+from neuronxa_core.states.computing import compute_missing
+from neuronxa_core.states.planning import make_plan
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
+from neuronxa_core.tasks import consistency, score_files
 
 ROOT = Path(__file__).parents[1]
 EVERYTHING = """
@@ -82,7 +88,7 @@ def host(tmp_path, monkeypatch):
     (tmp_path / "secret" / "deu.txt").write_text("eins\nzwei\n")
     (tmp_path / "secret" / "config.json").write_text("{}")
     shutil.copytree(tmp_path / "secret", tmp_path / "corpora" / "own", ignore=shutil.ignore_patterns("*.json"))
-    shutil.copytree(models.DEMO_FOLDER, tmp_path / "models" / "small")
+    shutil.copytree(sources.DEMO_FOLDER, tmp_path / "models" / "small")
     (tmp_path / "scores" / "s.csv").write_text("language,acc\ndeu,0.5\n")
     (tmp_path / "tasks" / "t.yaml").write_text("task: t\n")
     (tmp_path / "neuronxa.toml").write_text(EVERYTHING)
@@ -242,10 +248,10 @@ def test_the_variable_goes_before_the_files_cache_limit(allowed, monkeypatch):
 
 def test_what_is_allowed_is_taken(host, allowed):
     source = allowed.model_source(str(host / "models" / "small"))
-    assert source == models.parse_source(str(host / "models" / "small"))
+    assert source == sources.parse_source(str(host / "models" / "small"))
     assert allowed.model_source("../models/small".replace("..", str(host))).kind == "folder"
     assert allowed.model_source("demo").kind == "demo"
-    assert allowed.model_source("Qwen/Qwen3-8B@main") == models.parse_source("Qwen/Qwen3-8B@main")
+    assert allowed.model_source("Qwen/Qwen3-8B@main") == sources.parse_source("Qwen/Qwen3-8B@main")
     assert allowed.corpus_source(str(host / "corpora" / "own")) == str(host / "corpora" / "own")
     assert allowed.corpus_source("hub:openlanguagedata/flores_plus:x") == "hub:openlanguagedata/flores_plus:x"
     assert allowed.score_source(str(host / "scores" / "s.csv")) == host / "scores" / "s.csv"
@@ -366,12 +372,12 @@ def test_the_links_of_the_hubs_cache_stay_legal(host, allowed):
     snapshot = repository / "snapshots" / "0123"
     snapshot.mkdir(parents=True)
     (repository / "blobs").mkdir()
-    for file in models.DEMO_FOLDER.iterdir():
+    for file in sources.DEMO_FOLDER.iterdir():
         shutil.copy(file, repository / "blobs" / f"blob-{file.name}")
         (snapshot / file.name).symlink_to(Path("../../blobs") / f"blob-{file.name}")
     only_this = replace(allowed, model_folders=(snapshot,))
     source = only_this.model_source(str(snapshot))
-    assert models.describe(source).layers == models.describe(models.parse_source("demo")).layers
+    assert structure.describe(source).layers == structure.describe(sources.parse_source("demo")).layers
     (snapshot / "extra.json").symlink_to(host / "secret" / "config.json")
     with pytest.raises(NotAllowed, match=r"extra\.json"):
         only_this.model_source(str(snapshot))
@@ -382,12 +388,12 @@ def test_an_allowed_hub_id_is_never_a_folder_of_that_name(host, allowed):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     assert allowed.model_source("Qwen/own").kind == "hub"
-    assert models.parse_source("Qwen/own").kind == "folder", "the account itself may"
+    assert sources.parse_source("Qwen/own").kind == "folder", "the account itself may"
     with pytest.raises(NotAllowed):
         allowed.model_source("Qwen/own/config.json")
-    assert not settings._matches("Other/Qwen", ("Qwen/*",))
-    assert not settings._matches("Qwen/a/b", ("Qwen/?",))
-    assert settings._matches("any/thing", ("*",))
+    assert not allow_list._matches("Other/Qwen", ("Qwen/*",))
+    assert not allow_list._matches("Qwen/a/b", ("Qwen/?",))
+    assert allow_list._matches("any/thing", ("*",))
 
 
 def test_where_folders_are_open_hub_ids_may_still_be_few(host):
@@ -402,7 +408,7 @@ def test_where_folders_are_open_hub_ids_may_still_be_few(host):
 
 def test_this_machines_own_user_may_do_everything(host):
     own = Settings.of_this_machine()
-    assert own.model_source(str(host / "models" / "small")) == models.parse_source(str(host / "models" / "small"))
+    assert own.model_source(str(host / "models" / "small")) == sources.parse_source(str(host / "models" / "small"))
     assert own.corpus_source("~/x") == "~/x"
     assert own.score_source(str(host / "secret")) == host / "secret"
     assert own.task_folder("anything") == "anything"
@@ -452,7 +458,7 @@ def test_a_kept_upload_is_read_by_its_exact_name_only(host, allowed):
     kept = uploads.keep([("a.csv", b"eng,deu\na,b\nc,d\n")], host / "cache" / "uploads")
     several = uploads.keep([("eng.txt", b"a\nb\n"), ("deu.txt", b"c\nd\n")], host / "cache" / "uploads")
     assert allowed.corpus_source(str(kept)) == str(kept)
-    assert corpora.read(allowed.corpus_source(str(several))).languages == ("deu", "eng")
+    assert reading.read(allowed.corpus_source(str(several))).languages == ("deu", "eng")
     for text in (
         kept.parent.parent,
         kept.parent.parent.parent,
@@ -505,14 +511,14 @@ def test_a_parquet_file_that_repeats_one_long_value_is_refused_and_fills_no_memo
     said = pq.ParquetFile(io.BytesIO(data)).metadata
     assert sum(said.row_group(0).column(k).total_uncompressed_size for k in range(2)) < limits.CORPUS_LETTERS
     with pytest.raises(CorpusError, match="letters"):
-        corpora.read_uploads([("bomb.parquet", data)])
+        reading.read_uploads([("bomb.parquet", data)])
 
 
 def test_a_repeated_value_that_is_small_is_read_as_it_is():
     column = pa.array(["a", "b", None, "a"]).dictionary_encode()
     plain = pa.array(["c", "d", "e", "f"], pa.large_string())
     data = as_parquet(pa.table({"eng": column, "deu": plain, "note": pa.array([[1], [2], [3], [4]])}), row_group_size=3)
-    raw = corpora.read_uploads([("fine.parquet", data)])
+    raw = reading.read_uploads([("fine.parquet", data)])
     assert raw.texts == {"eng": ("a", "b", "", "a"), "deu": ("c", "d", "e", "f")}
 
 
@@ -532,10 +538,10 @@ def test_a_repeated_value_that_is_small_is_read_as_it_is():
 def test_what_a_parquet_file_says_of_its_size_is_checked_first(monkeypatch, limit, value, said):
     texts = [f"sentence {k}" for k in range(100)]
     data = as_parquet(pa.table({"eng": texts, "deu": texts, "fra": texts}), row_group_size=25)
-    assert corpora.read_uploads([("fine.parquet", data)]).languages == ("deu", "eng", "fra")
+    assert reading.read_uploads([("fine.parquet", data)]).languages == ("deu", "eng", "fra")
     monkeypatch.setattr(limits, limit, value)
     with pytest.raises(CorpusError, match=said):
-        corpora.read_uploads([("large.parquet", data)])
+        reading.read_uploads([("large.parquet", data)])
 
 
 def test_only_the_wanted_columns_of_a_parquet_file_are_unpacked(monkeypatch):
@@ -543,7 +549,7 @@ def test_only_the_wanted_columns_of_a_parquet_file_are_unpacked(monkeypatch):
     texts = ["a", "b"]
     large = [f"{k:05d}" * 4000 for k in range(2)]
     data = as_parquet(pa.table({"eng": texts, "deu": texts, "notes": large}), use_dictionary=False)
-    assert corpora.read_uploads([("t.parquet", data)]).texts["eng"] == ("a", "b")
+    assert reading.read_uploads([("t.parquet", data)]).texts["eng"] == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -559,7 +565,7 @@ def test_only_the_wanted_columns_of_a_parquet_file_are_unpacked(monkeypatch):
 )
 def test_a_column_that_is_no_text_is_said_and_not_unpacked(column):
     data = as_parquet(pa.table({"eng": ["a", "b"], "deu": ["c", "d"], "fra": column}))
-    raw = corpora.read_uploads([("t.parquet", data)])
+    raw = reading.read_uploads([("t.parquet", data)])
     assert raw.languages == ("deu", "eng")
     assert "no text" in raw.problems["fra"]
 
@@ -574,7 +580,7 @@ DEADLY = (
 
 def test_a_parquet_file_that_ends_its_reader_does_not_end_the_app():
     with pytest.raises(CorpusError, match=r"cannot be read as Parquet") as refused:
-        corpora.read_uploads([("t.parquet", zlib.decompress(base64.b85decode(DEADLY)))])
+        reading.read_uploads([("t.parquet", zlib.decompress(base64.b85decode(DEADLY)))])
     assert len(str(refused.value).splitlines()) == 1
 
 
@@ -593,7 +599,7 @@ def test_whatever_becomes_of_the_reader_is_one_sentence(tmp_path, monkeypatch, p
     monkeypatch.setattr(parquet, "READER", tmp_path / "reader.py")
     monkeypatch.setattr(limits, "PARQUET_SECONDS", 1)
     with pytest.raises(CorpusError, match=said):
-        corpora.read_uploads([("t.parquet", b"x" * 10_000_000)])
+        reading.read_uploads([("t.parquet", b"x" * 10_000_000)])
 
 
 def test_the_reader_is_told_no_secret(tmp_path, monkeypatch):
@@ -604,7 +610,7 @@ def test_the_reader_is_told_no_secret(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "a-planted-token")
     monkeypatch.setenv("OTHER_SECRET", "another")
     with pytest.raises(CorpusError, match="PATH=") as refused:
-        corpora.read_uploads([("t.parquet", b"x")])
+        reading.read_uploads([("t.parquet", b"x")])
     assert "planted" not in str(refused.value)
     assert "OTHER_SECRET" not in str(refused.value)
 
@@ -619,17 +625,17 @@ def test_a_damaged_parquet_file_is_one_sentence(full):
         for place in random.integers(0, len(data), 3):
             broken[place] = random.integers(0, 256)
         try:
-            corpora.read_uploads([("t.parquet", bytes(broken))])
+            reading.read_uploads([("t.parquet", bytes(broken))])
         except NeuronXAError as error:
             refused += 1
             assert len(str(error).splitlines()) == 1
     assert refused > tries / 3
     not_text = bytes(data).replace(b"c", b"\xff")
     with pytest.raises(CorpusError):
-        corpora.read_uploads([("t.parquet", not_text)])
+        reading.read_uploads([("t.parquet", not_text)])
     for lying in (b"PAR1" + struct.pack("<I", 2**31) + b"PAR1", b"PAR1PAR1", data[:-4]):
         with pytest.raises(CorpusError, match="Parquet"):
-            corpora.read_uploads([("t.parquet", bytes(lying))])
+            reading.read_uploads([("t.parquet", bytes(lying))])
 
 
 def test_a_table_of_a_million_columns_is_refused_before_it_is_made(monkeypatch, full):
@@ -638,16 +644,16 @@ def test_a_table_of_a_million_columns_is_refused_before_it_is_made(monkeypatch, 
     for name, separator in (("t.csv", b","), ("t.tsv", b"\t")):
         data = separator.join(b"c" for _ in range(many)) + b"\n1\n"
         with pytest.raises(CorpusError, match=r"columns|one line"):
-            corpora.read_uploads([(name, data)])
+            reading.read_uploads([(name, data)])
     with pytest.raises(ScoresError, match=r"too large|larger"):
-        downstream.read_file("t.csv", b",".join(b"c" for _ in range(many)) + b"\n1\n")
+        score_files.read_file("t.csv", b",".join(b"c" for _ in range(many)) + b"\n1\n")
 
 
 def test_a_table_that_is_mostly_empty_is_refused_before_it_is_made(monkeypatch):
     monkeypatch.setattr(pd, "read_csv", lambda *_, **__: pytest.fail("the table was made"))
     header = ",".join(f"c{k}" for k in range(900))
     with pytest.raises(CorpusError, match="cells"):
-        corpora.read_uploads([("t.csv", header.encode() + b"\n" * 20_000)])
+        reading.read_uploads([("t.csv", header.encode() + b"\n" * 20_000)])
 
 
 def test_a_line_that_is_no_sentence_is_refused(monkeypatch, full):
@@ -655,16 +661,16 @@ def test_a_line_that_is_no_sentence_is_refused(monkeypatch, full):
     for name in ("eng.txt", "eng-deu.tsv", "t.csv"):
         data = b"eng,deu\ta\n" + b"x" * size + b"\n"
         with pytest.raises(CorpusError, match=r"line 2: .* MiB in one line"):
-            corpora.read_uploads([(name, data)])
+            reading.read_uploads([(name, data)])
 
 
 def test_too_many_lines_and_cells_are_refused(monkeypatch):
     monkeypatch.setattr(limits, "CORPUS_LINES", 100)
     with pytest.raises(CorpusError, match="more than 100 lines"):
-        corpora.read_uploads([("eng.txt", b"a\n" * 101), ("deu.txt", b"a\n" * 101)])
+        reading.read_uploads([("eng.txt", b"a\n" * 101), ("deu.txt", b"a\n" * 101)])
     monkeypatch.setattr(limits, "CORPUS_CELLS", 50)
     with pytest.raises(CorpusError, match="more than 50 cells"):
-        corpora.read_uploads([("eng-deu.tsv", b"a\tb\n" * 51)])
+        reading.read_uploads([("eng-deu.tsv", b"a\tb\n" * 51)])
 
 
 def test_an_enormous_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
@@ -674,12 +680,12 @@ def test_an_enormous_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
     opened, opens = [], Path.open
     monkeypatch.setattr(Path, "open", lambda path, *given, **named: opened.append(path) or opens(path, *given, **named))
     with pytest.raises(CorpusError, match="400 MiB; at most 256 MiB"):
-        corpora.read(tmp_path)
+        reading.read(tmp_path)
     with pytest.raises(CorpusError, match="400 MiB"):
-        corpora.read(tmp_path / "eng.txt")
+        reading.read(tmp_path / "eng.txt")
     (tmp_path / "eng.txt").rename(tmp_path / "s.csv")
     with pytest.raises(ScoresError, match="400 MiB; at most 64 MiB"):
-        downstream.read_scores(tmp_path / "s.csv")
+        score_files.read_scores(tmp_path / "s.csv")
     assert not [path for path in opened if path.is_relative_to(tmp_path)]
 
 
@@ -689,22 +695,22 @@ def test_a_folder_of_very_many_files_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "CORPUS_FILES", 10)
     monkeypatch.setattr(limits, "SCORES_FILES", 10)
     with pytest.raises(CorpusError, match="more than 10 files"):
-        corpora.read(tmp_path)
+        reading.read(tmp_path)
     with pytest.raises(ScoresError, match="more than 10 files"):
-        downstream.read_scores(tmp_path)
+        score_files.read_scores(tmp_path)
     monkeypatch.setattr(limits, "SCORES_FILES", 100)
     monkeypatch.setattr(limits, "SCORES_BYTES", 10)
     with pytest.raises(ScoresError, match="together"):
-        downstream.read_scores(tmp_path)
+        score_files.read_scores(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["eng.txt", "t.csv", "eng-deu.tsv", "t.tsv"])
 def test_null_bytes_are_no_text(name):
     data = b"eng,deu\tx\na\0,b\tc\n"
     with pytest.raises(CorpusError, match="NUL"):
-        corpora.read_uploads([(name, data)])
+        reading.read_uploads([(name, data)])
     with pytest.raises(ScoresError, match="NUL"):
-        downstream.read_file("t.csv", data)
+        score_files.read_file("t.csv", data)
 
 
 def test_an_archive_is_not_unpacked(tmp_path):
@@ -714,13 +720,13 @@ def test_an_archive_is_not_unpacked(tmp_path):
         archive.writestr("deu.txt", "a\nb\n")
     for source in (packed, tmp_path):
         with pytest.raises(CorpusError, match="archive, which is not read"):
-            corpora.read(source)
+            reading.read(source)
     with pytest.raises(CorpusError, match="archive, which is not read"):
-        corpora.read_uploads([("c.tar.gz", b"\x1f\x8b")])
+        reading.read_uploads([("c.tar.gz", b"\x1f\x8b")])
     with pytest.raises(CorpusError):
-        corpora.read_uploads([("t.csv", packed.read_bytes())])
+        reading.read_uploads([("t.csv", packed.read_bytes())])
     with pytest.raises(ScoresError, match="workbook"):
-        downstream.read_file("t.csv", packed.read_bytes())
+        score_files.read_file("t.csv", packed.read_bytes())
 
 
 def test_json_as_deep_as_it_likes_is_one_sentence(tmp_path):
@@ -732,17 +738,17 @@ def test_json_as_deep_as_it_likes_is_one_sentence(tmp_path):
         '{"results": ' + "9" * 10_000 + "}",
     ):
         with pytest.raises(ScoresError) as refused:
-            downstream.read_file("results_1.json", text.encode())
+            score_files.read_file("results_1.json", text.encode())
         assert len(str(refused.value)) < 500
         (tmp_path / "results_1.json").write_text(text)
-        assert not harness._holds_results(tmp_path / "results_1.json")
+        assert not lm_eval._holds_results(tmp_path / "results_1.json")
     (tmp_path / "config.json").write_text(deep)
     with pytest.raises(ModelError):
-        models.read_config(models.parse_source(str(tmp_path)))
+        sources.read_config(sources.parse_source(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
-    "asks", [corpora.read, downstream.read_scores, downstream.read_consistency, models.parse_source]
+    "asks", [reading.read, score_files.read_scores, consistency.read_consistency, sources.parse_source]
 )
 @pytest.mark.parametrize("text", ["~nobody-of-that-name/x", "a\0b", "x" * 5000, "/proc/1/root/x"])
 def test_a_strange_path_is_one_sentence_on_the_command_line_too(asks, text):
@@ -940,7 +946,7 @@ def test_a_page_refuses_an_experiment_that_is_not_allowed(shared_app, host):
 def test_scores_by_path_are_the_hosts(shared_app, host):
     store = Store(host / "cache")
     plan = make_plan(Experiment(languages=("deu_Latn",), sentences=4), store)
-    compute_missing(plan, store, ModelShelf())
+    compute_missing(plan, store, ModelPool())
     store.close()
     test = shared_app("downstream", "[models]\nloaded = 1\n", scores_from="File")
     assert not [widget for widget in test.text_input if widget.key == "scores_path"]

@@ -25,9 +25,9 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neuronxa_core import store as store_module
 from neuronxa_core.errors import CorruptEntry, StoreError
-from neuronxa_core.store import ARRAYS_PREFIX, Entry, EntryInfo, Store, default_folder
+from neuronxa_core.store import cache as store_module
+from neuronxa_core.store.cache import ARRAYS_PREFIX, Entry, EntryInfo, Store, default_folder
 
 STATES = np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7)
 spawn = multiprocessing.get_context("spawn")
@@ -1012,7 +1012,7 @@ READ_IN_A_READ_ONLY_FOLDER = """
 import os, sys
 from pathlib import Path
 from neuronxa_core.errors import StoreError
-from neuronxa_core.store import Store
+from neuronxa_core.store.cache import Store
 
 folder = Path(sys.argv[1])
 if os.geteuid() == 0:

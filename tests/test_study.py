@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neuronxa_core import alignment, correlation, pipeline, study
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.pipeline import ModelShelf
-from neuronxa_core.store import Store
+from neuronxa_core.measures import alignment, task_correlation
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.statistics import correlation, sentence_subsets
+from neuronxa_core.store.cache import Store
 
 CODES = ("spa_Latn", "ell_Grek", "rus_Cyrl", "deu_Latn", "por_Latn", "swe_Latn")
 SCORES = dict(zip(CODES, (0.7, 0.4, 0.55, 0.6, 0.68, 0.5), strict=True))
@@ -17,8 +19,8 @@ SCORES = dict(zip(CODES, (0.7, 0.4, 0.55, 0.6, 0.68, 0.5), strict=True))
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
-    plan = pipeline.make_plan(Experiment(languages=CODES, sentences=12), store)
-    pipeline.compute_missing(plan, store, ModelShelf())
+    plan = planning.make_plan(Experiment(languages=CODES, sentences=12), store)
+    computing.compute_missing(plan, store, ModelPool())
     yield plan, store
     store.close()
 
@@ -26,7 +28,7 @@ def computed(tmp_path_factory):
 def test_points_leave_out_the_pivot_what_has_no_score_and_what_is_switched_off(computed):
     plan, _ = computed
     scores = {**SCORES, "eng_Latn": 0.9, "rus_Cyrl": np.nan, "tha_Thai": 0.2}
-    found = study.points(plan, scores, without=("swe_Latn",))
+    found = task_correlation.points(plan, scores, without=("swe_Latn",))
     assert found.languages == ("spa_Latn", "ell_Grek", "deu_Latn", "por_Latn")
     assert found.y.tolist() == [0.7, 0.4, 0.6, 0.68]
     assert [plan.languages[k] for k in found.at] == list(found.languages)
@@ -34,11 +36,13 @@ def test_points_leave_out_the_pivot_what_has_no_score_and_what_is_switched_off(c
 
 def test_the_table_has_every_layer_and_way_to_pool_them(computed):
     plan, store = computed
-    table = study.correlation_table(plan, store, "t", study.points(plan, SCORES), ("nas", "emb"), ("weighted", "last"))
-    assert list(table.columns) == list(study.COLUMNS)
+    table = task_correlation.correlation_table(
+        plan, store, "t", task_correlation.points(plan, SCORES), ("nas", "emb"), ("weighted", "last")
+    )
+    assert list(table.columns) == list(task_correlation.COLUMNS)
     assert len(table) == 2 * 2 * (plan.info.layers + 2)
     for row in table.itertuples():
-        scores = pipeline.align(plan, store, row.state, row.pooling).score
+        scores = alignment.align(plan, store, row.state, row.pooling).score
         x = scores[:, row.layer] if not row.layer_pooling else alignment.pool_layers(scores, row.layer_pooling)
         wanted = correlation.correlate(x, list(SCORES.values()))
         for name in ("pearson_r", "pearson_low", "pearson_high", "pearson_p", "spearman_rho", "kendall_tau"):
@@ -48,31 +52,35 @@ def test_the_table_has_every_layer_and_way_to_pool_them(computed):
 
 def test_too_few_languages_are_refused(computed):
     plan, store = computed
-    few = study.points(plan, SCORES, without=("swe_Latn", "por_Latn"))
+    few = task_correlation.points(plan, SCORES, without=("swe_Latn", "por_Latn"))
     with pytest.raises(ExperimentError, match="5"):
-        study.correlation_table(plan, store, "t", few, ("nas",), ("weighted",))
+        task_correlation.correlation_table(plan, store, "t", few, ("nas",), ("weighted",))
 
 
 def test_sentence_curves_come_out_at_the_correlation_of_all_sentences(computed):
     plan, store = computed
-    points = study.points(plan, SCORES)
-    curve = correlation.sentence_curve(
-        study.beaten_by(plan, store, "emb", "weighted"), points.languages, range(plan.info.layers), points.y, [5, 12]
+    points = task_correlation.points(plan, SCORES)
+    curve = sentence_subsets.sentence_curve(
+        task_correlation.beaten_by(plan, store, "emb", "weighted"),
+        points.languages,
+        range(plan.info.layers),
+        points.y,
+        [5, 12],
     )
-    x = pipeline.align(plan, store, "emb", "weighted").pooled("mean")[points.at]
+    x = alignment.align(plan, store, "emb", "weighted").pooled("mean")[points.at]
     assert curve["r"].iloc[-1] == pytest.approx(correlation.correlate(x, points.y).pearson_r, abs=1e-9)
     assert curve["alignment"].iloc[-1] == pytest.approx(x.mean())
 
 
 def test_the_models_own_scores_are_found_by_name(computed):
     plan, _ = computed
-    assert study.same_model(plan, ["gpt2", "demo"]) == "demo"
-    assert study.same_model(plan, ["gpt2", "lab/Demo-v2"]) == "lab/Demo-v2"
-    assert study.same_model(plan, ["gpt2"]) is None
+    assert task_correlation.same_model(plan, ["gpt2", "demo"]) == "demo"
+    assert task_correlation.same_model(plan, ["gpt2", "lab/Demo-v2"]) == "lab/Demo-v2"
+    assert task_correlation.same_model(plan, ["gpt2"]) is None
 
 
 def test_tokens_a_sentence_are_counted(computed):
     plan, store = computed
-    found = study.tokens_a_sentence(plan, store)
+    found = task_correlation.tokens_a_sentence(plan, store)
     assert set(found) == set(plan.everyone)
     assert found["ell_Grek"] > 3 * found["eng_Latn"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_microscope import TEXTS, ids_of, made
 
-from neuronxa_core.microscope import Unit, pieces, reading_units
+from neuronxa_core.models.token_text import Unit, align_tokens_to_text, token_strings
 from pages import tokens
 
 # what the sanitiser of st.html (DOMPurify's html profile) lets through
@@ -82,7 +82,7 @@ def show(units, values, names=None, code="eng_Latn", scale=1.0, **options):
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_sentence_is_all_there_and_every_token_is_in_a_title(name, text):
     ids = ids_of(made(name), text)
-    units, names = reading_units(made(name), text, ids), pieces(made(name), ids)
+    units, names = align_tokens_to_text(made(name), text, ids), token_strings(made(name), ids)
     values = np.random.default_rng(0).standard_normal(len(ids)).astype(np.float32)
     document = show(units, values, names, scale=2.0)
     assert Reader(document).sentence == re.sub("\r\n|\r", "\n", text).replace("\t", "")

@@ -1,0 +1,1 @@
+"""Parallel sentences: read, checked and chosen; what a language code says."""

@@ -1,0 +1,220 @@
+"""States to similarity, alignment scores and retrieval accuracy.
+
+For n parallel sentences with vectors x_i and y_i at one layer, C[i, j] = cosine(x_i, y_j). Sentence i is aligned when
+it is found in both directions, strictly:
+
+    C[i, i] > C[i, j] and C[i, i] > C[j, i] for every j != i
+
+and the score of the pair is the share of aligned sentences (NeuronXA, Huang et al., ACL 2025: NASCA from activation
+states, NAVCA from activation values; MEXA, Kargaran et al., 2025, from hidden states). A zero vector has cosine 0 with
+everything; a tie is not an alignment.
+
+Scores do not depend on the order in which a matrix product adds up. Products run in float32; wherever the decision is
+closer than a float32 product can tell, the rows in question are compared again in float64, and what is then equal
+within 1e-12 counts as a tie.
+
+The products are all that takes time: 2 n^2 width operations a language and layer. So the rest works on blocks that stay
+in the processor's cache, never on whole layers: vectors of any dtype become float32 in a buffer that is used again,
+their lengths divide the product instead of the vectors, and a block's decision is taken before the next one is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+
+from neuronxa_core.errors import ExperimentError
+from neuronxa_core.experiment import digest
+from neuronxa_core.measures import cosine_retrieval
+from neuronxa_core.measures.cosine_retrieval import TIE, Retrieved, _exact_cosines, retrieve
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.stored import LayerStates, StatesReader
+from neuronxa_core.store.cache import Store
+
+# part of the key under which scores are kept: raise it whenever they could change
+VERSION = 1
+METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Alignment of the pivot with each language, by layer, with one state and one pooling.
+
+    forward, backward: [language, layer, sentence] bool, pivot to language and language to pivot.
+    """
+
+    languages: tuple[str, ...]
+    forward: np.ndarray
+    backward: np.ndarray
+
+    @property
+    def aligned(self) -> np.ndarray:
+        """Sentences found in both directions, [language, layer, sentence] bool."""
+        return self.forward & self.backward
+
+    @property
+    def n_sentences(self) -> int:
+        return self.forward.shape[2]
+
+    @property
+    def score(self) -> np.ndarray:
+        """[language, layer] in [0, 1]."""
+        return self.aligned.mean(axis=2)
+
+    @property
+    def retrieval_forward(self) -> np.ndarray:
+        """Retrieval accuracy from the pivot to the language, [language, layer] in [0, 1]."""
+        return self.forward.mean(axis=2)
+
+    @property
+    def retrieval_backward(self) -> np.ndarray:
+        """Retrieval accuracy from the language to the pivot, [language, layer] in [0, 1]."""
+        return self.backward.mean(axis=2)
+
+    def pooled(self, how: str = "mean") -> np.ndarray:
+        """The model's score of each language, layers pooled by `mean` or `max`: [language] in [0, 1]."""
+        return pool_layers(self.score, how)
+
+
+def pool_layers(scores: np.ndarray, how: str) -> np.ndarray:
+    """Pool the last axis, layers, by `mean` or `max`."""
+    if how not in ("mean", "max"):
+        raise ExperimentError(f"layers are pooled by mean or max, not by {how!r}")
+    return scores.mean(axis=-1) if how == "mean" else scores.max(axis=-1)
+
+
+def chance_level(n: int) -> float:
+    """The score of vectors that know nothing of each other: 1 / (2n - 1).
+
+    C[i, i] has to be the largest of the 2n - 1 cells of its row and column, each equally likely to be it.
+    """
+    return 1 / (2 * n - 1)
+
+
+def resampling_weights(n: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """How often each of n sentences is drawn in each resample, [resample, sentence] float32; rows sum to n."""
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return draws.astype(np.float32)
+
+
+def bootstrap(
+    aligned: np.ndarray, layer_pooling: str | None = None, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bootstrap interval of the score over sentences; no state is computed again.
+
+    aligned: [..., layer, sentence] bool. Returns (low, high) of [..., layer], or of [...] where layers are pooled by
+    `mean` or `max`: all layers share a resample, and `max` picks its layer anew in each. That biases `max` upwards: its
+    interval can lie above the score itself. What is resampled is which sentences count; each still has to be found
+    among all n, so that duplicates in a resample cause no ties.
+    """
+    n = aligned.shape[-1]
+    weights = resampling_weights(n, resamples, seed)
+    means = aligned.astype(np.float32) @ weights.T / n
+    if layer_pooling is not None:
+        means = pool_layers(np.moveaxis(means, -1, -2), layer_pooling)
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail], axis=-1)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Match:
+    """What sentence `row` of x finds in y and what finds it, by number; -1 where there is a tie for the best."""
+
+    row: int
+    status: str
+    best_in_y: int
+    best_in_x: int
+
+
+def matches(x: np.ndarray, y: np.ndarray) -> Iterator[Match]:
+    """Every sentence's nearest neighbours at one layer, for x and y of [n, width].
+
+    status: `aligned`, `missed` (found in neither direction), `x to y only` or `y to x only`.
+    best_in_y is the sentence of y that is nearest to x_row, best_in_x the sentence of x nearest to y_row.
+    """
+    exact = _exact_cosines(x, y)
+    found = retrieve(x, y[None])
+
+    def best(cosines: np.ndarray) -> int:
+        order = np.argsort(-cosines, kind="stable")
+        return -1 if cosines[order[0]] - cosines[order[1]] <= TIE else int(order[0])
+
+    names = {(True, True): "aligned", (True, False): "x to y only", (False, True): "y to x only"}
+    for i in range(len(x)):
+        status = names.get((bool(found.forward[0, i]), bool(found.backward[0, i])), "missed")
+        yield Match(i, status, best(exact[i]), best(exact[:, i]))
+
+
+def hierarchical_order(scores: np.ndarray) -> list[int]:
+    """An order of languages that puts like ones side by side: average linkage on 1 - score.
+
+    Leaves are turned by scipy's optimal_leaf_ordering, which is not always the optimum that its name promises (scipy
+    issue 11227); the clusters stay together either way.
+
+    scores: [language, language], symmetric, in [0, 1].
+    """
+    if len(scores) < 3:
+        return list(range(len(scores)))
+    distances = 1 - (scores + scores.T) / 2
+    np.fill_diagonal(distances, 0)
+    condensed = squareform(distances, checks=False)
+    return [int(k) for k in leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed))]
+
+
+# what layers that are compared side by side may hold of states, in bytes as float32
+CHUNK_BYTES = 512 << 20
+
+
+def scores_key(plan: Plan, state: str, pooling: str) -> str:
+    """What decides the plan's alignment with a state and a pooling, and names it in the store."""
+    return "scores-" + digest([VERSION, state, pooling, plan.compared])
+
+
+def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
+    """Alignment of the pivot with every language at all layers, from stored states; itself kept in the store.
+
+    States stream by layer and language. Raises CorruptEntry where a stored block turns out damaged.
+    """
+    key = scores_key(plan, state, pooling)
+    kept = _kept_alignment(store, key, plan.languages)
+    if kept is not None:
+        return kept
+    shape = (len(plan.languages), plan.info.layers, len(plan.corpus.usable))
+    forward, backward = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+    width = plan.info.hidden if state == "emb" else plan.info.neurons
+    # of each layer the pivot, its unit rows and one language
+    layers = max(1, CHUNK_BYTES // (3 * 4 * shape[2] * width))
+    with StatesReader(plan, store) as reader:
+
+        def compare(layer: int) -> Retrieved:
+            pivot = reader.read(plan.pivot, state, pooling, layer)
+            buffer = reader.buffer(state, pooling)
+            return cosine_retrieval.retrieve(pivot, LayerStates(reader, plan.languages, state, pooling, layer, buffer))
+
+        for layer, found in enumerate(cosine_retrieval.side_by_side(compare, plan.info.layers, layers)):
+            forward[:, layer], backward[:, layer] = found.forward, found.backward
+    store.offer(key, {"forward": forward, "backward": backward}, {"kind": "scores", "model": plan.source.name})
+    return Alignment(plan.languages, forward, backward)
+
+
+def _kept_alignment(store: Store, key: str, languages: tuple[str, ...]) -> Alignment | None:
+    """An alignment that was computed before; None where there is none or it was damaged."""
+    kept = store.read(key)
+    return None if kept is None else Alignment(languages, kept["forward"], kept["backward"])
+
+
+def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str) -> Alignment:
+    """Alignment of language x with y at all layers, from stored states."""
+    shape = (1, plan.info.layers, len(plan.corpus.usable))
+    forward, backward = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+    with StatesReader(plan, store, [x, y]) as reader:
+        for layer in range(plan.info.layers):
+            mine, other = (reader.read(code, state, pooling, layer) for code in (x, y))
+            found = cosine_retrieval.retrieve(mine, [other])
+            forward[:, layer], backward[:, layer] = found.forward, found.backward
+    return Alignment((y,), forward, backward)

@@ -1,0 +1,103 @@
+"""Alignment of every pair of languages: kept in the store by layer, and computed ahead around the layer that is shown.
+
+The work grows with the square of the languages: 200 languages of 100 sentences take seconds a layer on two cores.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+
+import numpy as np
+
+from neuronxa_core.errors import NeuronXAError, StoreError
+from neuronxa_core.experiment import digest
+from neuronxa_core.measures import alignment, cosine_retrieval
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.stored import LayerStates, StatesReader
+from neuronxa_core.store.cache import Store
+
+log = logging.getLogger(__name__)
+
+# layers on each side of the one that is shown which are computed ahead
+AHEAD = 4
+# products and sums of one layer above which nothing is computed without being asked for: some 20 s on two cores
+MOST_AHEAD = 2_000_000_000_000
+
+
+class PairScores:
+    """All pairs' scores of any plan, each layer computed once, however many ask for it; safe between threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._guard = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._wanted: list[tuple[Plan, str, str, int]] = []
+        self._worker: threading.Thread | None = None
+
+    def at(self, plan: Plan, state: str, pooling: str, layer: int) -> np.ndarray:
+        """Alignment score of every pair of languages at a layer, the pivot first: [language, language] in [0, 1].
+
+        Raises CorruptEntry where a language's stored states turn out damaged.
+        """
+        key = "pairs-" + digest([alignment.scores_key(plan, state, pooling), layer])
+        with self._guard:
+            lock = self._locks[key]
+        with lock:
+            kept = self._store.read(key)
+            if kept is not None:
+                return kept["scores"]
+            scores = pair_matrix(plan, self._store, state, pooling, layer)
+            try:
+                self._store.put(key, {"scores": scores}, {"kind": "pairs", "model": plan.source.name})
+            except StoreError as error:
+                log.warning("all pairs of layer %d are shown but not kept: %s", layer, error)
+            return scores
+
+    def prepare(self, plan: Plan, state: str, pooling: str, layer: int) -> None:
+        """Compute the layers around one in the background, the nearest first, in place of what was wanted before."""
+        n, width = len(plan.corpus.usable), plan.info.hidden if state == "emb" else plan.info.neurons
+        if len(plan.everyone) ** 2 * n**2 * width > MOST_AHEAD:
+            return
+        near = range(max(0, layer - AHEAD), min(plan.info.layers, layer + AHEAD + 1))
+        with self._guard:
+            self._wanted = [(plan, state, pooling, k) for k in sorted(near, key=lambda k: (abs(k - layer), -k))]
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="pairs ahead", daemon=True)
+                self._worker.start()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Until nothing is computed ahead any more; False where that takes longer than so many seconds."""
+        with self._guard:
+            worker = self._worker
+        if worker is not None:
+            worker.join(seconds)
+        return worker is None or not worker.is_alive()
+
+    def _work(self) -> None:
+        while True:
+            with self._guard:
+                if not self._wanted:
+                    self._worker = None
+                    return
+                wanted = self._wanted.pop(0)
+            try:
+                self.at(*wanted)
+            except NeuronXAError as error:
+                # whoever looks at that layer meets the error itself, where it can be shown and mended
+                log.warning("layer %d was not computed ahead: %s", wanted[-1], error)
+
+
+def pair_matrix(plan: Plan, store: Store, state: str, pooling: str, layer: int) -> np.ndarray:
+    """Alignment score of every pair of languages at a layer, the pivot first: [language, language] in [0, 1]."""
+    with StatesReader(plan, store) as reader:
+        return cosine_retrieval.all_pairs(LayerStates(reader, plan.everyone, state, pooling, layer))
+
+
+def pair_vectors(
+    plan: Plan, store: Store, x: str, y: str, state: str, pooling: str, layer: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two languages' numerators at a layer, each [sentence, neuron or hidden]."""
+    with StatesReader(plan, store, [x, y]) as reader:
+        return tuple(reader.read(code, state, pooling, layer) for code in (x, y))

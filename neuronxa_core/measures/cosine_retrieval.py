@@ -1,0 +1,290 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from neuronxa_core.errors import ExperimentError
+
+T = TypeVar("T")
+
+# No more than this is lost between two float32 cosines, each a unit vector times a vector over the vector's length.
+# BLAS adds up some 400 products one after another, then these sums: with w columns that is 400 + w / 400 roundings by
+# 2^-24 of the sum so far, half of the whole on average, so that either cosine is off by at most 1.3e-5 for w = 14,336
+# and 2.1e-5 for the 114,688 of a large mixture of experts, and by some 1e-6 where roundings cancel as they do. Those of
+# the unit vector, the length and the quotient add 5e-7.
+FLOAT32_MARGIN = 5e-5
+TIE = 1e-12
+# rows that are multiplied at a time: as many as fill 4 MiB in float32, or these where rows are long
+BLOCK_CELLS = 1 << 20
+BLOCK_ROWS = 256
+# cosines that are decided at a time, unless one language has more: 1 MiB
+DECIDED_CELLS = 1 << 18
+# float32 numbers of unit rows that all_pairs holds twice: 128 MiB
+HELD_CELLS = 1 << 25
+# columns whose squares are added up in float32
+SQUARED_COLUMNS = 1024
+# sums of squares between which no float32 product of a unit vector overflows or loses digits to underflow
+SAFE_SQUARES = (2.0**-60, 2.0**100)
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows [..., width] scaled to length 1, float32; a zero row stays zero."""
+    rows = np.asarray(vectors, dtype=np.float32)
+    lengths = np.sqrt(np.einsum("...k,...k->...", rows, rows, dtype=np.float64))
+    lengths[lengths == 0] = 1
+    return rows / lengths[..., None].astype(np.float32)
+
+
+def _load(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Write vectors [n, width] of any dtype into float32 `rows` of the same shape; returns their lengths [n], float32.
+
+    A row whose squares a float32 cannot add up, and a zero row, is written as a unit row, and its length is 1.
+    """
+    if vectors.dtype == np.float16:
+        # numpy takes 15 times as long; torch leaves parts of fewer than 2^15 numbers to this thread
+        part = max(1, (2**15 - 1) // rows.shape[1])
+        halves = torch.from_numpy(np.require(vectors, requirements="W"))
+        for some, half in zip(torch.from_numpy(rows).split(part), halves.split(part), strict=True):
+            some.copy_(half)
+    else:
+        np.copyto(rows, vectors, casting="same_kind")
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        squares = np.zeros(len(rows))
+        for start in range(0, rows.shape[1], SQUARED_COLUMNS):
+            part = rows[:, start : start + SQUARED_COLUMNS]
+            squares += np.vecdot(part, part)
+    low, high = SAFE_SQUARES
+    unsafe = ~((low < squares) & (squares < high))
+    if unsafe.any():
+        rows[unsafe] = unit_rows(vectors[unsafe])
+        squares[unsafe] = 1
+    return np.sqrt(squares).astype(np.float32)
+
+
+def _exact_cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """C of x [n, width] and y [m, width] in float64, [n, m]; 0 for zero vectors."""
+    dots, x_squares, y_squares = np.zeros((len(x), len(y))), np.zeros(len(x)), np.zeros(len(y))
+    step = max(1, BLOCK_CELLS // max(len(x), len(y)))
+    for start in range(0, x.shape[1], step):
+        a, b = (np.asarray(v[:, start : start + step], dtype=np.float64) for v in (x, y))
+        dots += a @ b.T
+        x_squares += np.einsum("ij,ij->i", a, a)
+        y_squares += np.einsum("ij,ij->i", b, b)
+    lengths = np.sqrt(x_squares)[:, None] * np.sqrt(y_squares)
+    return np.divide(dots, lengths, out=dots, where=lengths > 0)
+
+
+def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """C[i, j] = cosine(x_i, y_j) of x [n, width] and y [m, width]: float32 [n, m] in [-1, 1]."""
+    return unit_rows(x) @ unit_rows(y).T
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Which sentences are found, [language, sentence] bool: forward from x to y, backward from y to x."""
+
+    forward: np.ndarray
+    backward: np.ndarray
+
+    @property
+    def aligned(self) -> np.ndarray:
+        """Found in both directions, [language, sentence] bool."""
+        return self.forward & self.backward
+
+
+def retrieve(x: np.ndarray, others: Sequence[np.ndarray]) -> Retrieved:
+    """Which of the n sentences of x are found in each other language, and back, at one layer.
+
+    x: [n, width], n at least 2. others: languages of [n, width], rows parallel to x's, each of a dtype of its own. A
+    language is asked for when its turn comes, perhaps again where a call is close, and used only until the next one is.
+    """
+    n, width = x.shape
+    if n < 2:
+        raise ExperimentError("alignment needs at least 2 parallel sentences")
+    unit_x = unit_rows(x)
+    found = np.empty((2, len(others), n), dtype=bool)
+    rows = np.empty((_rows_a_block(n, width, len(others)), width), dtype=np.float32)
+    step = max(1, DECIDED_CELLS // n**2)
+
+    def language(number: int) -> np.ndarray:
+        return _of_shape(others[number], x.shape)
+
+    for first in range(0, len(others), step):
+        numbers = range(first, min(first + step, len(others)))
+        cosines = np.empty((len(numbers) * n, n), dtype=np.float32)
+        done = 0
+        for block, lengths in _float32_blocks(map(language, numbers), rows):
+            part = cosines[done : done + len(block)]
+            np.matmul(block, unit_x.T, out=part)
+            part /= lengths[:, None]
+            done += len(block)
+        cosines = cosines.reshape(-1, n, n)
+        found[:, first : first + step] = _decide(cosines, x, lambda k, first=first: language(first + k))
+    return Retrieved(*found)
+
+
+def _of_shape(vectors: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if vectors.shape != shape:
+        raise ValueError(f"expected [language, {shape[0]}, {shape[1]}], got a language of {list(vectors.shape)}")
+    return vectors
+
+
+def _rows_a_block(n: int, width: int, languages: int) -> int:
+    """How many rows are multiplied at a time: those of whole languages, or a part of one, in parts of about a size."""
+    most = max(BLOCK_ROWS, BLOCK_CELLS // width)
+    return min(most // n, languages) * n if n <= most else -(-n // -(-n // most))
+
+
+def _float32_blocks(languages: Iterable[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of all languages [n, width] in order, in blocks: (float32 rows [m, width], their lengths [m]).
+
+    rows: a float32 buffer in which blocks are made, each over the one before. See `_load` for rows of length 1.
+    """
+    lengths = np.empty(len(rows), dtype=np.float32)
+    filled = 0
+    for vectors in languages:
+        for start in range(0, len(vectors), len(rows)):
+            part = vectors[start : start + len(rows)]
+            if filled + len(part) > len(rows):
+                yield rows[:filled], lengths[:filled]
+                filled = 0
+            place = slice(filled, filled + len(part))
+            lengths[place] = _load(part, rows[place])
+            filled += len(part)
+    yield rows[:filled], lengths[:filled]
+
+
+def _decide(cosines: np.ndarray, x: np.ndarray, language: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Strict winners of float32 cosines [language, j, i] of y_j and x_i: bool [2, language, sentence].
+
+    First whether x_i finds y_i, then whether y_j finds x_j. Close calls are decided in float64 from x [n, width] and
+    language(number) [n, width]. The diagonals of `cosines` are overwritten.
+    """
+    index = np.arange(cosines.shape[1])
+    own = cosines[:, index, index]
+    cosines[:, index, index] = -np.inf
+    leads = np.stack([own - cosines.max(axis=1), own - cosines.max(axis=2)])
+    found, close = leads > 0, np.abs(leads) <= FLOAT32_MARGIN
+    for number in np.flatnonzero(close.any(axis=(0, 2))):
+        forward, backward = close[:, number]
+        # the open columns and rows, and what is as near as their best
+        rivals = own[number, forward] - cosines[number][:, forward] <= FLOAT32_MARGIN
+        counter_rivals = own[number, backward, None] - cosines[number][backward] <= FLOAT32_MARGIN
+        involved = np.flatnonzero(forward | backward | rivals.any(axis=1) | counter_rivals.any(axis=0))
+        exact = _exact_cosines(language(number)[involved], x[involved])
+        for axis, undecided in enumerate((forward, backward)):
+            found[axis, number, undecided] = _leads(exact, axis)[undecided[involved]]
+    return found
+
+
+def _leads(cosines: np.ndarray, axis: int) -> np.ndarray:
+    """Whether each cell of the diagonal is above all others of its column (axis 0) or row (1) by more than a tie."""
+    rivals = cosines.copy()
+    np.fill_diagonal(rivals, -np.inf)
+    return np.diagonal(cosines) - rivals.max(axis=axis) > TIE
+
+
+def all_pairs(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Alignment score of every pair of languages at one layer, [language, language] in [0, 1], symmetric.
+
+    vectors: languages of [n, width], n at least 2, each of a dtype of its own. Parts of what HELD_CELLS allow are held
+    two at a time, so that a language is asked for once for its own part and once for each before. The diagonal is the
+    score of a language with itself: below 1 where two of its sentences have the same vector.
+    """
+    n, width = vectors[0].shape
+    if n < 2:
+        raise ExperimentError("alignment needs at least 2 parallel sentences")
+    scores = np.empty((len(vectors), len(vectors)))
+    held = max(1, HELD_CELLS // (n * width))
+    step = max(1, DECIDED_CELLS // n**2)
+    for first in range(0, len(vectors), held):
+        mine = _held(vectors, range(first, min(first + held, len(vectors))))
+        for second in range(first, len(vectors), held):
+            theirs = mine if second == first else _held(vectors, range(second, min(second + held, len(vectors))))
+            for a, (x, unit_x) in enumerate(zip(*mine, strict=True)):
+                for b in range(a if theirs is mine else 0, len(theirs[0]), step):
+                    others, unit = (part[b : b + step] for part in theirs)
+                    cosines = (unit.reshape(-1, width) @ unit_x.T).reshape(-1, n, n)
+                    aligned = _decide(cosines, x, others.__getitem__).all(axis=0)
+                    row, columns = first + a, slice(second + b, second + b + len(others))
+                    scores[row, columns] = scores[columns, row] = aligned.mean(axis=1)
+    return scores
+
+
+def _held(vectors: Sequence[np.ndarray], numbers: range) -> tuple[list[np.ndarray], np.ndarray]:
+    """Some languages' vectors, and their unit rows [language, n, width] in float32."""
+    shape = vectors[0].shape
+    some = [_of_shape(vectors[number], shape) for number in numbers]
+    unit = np.empty((len(some), *shape), dtype=np.float32)
+    for y, rows in zip(some, unit, strict=True):
+        rows /= _load(y, rows)[:, None]
+    return some, unit
+
+
+class _OpenBLAS:
+    """The library that numpy multiplies with. How many threads a product takes is one number for the whole process."""
+
+    def __init__(self, threads: Callable[[], int], put_threads: Callable[[int], None]) -> None:
+        self._threads, self._put_threads = threads, put_threads
+        self._lock = threading.Lock()
+        self._users = 0
+        self._usual = 0
+
+    @property
+    def threads(self) -> int:
+        """How many threads a product takes outside `one_thread`."""
+        with self._lock:
+            return self._usual if self._users else self._threads()
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """A product takes one thread while anyone is in here."""
+        with self._lock:
+            if not self._users:
+                self._usual = self._threads()
+                self._put_threads(1)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._put_threads(self._usual)
+
+
+@functools.cache
+def _openblas() -> _OpenBLAS | None:
+    """numpy's OpenBLAS; None where numpy multiplies with something else or, as on Windows, it cannot be asked."""
+    library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # names are looked up in what it is linked to as well
+    for before, after in itertools.product(("scipy_", ""), ("64_", "")):
+        get, put = (f"{before}openblas_{verb}_num_threads{after}" for verb in ("get", "set"))
+        if hasattr(library, put):
+            return _OpenBLAS(getattr(library, get), getattr(library, put))
+    return None
+
+
+def side_by_side(work: Callable[[int], T], count: int, most: int) -> list[T]:
+    """[work(0), work(1), ..., work(count - 1)], as many at a time as BLAS has threads, but at most `most`.
+
+    Each then multiplies with one thread: the products of some hundred sentences are too small to be shared well, and
+    what comes between two products would leave all cores but one idle.
+    """
+    blas = _openblas()
+    threads = min(blas.threads if blas else 1, most, count)
+    if threads < 2:
+        return [work(number) for number in range(count)]
+    with blas.one_thread(), ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, range(count)))

@@ -1,0 +1,1 @@
+"""Language models: found, described and loaded; where their neurons are."""

@@ -1,0 +1,93 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import xxhash
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from neuronxa_core.errors import ModelError
+from neuronxa_core.models.description import ModelSource
+from neuronxa_core.models.sources import _explained, _read_json
+from neuronxa_core.wording import some_of
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index of weights names, each once. Raises ModelError for no index, and for files elsewhere."""
+    content = _read_json(index)
+    named = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(named, dict) or not named or not isinstance(content.get("metadata"), dict):
+        raise ModelError(f"{index} is no index of weights (a weight_map and metadata); copy it again")
+    shards = {str(name) for name in named.values()}
+    strange = sorted(name for name in shards if Path(name).name != name or not name.endswith(".safetensors"))
+    if strange:
+        raise ModelError(
+            f"{index} names what is no .safetensors file beside it ({some_of(strange, 4)}); copy the model again "
+            "(files elsewhere and pickled weights are never loaded)"
+        )
+    return sorted(shards)
+
+
+def identity(source: ModelSource, remembered: Callable[[str, Callable[[], str]], str] | None = None) -> str:
+    """What tells this model's numbers from any other's: the hub's commit, or the content of the folder's files.
+
+    `remembered(key, compute)` may keep the hash of a file between calls; its key holds path, size and time of change.
+    """
+    if source.kind == "hub":
+        return f"hub:{source.location}@{_commit(source)}"
+    remembered = remembered or (lambda _key, compute: compute())
+    digest = xxhash.xxh3_128()
+    for file in _files_that_matter(Path(source.location)):
+        digest.update(file.name.encode())
+        digest.update(remembered(_file_state(file), lambda file=file: _hash_file(file)).encode())
+    return f"files:{digest.hexdigest()}"
+
+
+def pinned(source: ModelSource, identity_text: str) -> ModelSource:
+    """A hub model at the commit that its identity names, so that its weights are those that the identity speaks of."""
+    if source.kind != "hub":
+        return source
+    return replace(source, revision=identity_text.rpartition("@")[2])
+
+
+def _commit(source: ModelSource) -> str:
+    """The commit that a hub id and its revision stand for: the one that the cache keeps their config.json under."""
+    try:
+        file = cached_file(source.location, "config.json", revision=source.revision)
+    except Exception as error:
+        raise _explained(source, error) from error
+    commit = extract_commit_hash(file, None)
+    if not commit:
+        raise ModelError(f"model {source.name} has no commit on the hub that could name its version")
+    return commit
+
+
+def _files_that_matter(folder: Path) -> list[Path]:
+    """Configuration, weights and tokenizer files of a local model."""
+    patterns = (
+        "config.json",
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "tokenizer*",
+        "*.model",
+        "vocab*",
+        "merges.txt",
+    )
+    extra = ("special_tokens_map.json", "added_tokens.json")
+    return sorted({file for pattern in (*patterns, *extra) for file in folder.glob(pattern) if file.is_file()})
+
+
+def _file_state(file: Path) -> str:
+    status = file.stat()
+    return f"{file}:{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+
+
+def _hash_file(file: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with file.open("rb") as handle:
+        while block := handle.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

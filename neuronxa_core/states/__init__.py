@@ -1,0 +1,1 @@
+"""One forward pass: hooks, batches and pooling; single tokens; interventions on neurons."""

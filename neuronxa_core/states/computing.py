@@ -1,0 +1,109 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from neuronxa_core.errors import Cancelled, CorruptEntry
+from neuronxa_core.states import extraction
+from neuronxa_core.states.planning import Plan, check_size, missing
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
+
+
+def compute_missing(
+    plan: Plan,
+    store: Store,
+    shelf: ModelPool,
+    *,
+    on_progress: Callable[[str, int, int], None] = lambda _language, _done, _all: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Extract and store the states that are missing, language by language; returns the languages that were.
+
+    on_progress(language, sentences done, sentences of the language). A language is stored when it is whole, so that
+    whatever stops the run loses one language at most. Raises ModelError, ExtractionError, StoreError and
+    Cancelled.
+    """
+    todo = missing(plan, store)
+    if not todo:
+        return []
+    if cancelled():
+        raise Cancelled("stopped before it began")
+    with shelf.borrow(plan) as loaded:
+        for language in todo:
+            sentences = plan.sentences(language)
+            states = extraction.extract(
+                loaded,
+                language,
+                sentences,
+                plan.experiment.neuron,
+                form=plan.experiment.storage,
+                folder=store.folder,
+                on_progress=lambda done, whole, language=language: on_progress(language, done, whole),
+                cancelled=cancelled,
+            )
+            store.put(
+                plan.keys[language],
+                {**states.arrays, "tokens": states.tokens},
+                {
+                    "language": language,
+                    "model": plan.source.name,
+                    "corpus": plan.corpus.name,
+                    "dtype": plan.dtype,
+                    "neuron": plan.experiment.neuron,
+                    "storage": plan.experiment.storage,
+                    "sentences": len(sentences),
+                    "truncated": states.truncated,
+                    "longest": states.longest,
+                },
+            )
+    return todo
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The work of computing the states that a plan lacks."""
+
+    plan: Plan
+    unit: ClassVar[str] = "sentences"
+
+    @property
+    def key(self) -> str:
+        return self.plan.key
+
+    @property
+    def title(self) -> str:
+        count = len(self.plan.everyone)
+        return f"states of {count} {'language' if count == 1 else 'languages'} in {self.plan.source.name}"
+
+    @property
+    def units(self) -> int:
+        """Sentences of all languages."""
+        return sum(len(self.plan.rows(code)) for code in self.plan.everyone)
+
+    def totals(self, store: Store) -> dict[str, int]:
+        """Sentences of every language whose states are missing."""
+        return {code: len(self.plan.rows(code)) for code in missing(self.plan, store)}
+
+    def run(
+        self,
+        store: Store,
+        shelf: ModelPool,
+        on_progress: Callable[[str, int, int], None],
+        cancelled: Callable[[], bool],
+    ) -> list[str]:
+        check_size(self.plan, store)
+        return compute_missing(self.plan, store, shelf, on_progress=on_progress, cancelled=cancelled)
+
+
+def recompute_if_corrupt(plan: Plan, store: Store, shelf: ModelPool, work: Callable[[], object], **options) -> object:
+    """work(), and where it meets a damaged entry (the store has dropped it), compute that language again and retry."""
+    for _ in plan.everyone:
+        try:
+            return work()
+        except CorruptEntry:
+            compute_missing(plan, store, shelf, **options)
+    return work()

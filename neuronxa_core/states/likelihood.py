@@ -1,0 +1,157 @@
+"""How probable a causal language model finds sentences: the negative log-likelihood of their own tokens.
+
+nats = sum over the sentence's tokens of -ln p(token | prefix and the tokens before)
+
+by the convention of lm-evaluation-harness (Gao et al., 2024): the tokens are the sentence's own, without the special
+tokens that a tokenizer adds, and each is predicted, the first after a prefix token: the beginning of a text, or where
+the model knows none, the end of one. Divided by UTF-8 bytes, the figure can be compared between tokenizers; between
+languages it cannot, since scripts need from one to three bytes a letter.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from neuronxa_core.errors import ExtractionError, ModelError
+from neuronxa_core.models.description import LoadedModel
+from neuronxa_core.states import extraction
+
+# part of the cache key: raise it whenever the numbers below could change
+VERSION = 2
+# a pass's logits as float32; only a single sentence may take more, as it cannot be split
+LOGITS_BYTES = {"cpu": 256 << 20, "cuda": 1 << 30}
+# logits that are turned into log-probabilities at a time, as float32
+CHUNK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Negative log-likelihood of sentences, in the order they were given.
+
+    nats: float64 [sentence], sum of -ln p over the predicted tokens. tokens: int64 [sentence], how many those are.
+    bytes: int64 [sentence], UTF-8 bytes of the sentence, or of the part that was read where it was cut. truncated: how
+    many sentences were cut at the model's longest. prefixed: whether the first token was predicted too, after a prefix
+    token; where False, the model has no such token, and every sentence's first token is given rather than predicted.
+    """
+
+    nats: np.ndarray
+    tokens: np.ndarray
+    bytes: np.ndarray
+    truncated: int
+    prefixed: bool
+
+    @property
+    def nats_per_byte(self) -> float:
+        """Of all sentences together: sum of nats / sum of bytes."""
+        return float(self.nats.sum() / self.bytes.sum())
+
+
+def prefix_token(loaded: LoadedModel) -> int | None:
+    """The token that stands before a sentence: BOS, else EOS, of the tokenizer, else of the model's configuration."""
+    config = loaded.model.config.get_text_config()
+    for named in (loaded.tokenizer, config):
+        for name in ("bos_token_id", "eos_token_id"):
+            token = getattr(named, name, None)
+            token = token[0] if isinstance(token, list | tuple) and token else token
+            if isinstance(token, int) and 0 <= token < loaded.vocabulary:
+                return token
+    return None
+
+
+def negative_log_likelihood(
+    loaded: LoadedModel,
+    sentences: Sequence[str],
+    *,
+    language: str = "",
+    token_budget: int | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Likelihood:
+    """-ln p of each sentence's own tokens, from one forward pass a sentence.
+
+    Sentences are cut at the model's longest and counted. Where the model has neither a BOS nor an EOS token, a
+    sentence's first token is not predicted (`prefixed` is False) but only read.
+
+    language: for messages only. token_budget: tokens in a batch, padding included, fewer where their logits would take
+    more than LOGITS_BYTES; halved when memory runs out. on_progress(done, all) is called after every batch. Raises
+    ModelError for a model that was loaded without its head, ExtractionError (inf or NaN, with the language; a single
+    sentence that does not fit into memory; a forward pass that fails) and Cancelled, between batches.
+    """
+    if loaded.head is None:
+        raise ModelError(f"model {loaded.info.name} was loaded without its language-model head; load it with head=True")
+    language = language or "the sentences"
+    rows = extraction.tokenize(loaded, sentences, sys.maxsize, special=False).ids
+    sizes = np.array([len(sentence.encode()) for sentence in sentences], dtype=np.int64)
+    cut = [k for k, row in enumerate(rows) if len(row) > loaded.info.longest]
+    for k in cut:
+        rows[k] = rows[k][: loaded.info.longest]
+        sizes[k] = _bytes_read(loaded, sentences[k], rows[k])
+    prefix = prefix_token(loaded)
+    before = [] if prefix is None else [prefix]
+    read = [[*before, *row[:-1]] for row in rows]
+    predicted = [row[1 - len(before) :] for row in rows]
+    # one token without a prefix: there is nothing to predict and nothing to run
+    run = [k for k, row in enumerate(read) if row]
+    nats = np.zeros(len(rows))
+    done = len(rows) - len(run)
+
+    def forward(batch: list[int]) -> torch.Tensor:
+        return _run_batch(loaded, [read[run[k]] for k in batch], [predicted[run[k]] for k in batch])
+
+    lengths = [len(read[k]) for k in run]
+    budget = min(token_budget or extraction.TOKEN_BUDGET[loaded.device.type], _tokens_of_logits(loaded))
+    for batch, sums in extraction.forward_passes(loaded, language, lengths, budget, forward, cancelled=cancelled):
+        if not torch.isfinite(sums).all():
+            raise ExtractionError(
+                f"{language}: inf or NaN in the logits of {loaded.info.name} at dtype {loaded.dtype}; choose bfloat16 "
+                "or float32 (nothing of this language was kept)"
+            )
+        nats[[run[k] for k in batch]] = sums.numpy()
+        done += len(batch)
+        on_progress(done, len(rows))
+    tokens = np.array([len(row) for row in predicted], dtype=np.int64)
+    return Likelihood(nats, tokens, sizes, len(cut), prefix is not None)
+
+
+def _tokens_of_logits(loaded: LoadedModel) -> int:
+    """How many tokens' logits fit into LOGITS_BYTES."""
+    return max(1, LOGITS_BYTES[loaded.device.type] // (4 * loaded.vocabulary))
+
+
+def _bytes_read(loaded: LoadedModel, sentence: str, ids: list[int]) -> int:
+    """UTF-8 bytes of the part of a sentence that its first tokens are."""
+    if not loaded.tokenizer.is_fast:
+        return len(loaded.tokenizer.decode(ids).encode())
+    encoded = loaded.tokenizer(sentence, add_special_tokens=False, return_offsets_mapping=True)
+    return len(sentence[: encoded["offset_mapping"][len(ids) - 1][1]].encode())
+
+
+@torch.inference_mode()
+def _run_batch(loaded: LoadedModel, read: list[list[int]], predicted: list[list[int]]) -> torch.Tensor:
+    """Nats of each row, float64 [row] on the host: predicted[row][k] is what should follow read[row][k]."""
+    ids, lengths, mask = extraction.right_padded(loaded, read)
+    rows, width = ids.shape
+    wanted = torch.zeros((rows, width), dtype=torch.long)
+    for k, row in enumerate(predicted):
+        wanted[k, : len(row)] = torch.tensor(row)
+    logits = loaded.head(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    if logits.shape[:2] != (rows, width):
+        raise ExtractionError(
+            f"{type(loaded.head).__name__} gives logits of shape {list(logits.shape)} for a batch of {rows} sentences "
+            f"of {width} tokens; which token they are of cannot be told"
+        )
+    flat, wanted = logits.flatten(0, 1), wanted.to(logits.device).flatten()
+    nats = torch.empty(rows * width, dtype=torch.float64, device=logits.device)
+    step = max(1, CHUNK_BYTES // (4 * flat.shape[1]))
+    for start in range(0, len(flat), step):
+        chunk = flat[start : start + step].float()
+        own = chunk.gather(1, wanted[start : start + step, None])[:, 0]
+        nats[start : start + step] = chunk.logsumexp(1) - own
+    real = torch.arange(width, device=logits.device) < lengths.to(logits.device)[:, None]
+    # padding is left out rather than multiplied by 0: it may well be NaN
+    return torch.where(real, nats.view(rows, width), 0.0).sum(dim=1).cpu()

@@ -1,0 +1,154 @@
+"""The way of the data: corpus and model to a plan, the plan's missing states into the store, states to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from neuronxa_core.corpora import reading, selection
+from neuronxa_core.corpora.parallel import Corpus, RawCorpus
+from neuronxa_core.errors import ExperimentError
+from neuronxa_core.experiment import Experiment, digest, states_key
+from neuronxa_core.models import estimates, fingerprint, sources, structure
+from neuronxa_core.models.description import ModelInfo, ModelSource
+from neuronxa_core.states import extraction, precision
+from neuronxa_core.store.cache import LIMIT_VARIABLE, Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with everything found out that can be without loading weights."""
+
+    experiment: Experiment
+    corpus: Corpus
+    source: ModelSource
+    info: ModelInfo
+    device: str
+    dtype: str
+    keys: dict[str, str]
+    """The store's key of every language's states, the pivot's first."""
+    identity: str = ""
+    """What tells the model's numbers from any other's; see models.identity."""
+
+    @property
+    def pivot(self) -> str:
+        return self.corpus.pivot
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self.corpus.languages
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """The pivot and the languages, each once."""
+        return tuple(self.keys)
+
+    @property
+    def key(self) -> str:
+        """What the plan needs from the store: equal plans share one run."""
+        return digest(sorted(self.keys.values()))
+
+    def rows(self, language: str) -> list[int]:
+        """The corpus rows whose states are kept for a language: all that are not empty in it."""
+        return [row for row, text in enumerate(self.corpus.texts[language]) if text]
+
+    def sentences(self, language: str) -> list[str]:
+        """The texts of those rows."""
+        return [self.corpus.texts[language][row] for row in self.rows(language)]
+
+    @cached_property
+    def positions(self) -> dict[str, np.ndarray]:
+        """Where the rows that every language has lie among each language's own, [sentence]."""
+        places = {code: {row: k for k, row in enumerate(self.rows(code))} for code in self.everyone}
+        return {code: np.array([place[row] for row in self.corpus.usable]) for code, place in places.items()}
+
+    @cached_property
+    def compared(self) -> str:
+        """Which states of which languages are compared, in order, and which of their rows."""
+        everyone = (self.pivot, *self.languages)
+        return digest([[(self.keys[code], self.positions[code].tolist()) for code in everyone]])
+
+
+def make_plan(
+    experiment: Experiment,
+    store: Store,
+    raw: RawCorpus | None = None,
+    device: str | None = None,
+    source: ModelSource | None = None,
+) -> Plan:
+    """Read the corpus (unless `raw` is it), describe the model and name every language's states.
+
+    device: cpu or cuda, and source: where the model is, where something else than the experiment decides them. Raises
+    CorpusError, ModelError and ExperimentError.
+    """
+    raw = raw or reading.read(experiment.corpus)
+    corpus = selection.select(
+        raw, experiment.pivot, experiment.languages or None, experiment.sentences, experiment.seed
+    )
+    source = source or sources.parse_source(experiment.model)
+    info = structure.describe(source)
+    device = device or estimates.resolve_device(experiment.device)
+    dtype = estimates.resolve_dtype(experiment.dtype, info, device)
+    identity = fingerprint.identity(source, lambda key, compute: _remembered(store, key, compute))
+    source = fingerprint.pinned(source, identity)
+    keys = {}
+    for language in (corpus.pivot, *corpus.languages):
+        texts = [text for text in corpus.texts[language] if text]
+        keys[language] = states_key(
+            identity, dtype, experiment.neuron, experiment.storage, info.longest, extraction.VERSION, texts
+        )
+    return Plan(experiment, corpus, source, info, device, dtype, keys, identity)
+
+
+def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:
+    """A file's hash, kept in the store under the file's path, size and time."""
+    name = "hash-" + digest(key)
+    known = store.get_json(name)
+    if isinstance(known, str):
+        return known
+    value = compute()
+    store.offer_json(name, value)
+    return value
+
+
+def restrict(plan: Plan, languages: Sequence[str]) -> Plan:
+    """The same plan for fewer languages; the rows stay those that all of the plan's languages have."""
+    kept = tuple(code for code in plan.languages if code in set(languages))
+    if kept == plan.languages:
+        return plan
+    corpus = replace(plan.corpus, languages=kept)
+    return replace(plan, corpus=corpus, keys={code: plan.keys[code] for code in (plan.pivot, *kept)})
+
+
+def missing(plan: Plan, store: Store) -> list[str]:
+    """Languages whose states are not in the store, the pivot first."""
+    return [language for language, key in plan.keys.items() if key not in store]
+
+
+def bytes_a_language(plan: Plan) -> int:
+    """Size on disk of one language's states, in bytes, for sentences of 23 to 255 tokens."""
+    return len(plan.corpus.lines) * precision.bytes_a_sentence(plan.info, plan.experiment.storage)
+
+
+def check_size(plan: Plan, store: Store) -> None:
+    """Raise ExperimentError where the plan's states cannot all be kept at once: the first would go before the last."""
+    gib = 1 << 30
+    one = bytes_a_language(plan)
+    whole, lacking = one * len(plan.everyone), one * len(missing(plan, store))
+    free = store.free()
+    smaller = "choose fewer languages or sentences" + (
+        ", or shorter numbers (storage half or compact)" if plan.experiment.storage == "exact" else ""
+    )
+    if whole > store.size_limit:
+        raise ExperimentError(
+            f"the states of {len(plan.everyone)} languages take {whole / gib:,.1f} GiB and the cache holds at most "
+            f"{store.size_limit / gib:,.1f} GiB; {smaller}, or set {LIMIT_VARIABLE} higher"
+        )
+    if lacking > free:
+        raise ExperimentError(
+            f"the states to compute take {lacking / gib:,.1f} GiB and {free / gib:,.1f} GiB are free in "
+            f"{store.folder}; {smaller}, or put the cache on a larger disk"
+        )

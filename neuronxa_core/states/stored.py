@@ -1,0 +1,97 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuronxa_core.errors import ExperimentError
+from neuronxa_core.states import precision
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.store.cache import Entry, Store
+
+
+class StatesReader:
+    """Open entries of a plan's languages: states by layer, memory-mapped, restricted to the rows all languages have."""
+
+    def __init__(self, plan: Plan, store: Store, languages: Sequence[str] | None = None) -> None:
+        self._stack = ExitStack()
+        self._entries: dict[str, Entry] = {}
+        self._positions: dict[str, np.ndarray] = {}
+        try:
+            for language in languages or plan.everyone:
+                entry = store.get(plan.keys[language])
+                if entry is None:
+                    raise ExperimentError(f"the states of {language} are not in the cache; run the extraction first")
+                self._entries[language] = self._stack.enter_context(entry)
+                self._positions[language] = plan.positions[language]
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> StatesReader:
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._stack.close()
+
+    def vectors(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
+        """Vectors [sentence, neuron or hidden] of one layer as they are kept: numerators up to a factor a sentence."""
+        return self._rows(language, self._entries[language].layer(f"{state}_{pooling}", layer))
+
+    def read(self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None) -> np.ndarray:
+        """The same as `vectors`, read into a buffer, its own or the one given: for what is read once."""
+        return self._rows(language, self._entries[language].read_layer(f"{state}_{pooling}", layer, buffer))
+
+    def buffer(self, state: str, pooling: str) -> np.ndarray:
+        """Bytes enough to `read` any language into."""
+        arrays = [entry.arrays[f"{state}_{pooling}"] for entry in self._entries.values()]
+        return np.empty(max(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in arrays), np.uint8)
+
+    def numerators(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
+        """Numerators [sentence, neuron or hidden] of one layer; where they were rounded, float64."""
+        name = f"{state}_{pooling}"
+        kept = self.vectors(language, state, pooling, layer)
+        entry = self._entries[language]
+        if precision.scale_name(name) not in entry.arrays:
+            return kept
+        scales = self._rows(language, entry.layer(precision.scale_name(name), layer))
+        return kept * scales[:, None].astype(np.float64)
+
+    def _rows(self, language: str, block: np.ndarray) -> np.ndarray:
+        """The rows that every language has, of all that the language has."""
+        positions = self._positions[language]
+        return block if len(positions) == len(block) else block[positions]
+
+    def tokens(self, language: str) -> np.ndarray:
+        """Real tokens of each sentence, [sentence]."""
+        return self._entries[language].array("tokens")[self._positions[language]]
+
+    def truncated(self, language: str) -> int:
+        """How many of the language's sentences were cut at the longest length."""
+        return self._entries[language].meta["truncated"]
+
+
+@dataclass(frozen=True)
+class LayerStates(Sequence[np.ndarray]):
+    """Vectors of languages at one layer, [sentence, neuron or hidden] each, read when they are asked for.
+
+    buffer: where they are read to, each over the one before; each has its own if not given.
+    """
+
+    reader: StatesReader
+    languages: Sequence[str]
+    state: str
+    pooling: str
+    layer: int
+    buffer: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.languages)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self.reader.read(self.languages[number], self.state, self.pooling, self.layer, self.buffer)

@@ -1,0 +1,1 @@
+"""From numbers to what can be believed: correlation, comparison, prediction, intervals."""

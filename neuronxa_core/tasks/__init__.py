@@ -1,0 +1,1 @@
+"""Task scores from elsewhere: tables, lm-evaluation-harness, published figures; matched to languages."""

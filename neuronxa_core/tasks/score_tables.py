@@ -1,0 +1,233 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import pandas as pd
+
+from neuronxa_core.corpora.tables import CODES_THAT_OFTEN_HEAD_NO_TEXT
+from neuronxa_core.errors import ScoresError
+from neuronxa_core.host import limits
+from neuronxa_core.tasks.cells import (
+    GENERAL_SCORES,
+    HEADINGS,
+    MODEL_NAME,
+    _holds_scores,
+    _is_number,
+    _n,
+    _parsed,
+    _roles,
+    _share,
+    _shares,
+    _stderr,
+    _words,
+)
+from neuronxa_core.tasks.consistency import is_consistency
+from neuronxa_core.tasks.matching import code_of
+from neuronxa_core.tasks.task_names import task_language
+from neuronxa_core.tasks.task_scores import TaskScores, _some, _stem, _tidy
+
+Layout = Literal["long", "wide languages in columns", "wide tasks in columns"]
+Heads = Literal["task", "model", "metric"]
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Which column of a table plays which role, None for no column.
+
+    "long": one row a score; score is needed, and language, or else a task whose name ends in one (xnli_de).
+    "wide languages in columns": `columns` are headed by languages. "wide tasks in columns": one row a language;
+    `columns` are headed by tasks, or by what `heads` says.
+    """
+
+    layout: Layout
+    language: str | None = None
+    model: str | None = None
+    task: str | None = None
+    metric: str | None = None
+    score: str | None = None
+    stderr: str | None = None
+    n: str | None = None
+    source: str | None = None
+    columns: tuple[str, ...] = ()
+    heads: Heads = "task"
+
+
+def guess_mapping(frame: pd.DataFrame) -> Mapping:
+    """The mapping that headings and cells suggest, for `apply_mapping`.
+
+    Raises ScoresError where no language or no score can be found, and for a table of language pairs.
+    """
+    roles = _roles(frame)
+    if is_consistency(frame):
+        raise ScoresError(
+            "This table has a score for each pair of languages; read it as a consistency table and choose a pivot"
+        )
+    context = {role: roles.get(role) for role in ("model", "task", "metric", "source")}
+    language, score, task = roles.get("language"), roles.get("score"), roles.get("task")
+    if language is None and task and score and _share(frame[task], lambda cell: task_language(cell) is not None) > 0.5:
+        return Mapping("long", score=score, stderr=roles.get("stderr"), n=roles.get("n"), **context)
+    if language is not None:
+        taken = {language, *context.values(), roles.get("stderr"), roles.get("n")}
+        numeric = [heading for heading in frame if heading not in taken and _holds_scores(frame, heading)]
+        named = [heading for heading in numeric if _words(heading) in HEADINGS["score"]]
+        if len(named) == 1:
+            spread = {"stderr": roles.get("stderr"), "n": roles.get("n")}
+            return Mapping("long", language=language, score=named[0], **spread, **context)
+        columns = tuple(named or numeric)
+        if not columns:
+            raise ScoresError(f"No column of scores was found; the columns are {_some(frame)}; head one with: score")
+        heads: Heads = "metric" if named else "task"
+        if not named and 2 * sum(bool(MODEL_NAME.search(heading)) for heading in columns) > len(columns):
+            heads = "model"
+        return Mapping("wide tasks in columns", language=language, columns=columns, heads=heads, **context)
+    columns = _columns_of_languages(frame, [heading for heading in frame if heading not in context.values()])
+    if not columns:
+        raise ScoresError(
+            f"No languages were found, neither as headings nor in a column; the columns are {_some(frame)}; head the "
+            "column of codes with: language"
+        )
+    if context["model"] is None and context["task"] is None:
+        labels = [h for h in frame if h not in (*columns, *context.values()) and _share(frame[h], _is_number) < 0.5]
+        if labels:
+            is_model = _share(frame[labels[0]], lambda cell: bool(MODEL_NAME.search(cell))) > 0.5
+            context["model" if is_model else "task"] = labels[0]
+    return Mapping("wide languages in columns", columns=columns, **context)
+
+
+def apply_mapping(
+    frame: pd.DataFrame, mapping: Mapping, *, source: str, model: str = "", task: str = "", metric: str = ""
+) -> TaskScores:
+    """The scores of a table under a mapping.
+
+    source: the file's name or an address, for rows that give none. model, task, metric: for rows that name none; by
+    default the stem of source, and for the metric the heading of the scores unless that is a general word ("score").
+    Rows whose language is none (Average), and empty cells, are left aside with a note.
+
+    Raises ScoresError for a mapping that does not fit the table, a score that is no number, an accuracy outside
+    [0, 100], contradicting scores, and where nothing is left.
+    """
+    _check_mapping(frame, mapping)
+    source = source.strip() or "a table"
+    defaults = {
+        "model": model.strip() or _stem(source),
+        "task": task.strip() or _stem(source),
+        "metric": metric.strip(),
+    }
+    cells = _cells_of(frame, mapping)
+    rows: list[dict[str, Any]] = []
+    no_language: dict[str, None] = {}
+    n_empty = 0
+    for count, (label, heading, number, roles) in enumerate(cells):
+        if not roles["language"]:
+            no_language[label] = None
+            continue
+        parsed = _parsed(f"column {heading}, row {number}", roles.pop("score"))
+        if parsed is None:
+            n_empty += 1
+            continue
+        score, stderr, is_percent = parsed
+        named = {role: roles.get(role) or defaults[role] for role in defaults}
+        named["metric"] = named["metric"] or _metric_of(mapping)
+        rows.append(
+            {
+                **named,
+                "language": roles["language"],
+                "score": score,
+                "stderr": stderr if stderr is not None else _stderr(mapping.stderr, roles.get("stderr", "")),
+                "n": _n(mapping.n, roles.get("n", "")),
+                "source": roles.get("source") or source,
+                "is percent": is_percent or "%" in (mapping.score or ""),
+                "column": heading if mapping.layout == "wide tasks in columns" else named["metric"],
+            }
+        )
+        if count > limits.SCORES_CELLS:
+            raise ScoresError(f"{source} is too large; at most {limits.SCORES_CELLS} cells are read")
+    if not rows:
+        reason = f"it names no language: {_some(no_language)}" if no_language else "all its cells are empty"
+        raise ScoresError(f"{source} holds no scores; {reason}")
+    notes = []
+    if no_language:
+        notes.append(f"Left aside in {source}, since they name no language: {_some(no_language)}.")
+    if n_empty:
+        notes.append(f"Empty cells in {source}: {n_empty}.")
+    unused = _unused(frame, mapping)
+    if unused:
+        notes.append(f"Columns of {source} left aside: {_some(unused)}.")
+    return _tidy(_shares(rows, source, notes), notes)
+
+
+def _columns_of_languages(frame: pd.DataFrame, headings: Sequence[str]) -> tuple[str, ...]:
+    """Headings that are languages above numbers; one that is rather a word (id) only where two others are."""
+    found = [h for h in headings if code_of(h) and _share(frame[h], _is_number) > 0.5]
+    words = {*CODES_THAT_OFTEN_HEAD_NO_TEXT, *HEADINGS["score"], *HEADINGS["stderr"], "no"}
+    certain = [heading for heading in found if heading.lower() not in words]
+    if len(certain) < 2:
+        return tuple(certain)
+    return tuple(heading for heading in found if heading in certain or not _is_numbering(frame[heading]))
+
+
+def _is_numbering(cells: Iterable[str]) -> bool:
+    """0, 1, 2 ... or 1, 2, 3 ..."""
+    cells = list(cells)
+    return cells in ([str(i + start) for i in range(len(cells))] for start in (0, 1))
+
+
+def _check_mapping(frame: pd.DataFrame, mapping: Mapping) -> None:
+    named = [
+        getattr(mapping, field.name) for field in fields(mapping) if field.name not in ("layout", "columns", "heads")
+    ]
+    missing = [column for column in (*named, *mapping.columns) if column is not None and column not in frame.columns]
+    if missing:
+        raise ScoresError(f"The table has no column {_some(missing)}; its columns are {_some(frame.columns)}")
+    if mapping.layout == "long":
+        if mapping.score is None:
+            raise ScoresError("No column of scores was chosen; choose one")
+        if mapping.language is None and mapping.task is None:
+            raise ScoresError("No column of languages was chosen; choose one, or one of tasks such as xnli_de")
+    elif mapping.layout not in ("wide languages in columns", "wide tasks in columns"):
+        raise ScoresError(f"There is no layout {mapping.layout!r:.40}")
+    elif not mapping.columns:
+        raise ScoresError("No columns of scores were chosen; choose at least one")
+    elif mapping.layout == "wide tasks in columns" and mapping.language is None:
+        raise ScoresError("No column of languages was chosen; choose one")
+    elif mapping.layout == "wide tasks in columns" and mapping.heads not in ("task", "model", "metric"):
+        raise ScoresError(f"Columns are headed by tasks, models or metrics, not by {mapping.heads!r:.40}")
+
+
+def _cells_of(frame: pd.DataFrame, mapping: Mapping) -> Iterable[tuple[str, str, int, dict[str, str]]]:
+    """(what names the language, heading and row of the score, {role: cell}) of each score; the headings are row 1."""
+    roles = {role: getattr(mapping, role) for role in ("language", "model", "task", "metric", "stderr", "n", "source")}
+    for number, values in enumerate(frame.itertuples(index=False, name=None), 2):
+        cells = {heading: str(value).strip() for heading, value in zip(frame.columns, values, strict=True)}
+        row = {role: cells[heading] for role, heading in roles.items() if heading is not None}
+        if mapping.layout == "wide languages in columns":
+            for heading in mapping.columns:
+                yield heading, heading, number, row | {"language": code_of(heading), "score": cells[heading]}
+            continue
+        label = row.get("language", row.get("task", ""))
+        if mapping.layout == "long":
+            if mapping.language is None:
+                row["task"], row["language"] = task_language(row["task"]) or (row["task"], "")
+            else:
+                row["language"] = code_of(label)
+            yield label, mapping.score or "", number, row | {"score": cells[mapping.score or ""]}
+            continue
+        row["language"] = code_of(label)
+        for heading in mapping.columns:
+            yield label, heading, number, row | {mapping.heads: heading, "score": cells[heading]}
+
+
+def _unused(frame: pd.DataFrame, mapping: Mapping) -> list[str]:
+    used = {getattr(mapping, field.name) for field in fields(mapping) if field.name != "columns"} | {*mapping.columns}
+    filled = [heading for heading in frame.columns if any(str(cell).strip() for cell in frame[heading])]
+    return [heading for heading in filled if heading not in used]
+
+
+def _metric_of(mapping: Mapping) -> str:
+    named = re.sub(r"\s*(?:\(%\)|%)\s*", "", mapping.score or "")
+    return named if _words(named) not in ("", *GENERAL_SCORES) else "score"
