@@ -33,7 +33,7 @@ if __name__ == "__main__":
         shared.open_experiment()
         page = shared.navigation()
         shared.enter(page.title)
-        shared.say_what_hinders()
+        shared.show_write_error()
         page.run()
 else:
     from starlette.middleware import Middleware

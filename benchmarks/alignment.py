@@ -73,7 +73,7 @@ def write_states(plan: Plan, store: Store, name: str) -> None:
     dtype = DTYPES[name]
     largest = 1 if name.endswith("last") else tokens * (tokens + 1) / 2
     states = np.empty((layers, n, width), dtype)
-    for k, code in enumerate(plan.everyone):
+    for k, code in enumerate(plan.all_languages):
         shared = 0 if k == 0 else random.uniform(0.002, 0.1)
         leaning = 0.1 * random.standard_normal((layers, 1, width), dtype=np.float32)
         for layer in range(layers):
@@ -221,7 +221,7 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
 def measure_pairs(plan: Plan, folder: Path, state: str, pooling: str, times: int) -> None:
     plan = planning.restrict(plan, plan.languages[: PAIRED_LANGUAGES - 1])
     with stored.StatesReader(plan, store := Store(folder)) as reader:
-        unit = np.stack([cosine_retrieval.unit_rows(reader.vectors(code, state, pooling, 0)) for code in plan.everyone])
+        unit = np.stack([cosine_retrieval.unit_rows(reader.vectors(code, state, pooling, 0)) for code in plan.all_languages])
     store.close()
     rows = unit.reshape(-1, unit.shape[-1])
 
@@ -241,7 +241,7 @@ def measure_pairs(plan: Plan, folder: Path, state: str, pooling: str, times: int
         if number:
             for key, value in taken.items():
                 spent[key].append(value)
-    count = len(plan.everyone)
+    count = len(plan.all_languages)
     print(f"\n| all pairs of {count} languages at a layer | median | least | most |\n| --- | ---: | ---: | ---: |")
     report(
         [

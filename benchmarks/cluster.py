@@ -49,7 +49,7 @@ def main() -> None:
         print("| | seconds |\n| --- | ---: |")
         watch = Stopwatch()
         computing.compute_missing(whole, one, ModelPool())
-        watch.row(f"one process, {len(whole.everyone)} languages")
+        watch.row(f"one process, {len(whole.all_languages)} languages")
         with cluster.connected() as joined:
             watch.row("a cluster of this machine starts")
             alone = joined.share("cpu")
@@ -59,7 +59,7 @@ def main() -> None:
             watch.row("one more, of a worker that has the model")
             share = joined.share("cpu", cpus=1)
             run(joined, whole, two, share)
-            watch.row(f"{len(whole.everyone)} languages, {share.slots} tasks at a time, one worker fresh")
+            watch.row(f"{len(whole.all_languages)} languages, {share.slots} tasks at a time, one worker fresh")
         watch.row("the cluster ends")
 
 

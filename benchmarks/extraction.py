@@ -63,7 +63,7 @@ def measure(name: str, loaded: LoadedModel, times: int, sentences: int) -> None:
     """Print a row of the table."""
     raw = reading.read("demo").texts
     texts = [raw[code][:sentences] for code in LANGUAGES]
-    rows = [extraction.tokenize(loaded, sentences, loaded.info.longest).ids for sentences in texts]
+    rows = [extraction.tokenize(loaded, sentences, loaded.info.max_length).ids for sentences in texts]
     sizes = extraction.TOKEN_BUDGET["cpu"], extraction.PASS_TOKENS["cpu"]
     batches = [
         [ids[k] for k in batch] for ids in rows for batch in extraction.batches_by_length(list(map(len, ids)), *sizes)

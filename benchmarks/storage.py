@@ -29,11 +29,11 @@ def read(plan: Plan, store: Store, name: str, form: str) -> dict[str, np.ndarray
     kept = {}
     short = precision.shortened(name, form)
     with StatesReader(plan, store) as reader:
-        for code in plan.everyone:
+        for code in plan.all_languages:
             layers = [reader.vectors(code, *name.split("_"), layer) for layer in range(plan.info.layers)]
             if short is not None:
                 tokens = reader.tokens(code)
-                layers = [precision.shorten(numerators, tokens, short)[0] for numerators in layers]
+                layers = [precision.shorten(pooled_sums, tokens, short)[0] for pooled_sums in layers]
             kept[code] = np.stack(layers)
     return kept
 

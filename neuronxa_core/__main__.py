@@ -193,7 +193,7 @@ def score(options: argparse.Namespace) -> int:
     if options.ray is None:
         plans = _plans(options, options.model, planning.make_plan, store)
         with _progress(plans, store) as on_progress:
-            compute = partial(_one_after_another, store=store, shelf=ModelPool(), on_progress=on_progress)
+            compute = partial(_one_after_another, store=store, pool=ModelPool(), on_progress=on_progress)
             tables, failures = _aligned(options, plans, store, compute)
     else:
         with cluster.connected(options.ray) as joined:
@@ -226,7 +226,7 @@ def _check_cluster_options(options: argparse.Namespace) -> None:
 
 
 def _one_after_another(
-    plans: dict[str, Plan], store: Store, shelf: ModelPool, on_progress: Callable[[str, str, int], None]
+    plans: dict[str, Plan], store: Store, pool: ModelPool, on_progress: Callable[[str, str, int], None]
 ) -> Iterator[tuple[str, NeuronXAError | None]]:
     """Compute in this process."""
     for name, plan in plans.items():
@@ -235,7 +235,7 @@ def _one_after_another(
             computing.compute_missing(
                 plan,
                 store,
-                shelf,
+                pool,
                 on_progress=lambda language, done, _all, name=name: on_progress(name, language, done),
             )
         except NeuronXAError as hindrance:
@@ -273,7 +273,7 @@ def _aligned(
     tables: dict[str, dict[str, Alignment]] = {}
     failures: dict[str, NeuronXAError] = {}
     todo = plans
-    for rounds_left in reversed(range(1 + max(len(plan.everyone) for plan in plans.values()))):
+    for rounds_left in reversed(range(1 + max(len(plan.all_languages) for plan in plans.values()))):
         damaged = {}
         with closing(compute(todo)) as finished:
             for name, error in finished:
@@ -323,13 +323,13 @@ PREFERRED_METRICS = ("acc", "accuracy")
 def correlate(options: argparse.Namespace) -> int:
     """Compute what is missing, match the task scores and write their correlations."""
     scores = score_files.read_scores_or_pairs(options.scores, options.pivot)
-    store, shelf = _prepared(options), ModelPool()
+    store, pool = _prepared(options), ModelPool()
     plans = _plans(options, [options.model], planning.make_plan, store)
     (name, plan), *_ = plans.items()
     groups = _chosen_groups(scores, plan, options)
     found = []
     for model, task, metric in groups:
-        joined = matching.join(scores.select(model=model, task=task, metric=metric), plan.everyone, pivot=plan.pivot)
+        joined = matching.join(scores.select(model=model, task=task, metric=metric), plan.all_languages, pivot=plan.pivot)
         for note in joined.notes:
             print(f"{task}: {note}", file=sys.stderr)
         points = task_correlation.points(plan, joined.pairs["score"].to_dict())
@@ -346,12 +346,12 @@ def correlate(options: argparse.Namespace) -> int:
         def on_progress(language: str, done: int, _all: int) -> None:
             of_model(name, language, done)
 
-        computing.compute_missing(plan, store, shelf, on_progress=on_progress)
+        computing.compute_missing(plan, store, pool, on_progress=on_progress)
         tables = [
             computing.recompute_if_corrupt(
                 plan,
                 store,
-                shelf,
+                pool,
                 lambda task=task, points=points: task_correlation.correlation_table(
                     plan, store, task, points, tuple(dict.fromkeys(options.states)), (options.pooling,)
                 ),

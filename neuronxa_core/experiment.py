@@ -106,7 +106,7 @@ def digest(content: object) -> str:
 
 
 def states_key(
-    model_identity: str, dtype: str, neuron: str, storage: str, longest: int, version: int, sentences: Sequence[str]
+    model_identity: str, dtype: str, neuron: str, storage: str, max_length: int, version: int, sentences: Sequence[str]
 ) -> str:
     """The cache key of one language's states: it changes exactly when the numbers could."""
-    return "states-" + digest([model_identity, dtype, neuron, storage, longest, version, list(sentences)])
+    return "states-" + digest([model_identity, dtype, neuron, storage, max_length, version, list(sentences)])

@@ -254,7 +254,7 @@ def verification() -> None:
 
 def models_in_memory() -> None:
     """Loaded models, and a button that frees them."""
-    table = cache_report.loaded_models(services.shelf)
+    table = cache_report.loaded_models(services.pool)
     if table.empty:
         st.caption("No model is loaded.")
         return
@@ -266,7 +266,7 @@ def models_in_memory() -> None:
     said = NO_RIGHTS if not me.manages else "The next run loads its model again."
     if st.button("Free the memory", icon=":material/eject:", disabled=not me.manages, help=said):
         try:
-            services.shelf.clear()
+            services.pool.clear()
         except NeuronXAError as busy:
             st.warning(shared.said(str(busy)))
         else:

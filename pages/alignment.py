@@ -225,7 +225,7 @@ def show_layers() -> None:
 
 
 def show_sentences() -> None:
-    everyone = list(plan.everyone)
+    everyone = list(plan.all_languages)
     columns = st.columns(3)
     x = columns[0].selectbox("From", everyone, 0, format_func=shared.label, key="from", bind="query-params")
     best = plan.languages[int(found.pooled(layers).argmax())]
@@ -242,7 +242,7 @@ def show_all_pairs() -> None:
     scores = pair_scores(alignment.scores_key(plan, state, pooling), state, pooling, layer, plan)
     services.pairs.prepare(plan, state, pooling, layer)
     order = alignment.hierarchical_order(scores)
-    codes = [plan.everyone[k] for k in order]
+    codes = [plan.all_languages[k] for k in order]
     labels = [shared.label(code) for code in codes]
     ordered = scores[np.ix_(order, order)]
     chart = charts.language_matrix(

@@ -129,7 +129,7 @@ def published_scores() -> TaskScores:
 def matched(scores: TaskScores, model: str, task: str, metric: str) -> Task:
     """A task's scores at the plan's languages."""
     chosen = scores.select(model=model, task=task, metric=metric)
-    joined = matching.join(chosen, plan.everyone, pivot=plan.pivot)
+    joined = matching.join(chosen, plan.all_languages, pivot=plan.pivot)
     sources = list(dict.fromkeys(str(source) for source in chosen.table["source"] if str(source)))
     return Task(
         model,
@@ -183,7 +183,7 @@ def task_choice(scores: TaskScores, key: str, start: tuple[str, ...] = ()) -> Ta
 
 
 def from_published() -> Task | None:
-    return task_choice(published_scores(), "published", best_covered(plan.everyone, plan.pivot))
+    return task_choice(published_scores(), "published", best_covered(plan.all_languages, plan.pivot))
 
 
 MAPPED = ("language", "model", "task", "metric", "score", "stderr", "n", "source")
@@ -277,7 +277,7 @@ def from_measure() -> Task | None:
     if kind == "topics":
         columns = st.columns(3)
         source = columns[0].selectbox(
-            "Learn the labels in", list(plan.everyone), format_func=shared.label, key="probe_source"
+            "Learn the labels in", list(plan.all_languages), format_func=shared.label, key="probe_source"
         )
         state = columns[1].selectbox("from", CHOICES["state"], 2, format_func=str.upper, key="probe_state")
         layer = columns[2].selectbox(

@@ -29,7 +29,7 @@ now = shared.experiment()
 whole_plan, plan = shared.open_page("Microscope")
 with shared.healing(whole_plan):
     activity = shared.activity_of(plan)
-codes = list(plan.everyone)
+codes = list(plan.all_languages)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -199,7 +199,7 @@ def start_languages() -> list[str]:
 
 def may_load(part: str) -> bool:
     """Whether the model's weights may be read now: it is small or there already, or someone asked for it."""
-    if services.shelf.holds(plan) or plan.info.parameters < SMALL_MODEL:
+    if services.pool.holds(plan) or plan.info.parameters < SMALL_MODEL:
         return True
     key = f"load-{plan.source.location}"
     if st.session_state.get(key):
@@ -221,7 +221,7 @@ def may_load(part: str) -> bool:
 def wait_for_model(message: str) -> None:
     """Look again as long as the model is at work."""
     st.info(message, icon=":material/hourglass_top:")
-    if not services.shelf.busy:
+    if not services.pool.busy:
         st.rerun()
 
 
@@ -275,7 +275,7 @@ def show_sentences() -> None:
                 code: token_activations.activations_of(
                     plan,
                     services.store,
-                    services.shelf,
+                    services.pool,
                     code,
                     [plan.corpus.sentences(code)[row] for row in by_row],
                     layer,
@@ -358,7 +358,7 @@ sentences()
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the text …")
 def states_of_texts(key: str, texts: tuple[str, ...]) -> list[TextStates]:
-    with services.shelf.borrow(plan, patience=PATIENCE) as loaded:
+    with services.pool.acquire(plan, patience=PATIENCE) as loaded:
         return per_token.text_activations(loaded, texts, now.neuron)
 
 

@@ -66,7 +66,7 @@ now = shared.experiment()
 whole_plan, plan = shared.open_page("Overlap")
 with shared.healing(whole_plan):
     activity = shared.activity_of(plan)
-codes = list(plan.everyone)
+codes = list(plan.all_languages)
 last_layer = plan.info.layers - 1
 if len(codes) < 2:
     st.info("Overlap needs at least two languages; choose more in *Run*.")

@@ -317,7 +317,7 @@ def state_of_the_run() -> None:
     """What is cached, what runs, and the buttons."""
     job = services.queue.find(Extraction(plan))
     lacking = planning.missing(plan, services.store)
-    everyone = len(plan.everyone)
+    everyone = len(plan.all_languages)
     disk = shared.size(planning.bytes_a_language(plan) * len(lacking))
     st.subheader(f"{everyone - len(lacking)} of {everyone} languages cached", anchor=False)
     if lacking:

@@ -68,28 +68,28 @@ class Services(NamedTuple):
     """One of each a process, whatever the number of sessions."""
 
     store: Store
-    shelf: ModelPool
+    pool: ModelPool
     queue: JobQueue
     pairs: PairScores
 
 
 @st.cache_resource(show_spinner=False)
 def _services(folder: str, _allowed: Settings) -> Services:
-    store, shelf = Store(folder, _allowed.cache_bytes), ModelPool(_allowed.models_loaded)
-    queue = JobQueue(store, shelf, _allowed.waiting, _allowed.waiting_a_person)
-    return Services(store, shelf, queue, PairScores(store))
+    store, pool = Store(folder, _allowed.cache_bytes), ModelPool(_allowed.models_loaded)
+    queue = JobQueue(store, pool, _allowed.waiting, _allowed.waiting_a_person)
+    return Services(store, pool, queue, PairScores(store))
 
 
 def services() -> Services:
-    """The store, the model shelf and the job queue of this process, for somebody who may use them."""
+    """The store, the model pool and the job queue of this process, for somebody who may use them."""
     _through_the_app()
     people.person()
     return _services(str(default_folder()), host_settings())
 
 
-def say_what_hinders() -> None:
+def show_write_error() -> None:
     """A word above every page where the cache could not be written when that was last tried."""
-    if hindrance := services().store.hindrance:
+    if hindrance := services().store.last_write_error:
         st.warning(f"{said(hindrance)}. Until then, nothing that is computed is kept.", icon=":material/hard_drive:")
 
 
@@ -379,7 +379,7 @@ def computed_part(whole: Plan) -> Plan:
     elif lacking:
         lost = how_it_ended(work)
         st.info(
-            f"{len(lacking)} of {len(whole.everyone)} languages of this choice are not computed yet.",
+            f"{len(lacking)} of {len(whole.all_languages)} languages of this choice are not computed yet.",
             icon=":material/info:",
         )
         said = "Resume" if lost else "Compute them"

@@ -92,8 +92,8 @@ def test_entries_are_listed_by_model_and_then_by_language_and_deleted():
 def test_whoever_does_not_manage_sees_everything_and_deletes_nothing(monkeypatch):
     compute()
     monkeypatch.setattr(people, "person", lambda: ADA)
-    shelf = shared.services().shelf
-    with shelf.borrow(shared.plan_for(SMALL)):
+    pool = shared.services().pool
+    with pool.acquire(shared.plan_for(SMALL)):
         pass
     test = opened()
     test.session_state["admin_models"] = {"selection": {"rows": [0], "columns": [], "cells": []}}

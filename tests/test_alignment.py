@@ -62,7 +62,7 @@ def score_by_definition(x, y, cell=signed_square) -> float:
 
 def blocks_of(size: str):
     """A patch of how much is multiplied, decided and held at a time."""
-    return mock.patch.multiple(alignment, **dict(zip(BLOCK_NAMES, BLOCKS[size], strict=True)))
+    return mock.patch.multiple(cosine_retrieval, **dict(zip(BLOCK_NAMES, BLOCKS[size], strict=True)))
 
 
 def score(x, y) -> float:
@@ -146,7 +146,7 @@ def test_retrieval_of_random_vectors(n, width, dtype):
 
 
 def test_retrieval_of_counts_as_large_as_they_get():
-    """NAS numerators of sentences of 2048 tokens, as unsigned integers: nothing overflows."""
+    """NAS pooled_sums of sentences of 2048 tokens, as unsigned integers: nothing overflows."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2048 * 2049 // 2, size=(8, 12), dtype=np.uint32)
     y = np.maximum(x.astype(np.int64) + rng.integers(-(10**6), 10**6, size=x.shape), 0).astype(np.uint32)

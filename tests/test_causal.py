@@ -35,7 +35,7 @@ CAUSAL = [name for name in FAMILIES if FAMILIES[name].causal]
 
 
 @pytest.fixture(scope="module")
-def shelf():
+def pool():
     return ModelPool()
 
 
@@ -462,9 +462,9 @@ def test_gate_is_refused_where_a_mixture_does_not_have_it_and_infinite_activatio
 # one effect
 
 
-def test_the_baseline_is_the_plans_own_alignment(plan, store, shelf):
-    computing.compute_missing(plan, store, shelf)
-    with shelf.borrow(plan, head=True) as loaded:
+def test_the_baseline_is_the_plans_own_alignment(plan, store, pool):
+    computing.compute_missing(plan, store, pool)
+    with pool.acquire(plan, head=True) as loaded:
         for pooling in POOLINGS:
             effect = ablation.measure(loaded, plan, Neurons(), "deu_Latn", pooling, 100, with_likelihood=False)
             assert (effect.nats, effect.tokens, effect.bytes, effect.sentences) == (None, None, None, 8)
@@ -486,7 +486,7 @@ def test_an_effect_is_what_the_model_without_the_columns_has(neuron, tiny, tiny_
     model = load(folder, head=True)
     effect = ablation.measure(model, plan, SOME, "deu_Latn", "last", 3)
     spoilt = without_columns(model, "llama", SOME)
-    texts = {code: plan.sentences(code)[:3] for code in plan.everyone}
+    texts = {code: plan.sentences(code)[:3] for code in plan.all_languages}
     nll = negative_log_likelihood(spoilt, texts["deu_Latn"])
     assert effect.nats == pytest.approx(nll.nats.sum(), rel=1e-6)
     assert (effect.tokens, effect.bytes) == (nll.tokens.sum(), sum(len(t.encode()) for t in texts["deu_Latn"]))
@@ -500,10 +500,10 @@ def test_an_effect_is_what_the_model_without_the_columns_has(neuron, tiny, tiny_
 
 
 @pytest.mark.parametrize("neuron", ["product", "gate"])
-def test_a_layer_without_neurons_aligns_nothing(neuron, plan, shelf):
+def test_a_layer_without_neurons_aligns_nothing(neuron, plan, pool):
     plan = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, neuron=neuron))
     layer = Neurons.of({2: np.arange(plan.info.neurons)})
-    with shelf.borrow(plan) as loaded:
+    with pool.acquire(plan) as loaded:
         pivots = [ablation.pivot_states(loaded, plan, some, "weighted", 8) for some in (Neurons(), layer)]
         # against the pivot with and without these neurons: the language's own states are zero as well
         effects = [
@@ -518,11 +518,11 @@ def test_a_layer_without_neurons_aligns_nothing(neuron, plan, shelf):
         assert effect.scores["emb"][2] > 0
 
 
-def test_an_encoder_has_alignment_only(tiny, tiny_plan, store, shelf):
+def test_an_encoder_has_alignment_only(tiny, tiny_plan, store, pool):
     plan = tiny_plan(tiny("bert"))
     work = Ablation(plan, (("some", SOME),), ("deu_Latn",), sentences=3)
     assert not work.with_likelihood
-    work.run(store, shelf)
+    work.run(store, pool)
     effects = work.results(store)
     assert set(effects) == {("nothing", "deu_Latn"), ("some", "deu_Latn")}
     assert all(effect.nats is None and effect.nats_per_byte is None for effect in effects.values())
@@ -592,7 +592,7 @@ def work_on(plan, sets, languages=("deu_Latn", "eng_Latn"), **choices) -> Ablati
     return Ablation(plan, sets, languages, **{"sentences": 4, **choices})
 
 
-def test_a_run_measures_every_set_and_the_baseline_once(plan, sets, store, shelf, monkeypatch):
+def test_a_run_measures_every_set_and_the_baseline_once(plan, sets, store, pool, monkeypatch):
     measured = []
     real = ablation.measure
 
@@ -605,7 +605,7 @@ def test_a_run_measures_every_set_and_the_baseline_once(plan, sets, store, shelf
     assert work.totals(store) == {"nothing": 2, "deu_Latn": 2, "deu_Latn · random 1": 2}
     assert work.results(store) == {}
     assert ablation.effects_table(work, store).empty
-    work.run(store, shelf, on_progress=lambda *done: progress.append(done))
+    work.run(store, pool, on_progress=lambda *done: progress.append(done))
     assert progress == [(name, k, 2) for name, _ in work.everything for k in (1, 2)]
     assert len(measured) == 6
     assert work.totals(store) == {}
@@ -621,14 +621,14 @@ def test_a_run_measures_every_set_and_the_baseline_once(plan, sets, store, shelf
     wider = work_on(plan, (*sets, ("empty", Neurons()), ("same", sets[0][1])), ("deu_Latn", "fra_Latn"))
     assert wider.totals(store) == {name: 1 for name, _ in wider.everything}
     measured.clear()
-    wider.run(store, shelf, on_progress=lambda *done: progress.append(done))
+    wider.run(store, pool, on_progress=lambda *done: progress.append(done))
     assert [language for _, language in measured] == ["fra_Latn"] * 3
     found = wider.results(store)
     assert found["same", "deu_Latn"] == first["deu_Latn", "deu_Latn"]
     for code in wider.languages:
         assert found["empty", code] == found["nothing", code]
     # every effect is the one that a call for itself gives
-    with shelf.borrow(plan, head=True) as loaded:
+    with pool.acquire(plan, head=True) as loaded:
         alone = real(loaded, plan, sets[0][1], "fra_Latn", "weighted", 4)
     assert alone == found["deu_Latn", "fra_Latn"]
     assert alone.scores != found["nothing", "fra_Latn"].scores
@@ -636,9 +636,9 @@ def test_a_run_measures_every_set_and_the_baseline_once(plan, sets, store, shelf
     assert first["nothing", "eng_Latn"].scores["emb"] == (1.0,) * plan.info.layers
 
 
-def test_the_table_is_long_and_tells_changes_from_the_baseline(plan, sets, store, shelf):
+def test_the_table_is_long_and_tells_changes_from_the_baseline(plan, sets, store, pool):
     work = work_on(plan, sets)
-    work.run(store, shelf)
+    work.run(store, pool)
     table = ablation.effects_table(work, store)
     assert table.columns.tolist() == [
         "set",
@@ -674,19 +674,19 @@ def test_the_table_is_long_and_tells_changes_from_the_baseline(plan, sets, store
     assert ("nothing", "deu_Latn") not in table.index
 
 
-def test_a_stopped_run_keeps_what_it_finished_and_goes_on_from_there(plan, sets, store, shelf):
+def test_a_stopped_run_keeps_what_it_finished_and_goes_on_from_there(plan, sets, store, pool):
     work, progress = work_on(plan, sets), []
     with pytest.raises(Cancelled, match="stopped"):
-        work.run(store, shelf, lambda *done: progress.append(done), lambda: len(progress) == 3)
+        work.run(store, pool, lambda *done: progress.append(done), lambda: len(progress) == 3)
     assert work.totals(store) == {"deu_Latn": 1, "deu_Latn · random 1": 2}
     kept = work.results(store)
     assert set(kept) == {("nothing", "deu_Latn"), ("nothing", "eng_Latn"), ("deu_Latn", "deu_Latn")}
     progress.clear()
-    work.run(store, shelf, lambda *done: progress.append(done))
+    work.run(store, pool, lambda *done: progress.append(done))
     assert progress == [("deu_Latn", 1, 1), ("deu_Latn · random 1", 1, 2), ("deu_Latn · random 1", 2, 2)]
     assert kept.items() <= work.results(store).items()
     fresh = Store(store.folder.parent / "fresh")
-    work.run(fresh, shelf)
+    work.run(fresh, pool)
     assert work.results(fresh) == work.results(store)
     fresh.close()
 
@@ -698,7 +698,7 @@ def test_a_cancelled_run_loads_no_model(plan, sets, store, monkeypatch):
 
 
 @pytest.mark.parametrize("calls", range(4))
-def test_cancelling_reaches_extraction_and_likelihood(calls, plan, sets, store, shelf):
+def test_cancelling_reaches_extraction_and_likelihood(calls, plan, sets, store, pool):
     """Asked before the run, then in the pivot's states, the language's states and its likelihood."""
     asked = []
 
@@ -708,28 +708,28 @@ def test_cancelling_reaches_extraction_and_likelihood(calls, plan, sets, store, 
 
     work = work_on(plan, sets, ("deu_Latn",))
     with pytest.raises(Cancelled):
-        work.run(store, shelf, cancelled=cancelled)
+        work.run(store, pool, cancelled=cancelled)
     assert work.results(store) == {}
     assert len(asked) == calls + 1
 
 
-def test_a_damaged_document_is_measured_again(plan, store, shelf):
+def test_a_damaged_document_is_measured_again(plan, store, pool):
     work = work_on(plan, (), ("deu_Latn",))
-    work.run(store, shelf)
+    work.run(store, pool)
     (kept,) = work.results(store).values()
     for document in ({"nats": 1}, {**kept.to_json(), "nats": None, "tokens": None, "bytes": None}):
         store.put_json(work._effect_key(Neurons(), "deu_Latn"), document)
         assert work.totals(store) == {"nothing": 1}
-    work.run(store, shelf)
+    work.run(store, pool)
     assert work.results(store) == {("nothing", "deu_Latn"): kept}
 
 
 def test_likelihood_wants_the_head_and_alignment_alone_does_not(tiny, tiny_plan, store):
-    plan, shelf = tiny_plan(tiny("llama")), ModelPool()
+    plan, pool = tiny_plan(tiny("llama")), ModelPool()
     with pytest.raises(ModelError, match="hold no language-model head"):
-        Ablation(plan, (("some", SOME),), ("deu_Latn",), sentences=3).run(store, shelf)
+        Ablation(plan, (("some", SOME),), ("deu_Latn",), sentences=3).run(store, pool)
     work = Ablation(plan, (("some", SOME),), ("deu_Latn",), sentences=3, likelihood=False)
-    work.run(store, shelf)
+    work.run(store, pool)
     assert [effect.nats for effect in work.results(store).values()] == [None, None]
 
 
@@ -776,9 +776,9 @@ def test_work_that_does_not_fit_is_refused(choices, message, plan):
         Ablation(**{"plan": plan, "sets": (), "languages": ("deu_Latn",), **choices})
 
 
-def test_neurons_that_matter_to_the_bundled_model(plan, store, shelf):
+def test_neurons_that_matter_to_the_bundled_model(plan, store, pool):
     """The neurons that fire most are worth more than as many random ones, and all together worth most."""
-    computing.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, pool)
     with stored.StatesReader(plan, store) as reader:
         value = np.stack(
             [reader.vectors("eng_Latn", "nav", "mean", layer).sum(axis=0) for layer in range(plan.info.layers)]
@@ -787,6 +787,6 @@ def test_neurons_that_matter_to_the_bundled_model(plan, store, shelf):
     everything = Neurons.from_mask(np.ones(value.shape, dtype=bool))
     sets = (("strongest", strongest), ("random", random_like(strongest, plan.info, 0)), ("all", everything))
     work = Ablation(plan, sets, ("eng_Latn",), sentences=2)
-    work.run(store, shelf)
+    work.run(store, pool)
     worth = ablation.effects_table(work, store).set_index("set")["change_nats_per_byte"]
     assert worth["all"] > worth["strongest"] > 2 * abs(worth["random"])

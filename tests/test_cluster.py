@@ -168,7 +168,7 @@ def test_a_worker_that_is_killed_midway_loses_nothing_and_costs_nothing_that_was
 ):
     model, folder, cache = tiny("llama", seed=3), corpus(sentences=300, words=60), tmp_path / "two"
     plan = planning.make_plan(Experiment(str(model), folder, "eng", device="cpu"), Store(tmp_path / "plan"))
-    halves = [{plan.keys[code] for code in half} for half in chunks(plan.everyone, 1, 2)]
+    halves = [{plan.keys[code] for code in half} for half in chunks(plan.all_languages, 1, 2)]
     assert [len(half) for half in halves] == [3, 3]
     _, other = raylets(two_machines)
     at_kill: dict[str, str] = {}
@@ -372,7 +372,7 @@ def test_a_task_carries_no_more_of_the_corpus_than_its_languages(tmp_path):
     assert list(part.keys.items()) == [(code, plan.keys[code]) for code in ("spa_Latn", "ell_Grek")]
     assert set(part.corpus.texts) == {"spa_Latn", "ell_Grek"}
     assert part.sentences("ell_Grek") == plan.sentences("ell_Grek")
-    assert part.everyone == ("spa_Latn", "ell_Grek")  # not the pivot
+    assert part.all_languages == ("spa_Latn", "ell_Grek")  # not the pivot
 
 
 def test_states_that_two_plans_lack_are_computed_once(tmp_path):

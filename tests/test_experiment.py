@@ -197,7 +197,7 @@ PARTS = {
     "dtype": "float32",
     "neuron": "product",
     "storage": "exact",
-    "longest": 512,
+    "max_length": 512,
     "version": 1,
     "sentences": ["a", "b", "ab"],
 }
@@ -206,7 +206,7 @@ CHANGED = {
     "dtype": ["bfloat16"],
     "neuron": ["gate"],
     "storage": ["half"],
-    "longest": [511, 5120],
+    "max_length": [511, 5120],
     "version": [2],
     "sentences": [["b", "a", "ab"], ["a", "b"], ["a", "b", "ab", ""], ["a", "bab"], ["a", "b", "ab "], ["a", "b", "äb"],
                   ["a\nb", "ab"], ["a,b", "ab"], ['a","b', "ab"], [], ["A", "b", "ab"], ["a", "b", "\ud800"]],
@@ -221,8 +221,8 @@ def test_the_states_key_changes_with_every_part():
 
 
 def test_parts_of_the_states_key_do_not_run_into_each_other():
-    assert states_key(**{**PARTS, "longest": 51, "version": 21}) != states_key(
-        **{**PARTS, "longest": 512, "version": 1}
+    assert states_key(**{**PARTS, "max_length": 51, "version": 21}) != states_key(
+        **{**PARTS, "max_length": 512, "version": 1}
     )
     swapped = {**PARTS, "dtype": PARTS["neuron"], "neuron": PARTS["dtype"]}
     assert states_key(**swapped) != states_key(**PARTS)

@@ -107,7 +107,7 @@ def test_description_needs_no_weights_and_counts_all_experts(name, tiny, loaded,
         gated=True,
         causal=True,
         stored_dtype="float32",
-        longest=2048,
+        max_length=2048,
         experts=EXPERTS,
         chosen=CHOSEN,
         # stacked experts and routers are no linear projections

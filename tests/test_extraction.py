@@ -81,7 +81,7 @@ def alone(family: str, folder, loaded, ids: list[int], neuron: str) -> Tokens:
     )
 
 
-def numerators(values: list[list[float]]) -> dict[str, list[float]]:
+def pooled_sums(values: list[list[float]]) -> dict[str, list[float]]:
     """The three poolings of [token][width], by their formulas times their denominators."""
     width = range(len(values[0]))
     return {
@@ -110,7 +110,7 @@ def _plain(family: str, folder, loaded_get, neuron: str, sentences: tuple[str, .
             on = [[1 if a > 0 else 0 for a in row] for row in tokens.activations[k]]
             value = [[abs(a) for a in row] for row in tokens.activations[k]]
             for state, values in (("nas", on), ("nav", value), ("emb", tokens.hidden[k])):
-                for pooling, pooled in numerators(values).items():
+                for pooling, pooled in pooled_sums(values).items():
                     arrays[f"{state}_{pooling}"][k].append(pooled)
             near_zero = [[0 < abs(a) < 2e-5 for a in row] for row in tokens.activations[k]]
             uncertain[k].append([any(column) for column in zip(*near_zero, strict=True)])
@@ -239,7 +239,7 @@ def test_nas_numerators_are_whole_numbers_and_exact(family, neuron, loaded):
                 ("nas", [[int(a > 0) for a in row] for row in rows]),
                 ("nav", [[abs(a) for a in row] for row in rows]),
             ):
-                for pooling, pooled in numerators(values).items():
+                for pooling, pooled in pooled_sums(values).items():
                     array = got.arrays[f"{state}_{pooling}"][k, sentence]
                     if state == "nas" or pooling == "last":
                         assert array.tolist() == pooled
@@ -353,8 +353,8 @@ def test_special_tokens_that_the_tokenizer_adds_count(tiny):
 def test_long_sentences_are_cut_and_counted(loaded):
     model = loaded("llama")
     lengths = [len(byte_tokenizer(True).encode(s).ids) for s in SENTENCES]
-    got = extract(model, "eng", SENTENCES, longest=5)
-    assert got.longest == 5
+    got = extract(model, "eng", SENTENCES, max_length=5)
+    assert got.max_length == 5
     assert got.truncated == sum(length > 5 for length in lengths) > 0
     assert got.truncated < len(SENTENCES)
     assert got.tokens.tolist() == [min(length, 5) for length in lengths]
@@ -366,10 +366,10 @@ def test_long_sentences_are_cut_and_counted(loaded):
 
 def test_the_model_bounds_the_longest_sentence(loaded):
     model = loaded("llama")
-    short = dataclasses.replace(model, info=dataclasses.replace(model.info, longest=6))
+    short = dataclasses.replace(model, info=dataclasses.replace(model.info, max_length=6))
     for longest in (None, 6, 100):
-        got = extract(short, "eng", SENTENCES, longest=longest)
-        assert (got.longest, got.tokens.max()) == (6, 6)
+        got = extract(short, "eng", SENTENCES, max_length=longest)
+        assert (got.max_length, got.tokens.max()) == (6, 6)
 
 
 def test_no_warning_for_long_texts_and_the_tokenizer_stays_as_it_was(loaded):
@@ -649,8 +649,8 @@ def test_half_precision_is_pooled_in_float32(dtype, tiny):
         for call, sentence in enumerate(longest_first):
             assert seen[k][call].dtype == estimates.DTYPES[dtype]
             rows = seen[k][call].tolist()
-            on = numerators([[int(a > 0) for a in row] for row in rows])
-            value = numerators([[abs(a) for a in row] for row in rows])
+            on = pooled_sums([[int(a > 0) for a in row] for row in rows])
+            value = pooled_sums([[abs(a) for a in row] for row in rows])
             for pooling in extraction.POOLINGS:
                 assert got.arrays[f"nas_{pooling}"][k, sentence].tolist() == on[pooling]
                 np.testing.assert_allclose(got.arrays[f"nav_{pooling}"][k, sentence], value[pooling], rtol=1e-6)
@@ -681,7 +681,7 @@ def test_a_pass_that_fails_names_model_language_and_cause(loaded):
 def test_more_tokens_than_positions(tiny):
     loaded = loading.load(sources.parse_source(str(tiny("gpt2", n_positions=8))), device="cpu")
     assert extract(loaded, "eng", SENTENCES).tokens.max() == 8
-    wrong = dataclasses.replace(loaded, info=dataclasses.replace(loaded.info, longest=99))
+    wrong = dataclasses.replace(loaded, info=dataclasses.replace(loaded.info, max_length=99))
     with pytest.raises(ExtractionError, match=f"^eng: the forward pass of {loaded.info.name} failed: IndexError: "):
         extract(wrong, "eng", SENTENCES)
 

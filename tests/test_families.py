@@ -367,7 +367,7 @@ def test_what_is_said_of_a_model_without_its_weights(name, described):
         gated=True,
         causal=True,
         stored_dtype=config["torch_dtype"],
-        longest=2048,
+        max_length=2048,
         experts=model.experts if name in MIXTURES else 0,
         chosen=config["num_experts_per_tok"] if name in MIXTURES else 0,
         projected=config["num_hidden_layers"]
@@ -384,7 +384,7 @@ def test_both_definitions_of_a_neuron_are_found_in_every_layer(name):
         layer = model.get_submodule(network.layer)
         assert layer is model.layers[k]
         if name in MIXTURES:
-            network.refuse_what_cannot_be_read("gate")
+            network.check_readable("gate")
             assert model.get_submodule(network.last_projection) is layer.mlp.experts
             sizes = moe.sizes(layer.mlp.experts)
             assert (sizes.experts, sizes.width) == (PUBLISHED[name].experts, PUBLISHED[name].columns)

@@ -351,8 +351,8 @@ def test_a_disk_that_is_full_is_said_and_what_is_there_is_read(small_disk):
         ) as full:
             for number in range(20):
                 store.put(f"entry {number}", {"large": large}, {})
-        assert store.hindrance == str(full.value)
-        assert not store.offer("offered", {"large": large}, {})
+        assert store.last_write_error == str(full.value)
+        assert not store.try_put("offered", {"large": large}, {})
         assert files_of(folder) == rows_of(folder)
         before = keys(store)
         np.testing.assert_array_equal(store.read("first")["large"], large)
@@ -369,7 +369,7 @@ def test_a_disk_that_is_full_is_said_and_what_is_there_is_read(small_disk):
         (folder / "ballast").unlink()
         store.drop("first")
         store.put("last", {"large": large}, {})
-        assert store.hindrance == ""
+        assert store.last_write_error == ""
         np.testing.assert_array_equal(store.read("last")["large"], large)
     assert not [name for name in store_module._pins if name.startswith(str(folder))]  # nothing is held in use for ever
 
@@ -433,7 +433,7 @@ def test_scores_are_right_where_nothing_can_be_written(small_disk, undisturbed, 
     folder = read_only_copy(undisturbed, small_disk)
     try:
         with contextlib.closing(Store(folder)) as store:
-            assert "cannot be written" in store.hindrance
+            assert "cannot be written" in store.last_write_error
             plan = planning.make_plan(CHOSEN, store)
             assert planning.missing(plan, store) == []
             assert scores_of(plan, store) == right_scores
@@ -443,7 +443,7 @@ def test_scores_are_right_where_nothing_can_be_written(small_disk, undisturbed, 
         remount(folder, "rw")
     with contextlib.closing(Store(folder)) as store:
         np.testing.assert_array_equal(activation_counts.activation_counts(plan, store).counts, counts)
-        assert store.hindrance == ""
+        assert store.last_write_error == ""
 
 
 # ------------------------------------------------------------------------------------------- several at once
@@ -741,8 +741,8 @@ def test_a_model_that_does_not_fit_leaves_the_shelf_empty_and_the_next_job_works
         return real(source, *arguments, **options)
 
     monkeypatch.setattr(loading.AutoModel, "from_pretrained", full)
-    shelf = ModelPool()
-    queue = JobQueue(store, shelf)
+    pool = ModelPool()
+    queue = JobQueue(store, pool)
     too_large = planning.make_plan(Experiment(model=str(spoilt), languages=("deu_Latn",), sentences=3), store)
     small = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=3), store)
     first, second = queue.submit(Extraction(too_large)), queue.submit(Extraction(small))
@@ -750,8 +750,8 @@ def test_a_model_that_does_not_fit_leaves_the_shelf_empty_and_the_next_job_works
     assert first.status == "failed"
     assert "model spoilt does not fit into memory" in first.error
     assert second.status == "done"
-    assert not shelf.holds(too_large)
-    assert shelf.holds(small)
+    assert not pool.holds(too_large)
+    assert pool.holds(small)
     queue.close()
 
 

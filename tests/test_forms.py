@@ -1,4 +1,4 @@
-"""forms.py: what is kept of the numerators, against a plain computation, and what scores make of it."""
+"""forms.py: what is kept of the pooled_sums, against a plain computation, and what scores make of it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FLOATS = arrays_of.arrays(
 def plans(tmp_path_factory):
     """A store and one plan a form, with the states of three languages computed in each."""
     store = Store(tmp_path_factory.mktemp("store"))
-    shelf = ModelPool()
+    pool = ModelPool()
     made = {}
     for form in precision.FORMS:
         experiment = Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12, storage=form)
         made[form] = planning.make_plan(experiment, store)
-        computing.compute_missing(made[form], store, shelf)
+        computing.compute_missing(made[form], store, pool)
     yield store, made
     store.close()
 
@@ -140,7 +140,7 @@ def test_scores_are_those_of_the_rounded_states(form, plans):
             found = alignment.align(plan, store, state, pooling)
             for layer in range(plan.info.layers):
                 rounded = {}
-                for code in plan.everyone:
+                for code in plan.all_languages:
                     values = reader.vectors(code, state, pooling, layer).astype(float)
                     tokens = reader.tokens(code)[:, None].astype(float)
                     if state == "nas" and pooling == "weighted" and form == "compact":
@@ -163,9 +163,9 @@ def test_numerators_are_close_and_counts_exact(form, plans):
     with StatesReader(made["exact"], store) as exact, StatesReader(made[form], store) as short:
         for state in ("nas", "nav", "emb"):
             for pooling in ("weighted", "last", "mean"):
-                for code in made[form].everyone:
-                    wanted = exact.numerators(code, state, pooling, 3)
-                    got = short.numerators(code, state, pooling, 3)
+                for code in made[form].all_languages:
+                    wanted = exact.pooled_sums(code, state, pooling, 3)
+                    got = short.pooled_sums(code, state, pooling, 3)
                     if state == "nas" and (pooling != "weighted" or form == "half"):
                         assert np.array_equal(got, wanted)
                     else:
@@ -196,7 +196,7 @@ def test_states_that_the_cache_cannot_hold_are_refused_before_anything_runs(tmp_
     assert 3 << 20 < 3 * planning.bytes_a_language(plan) < 1 << 30
     with pytest.raises(ExperimentError, match=r"3 languages take 0\.0 GiB and the cache holds at most 0\.0 GiB.*half"):
         computing.Extraction(plan).run(store, ModelPool(), lambda *_: None, lambda: False)
-    assert planning.missing(plan, store) == list(plan.everyone)
+    assert planning.missing(plan, store) == list(plan.all_languages)
     half = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=12, storage="compact"), store)
     planning.check_size(half, store)
     store.close()

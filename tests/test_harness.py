@@ -453,7 +453,7 @@ def test_the_real_harness_on_the_bundled_model(plan, store, tmp_path):
     (file,) = work.results_files(store)
     found = json.loads(file.read_text("utf-8"))
     # the answers that a plain computation gives: the topic whose tokens are the likeliest after the question
-    with ModelPool().borrow(plan, head=True) as loaded:
+    with ModelPool().acquire(plan, head=True) as loaded:
         for code in ("deu_Latn", "fra_Latn"):
             mine = [document for document in asked if document["code"] == code]
             right = [plain_answer(loaded, document) == document["topic"] for document in mine]

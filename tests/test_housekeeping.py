@@ -173,30 +173,30 @@ def test_memory_of_the_host_is_the_systems(monkeypatch):
 
 
 def test_loaded_models_and_their_end(store, tiny):
-    shelf = ModelPool(most=2)
+    pool = ModelPool(most=2)
     plans = [planning.make_plan(replace(CHOSEN, model=str(tiny("llama", seed=seed))), store) for seed in (1, 2, 3)]
-    assert cache_report.loaded_models(shelf).empty
+    assert cache_report.loaded_models(pool).empty
     for plan in (*plans, plans[1]):
-        with shelf.borrow(plan) as loaded:
-            assert shelf.holds(plan)
+        with pool.acquire(plan) as loaded:
+            assert pool.holds(plan)
             with pytest.raises(ModelBusy):
-                shelf.clear()
-    assert [shelf.holds(plan) for plan in plans] == [False, True, True]
-    table = cache_report.loaded_models(shelf)
+                pool.clear()
+    assert [pool.holds(plan) for plan in plans] == [False, True, True]
+    table = cache_report.loaded_models(pool)
     assert list(table["model"]) == [plans[1].source.name, plans[2].source.name]
     assert table["bytes"].iloc[0] == sum(p.numel() * 4 for p in loaded.model.parameters())
-    shelf.clear()
-    assert shelf.loaded() == []
+    pool.clear()
+    assert pool.loaded() == []
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_the_shelf_keeps_the_models_used_last(store, tiny, most):
-    shelf = ModelPool(most)
+    pool = ModelPool(most)
     plans = [planning.make_plan(replace(CHOSEN, model=str(tiny("llama", seed=seed))), store) for seed in (1, 2, 3, 4)]
     used = []
     for k in np.random.default_rng(most).integers(0, 4, 12).tolist():
-        with shelf.borrow(plans[k]):
+        with pool.acquire(plans[k]):
             pass
         used = [k, *(other for other in used if other != k)][:most]
-        assert [shelf.holds(plan) for plan in plans] == [k in used for k in range(4)]
-        assert [loaded.info.name for loaded in shelf.loaded()] == [plans[k].source.name for k in used]
+        assert [pool.holds(plan) for plan in plans] == [k in used for k in range(4)]
+        assert [loaded.info.name for loaded in pool.loaded()] == [plans[k].source.name for k in used]

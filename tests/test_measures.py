@@ -31,7 +31,7 @@ SENTENCES = 60
 
 
 @pytest.fixture(scope="module")
-def shelf():
+def pool():
     return ModelPool()
 
 
@@ -45,10 +45,10 @@ def plan(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def real(plan, shelf, tmp_path_factory):
+def real(plan, pool, tmp_path_factory):
     """A store with the plan's states. Tests leave them there."""
     store = Store(tmp_path_factory.mktemp("real"))
-    computing.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, pool)
     yield store
     store.close()
 
@@ -76,7 +76,7 @@ def made_up(store, plan, seed=0, noise=1.0):
     shape = (plan.info.layers, len(labels), plan.info.hidden)
     centres = generator.normal(size=(shape[0], len(number), shape[2]))
     meaning = centres[:, [number[label] for label in labels]] + 0.5 * generator.normal(size=shape)
-    for k, code in enumerate(plan.everyone):
+    for k, code in enumerate(plan.all_languages):
         put_states(store, plan, code, meaning + noise * k * generator.normal(size=shape))
 
 
@@ -197,13 +197,13 @@ def plain_vectors(states, state, pooling):
 
 
 @pytest.mark.parametrize(("state", "pooling"), [("emb", "weighted"), ("nas", "mean")])
-def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, plan, real, shelf):
+def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, plan, real, pool):
     probe = LinearProbe(plan, "eng_Latn", state, pooling, layer=3, repeats=2, folds=3)
-    probe.run(real, shelf)
+    probe.run(real, pool)
     topics = [plan.corpus.labels[row] for row in plan.corpus.usable]
     names = sorted(set(topics))
     y = np.array([names.index(topic) for topic in topics])
-    with shelf.borrow(plan) as loaded:
+    with pool.acquire(plan) as loaded:
         vectors = {
             code: plain_vectors(extraction.extract(loaded, code, plan.sentences(code)), state, pooling)[3]
             for code in ("eng_Latn", "deu_Latn")
@@ -229,7 +229,7 @@ def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, plan, real, sh
     assert probe.majority == max(Counter(topics).values()) / len(topics)
 
 
-def test_what_is_alike_is_told_alike_and_noise_is_told_less(plan, store, shelf):
+def test_what_is_alike_is_told_alike_and_noise_is_told_less(plan, store, pool):
     plan = small(plan)
     made_up(store, plan)
     with store.get(plan.keys["eng_Latn"]) as entry:
@@ -237,14 +237,14 @@ def test_what_is_alike_is_told_alike_and_noise_is_told_less(plan, store, shelf):
     # the source language under another name, with other numbers of tokens
     put_states(store, plan, "deu_Latn", emb, tokens=np.arange(SENTENCES) + 1)
     probe = LinearProbe(plan, "eng_Latn")
-    probe.run(store, shelf)
+    probe.run(store, pool)
     found = probe.results(store)
     assert found["deu_Latn"] == found["eng_Latn"]
     assert found["eng_Latn"].score > 0.9 > found["fra_Latn"].score > found["tha_Thai"].score > probe.chance
     assert LinearProbe(plan, "tha_Thai", layer=1).results(store) == {}
 
 
-def test_labels_that_mean_nothing_are_told_at_chance(plan, store, shelf):
+def test_labels_that_mean_nothing_are_told_at_chance(plan, store, pool):
     plan = small(plan)
     made_up(store, plan)
     generator = np.random.default_rng(5)
@@ -253,32 +253,32 @@ def test_labels_that_mean_nothing_are_told_at_chance(plan, store, shelf):
         labels = tuple(generator.permutation(plan.corpus.labels).tolist())
         shuffled = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, labels=labels))
         probe = LinearProbe(shuffled, "eng_Latn", repeats=1)
-        probe.run(store, shelf)
+        probe.run(store, pool)
         scores.append([measured.score for measured in probe.results(store).values()])
     # one score's deviation is about 0.05; those of one shuffling go together
     assert abs(np.mean(scores) - 1 / 6) < 0.05
     assert np.std(scores) > 0
 
 
-def test_the_layer_is_chosen_by_the_source_language_alone(plan, store, shelf):
+def test_the_layer_is_chosen_by_the_source_language_alone(plan, store, pool):
     plan = small(plan)
     generator = np.random.default_rng(0)
     y = np.unique(plan.corpus.labels, return_inverse=True)[1]
     noise = lambda: generator.normal(size=(3, SENTENCES, 10))  # noqa: E731
     told = 10 * np.eye(10)[y]
-    for code in plan.everyone:
+    for code in plan.all_languages:
         vectors = noise()
         vectors[1 if code == "eng_Latn" else 2] += told
         put_states(store, plan, code, vectors)
     probe, progress = LinearProbe(plan, "eng_Latn", layer="chosen", repeats=2), []
     assert probe.totals(store) == {"layers": 3, "languages": 4}
     assert probe.layers_read(store) is None
-    probe.run(store, shelf, lambda *done: progress.append(done))
+    probe.run(store, pool, lambda *done: progress.append(done))
     assert progress == [("layers", k, 3) for k in (1, 2, 3)] + [("languages", k, 4) for k in (1, 2, 3, 4)]
     assert probe.layers_read(store) == {1: 10}
     found = probe.results(store)
     fixed = LinearProbe(plan, "eng_Latn", layer=1, repeats=2)
-    fixed.run(store, shelf)
+    fixed.run(store, pool)
     assert fixed.results(store) == found
     assert fixed.layers_read(store) == {1: 10}
     assert found["eng_Latn"].score == 1
@@ -288,15 +288,15 @@ def test_the_layer_is_chosen_by_the_source_language_alone(plan, store, shelf):
     assert probe.totals(store) == {}
     store.drop(probe._keys["fra_Latn"])
     assert probe.totals(store) == {"layers": 1, "languages": 1}
-    probe.run(store, shelf)
+    probe.run(store, pool)
     assert probe.results(store) == found
 
 
-def test_inner_counts_by_loops(plan, store, shelf):
+def test_inner_counts_by_loops(plan, store, pool):
     plan = small(plan, layers=1)
     made_up(store, plan, noise=0)
     probe = LinearProbe(plan, "eng_Latn", layer="chosen", repeats=1, folds=3)
-    probe.run(store, shelf)
+    probe.run(store, pool)
     x = probe._vectors(store, "eng_Latn", 0)
     y = np.array([probe.classes.index(label) for label in probe.labels])
     for fold in range(3):
@@ -309,7 +309,7 @@ def test_inner_counts_by_loops(plan, store, shelf):
         assert store.get_json(probe._inner_key(0))[0][fold] == right
 
 
-def test_sentences_without_a_label_are_left_out(plan, store, shelf):
+def test_sentences_without_a_label_are_left_out(plan, store, pool):
     plan = small(plan)
     made_up(store, plan)
     labels = tuple("  " if k % 5 == 0 else f" {label}" for k, label in enumerate(plan.corpus.labels))
@@ -319,25 +319,25 @@ def test_sentences_without_a_label_are_left_out(plan, store, shelf):
     found = []
     for other in (some, fewer):
         probe = LinearProbe(other, "eng_Latn", folds=3)
-        probe.run(store, shelf)
+        probe.run(store, pool)
         found.append(probe.results(store))
         assert found[-1]["deu_Latn"].n == len(rest) == len(probe.labels)
     assert found[0] == found[1]
 
 
-def test_a_stopped_probe_keeps_what_it_finished_and_goes_on_from_there(plan, store, shelf):
+def test_a_stopped_probe_keeps_what_it_finished_and_goes_on_from_there(plan, store, pool):
     plan = small(plan)
     made_up(store, plan)
     probe, progress = LinearProbe(plan, "eng_Latn"), []
     assert (probe.unit, probe.metric, probe.higher_is_better) == ("steps", "accuracy", True)
     assert probe.title == "transfer of 6 labels from eng_Latn in demo"
     with pytest.raises(Cancelled, match="before fra_Latn, after 2 of 4"):
-        probe.run(store, shelf, lambda *done: progress.append(done), lambda: len(progress) == 2)
+        probe.run(store, pool, lambda *done: progress.append(done), lambda: len(progress) == 2)
     kept = probe.results(store)
     assert list(kept) == ["eng_Latn", "deu_Latn"]
     assert probe.totals(store) == {"languages": 2}
     progress.clear()
-    probe.run(store, shelf, lambda *done: progress.append(done))
+    probe.run(store, pool, lambda *done: progress.append(done))
     assert progress == [("languages", 1, 2), ("languages", 2, 2)]
     assert kept.items() <= probe.results(store).items()
     assert probe.totals(store) == {}
@@ -345,14 +345,14 @@ def test_a_stopped_probe_keeps_what_it_finished_and_goes_on_from_there(plan, sto
         store.put_json(probe._keys["deu_Latn"], document)
         assert probe.totals(store) == {"languages": 1}
     whole = probe.results(store)
-    probe.run(store, shelf)
+    probe.run(store, pool)
     assert probe.results(store) == {**whole, "deu_Latn": kept["deu_Latn"]}
     # everything there: no classifier is learnt
     probe.run(store, None, cancelled=lambda: True)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 7, 30])
-def test_cancelling_reaches_every_part_of_a_probe(calls, plan, store, shelf):
+def test_cancelling_reaches_every_part_of_a_probe(calls, plan, store, pool):
     plan, asked = small(plan, layers=2), []
     made_up(store, plan)
 
@@ -361,7 +361,7 @@ def test_cancelling_reaches_every_part_of_a_probe(calls, plan, store, shelf):
         return len(asked) > calls
 
     with pytest.raises(Cancelled, match="stopped"):
-        LinearProbe(plan, "eng_Latn", layer="chosen", repeats=1).run(store, shelf, cancelled=cancelled)
+        LinearProbe(plan, "eng_Latn", layer="chosen", repeats=1).run(store, pool, cancelled=cancelled)
     assert len(asked) == calls + 1
 
 
@@ -429,20 +429,20 @@ def test_labels_that_make_no_task_are_refused(labels, message, plan):
         LinearProbe(dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, labels=labels)), "eng_Latn")
 
 
-def test_states_that_are_not_there_are_asked_for(plan, store, shelf):
+def test_states_that_are_not_there_are_asked_for(plan, store, pool):
     for work in (LinearProbe(plan, "eng_Latn"), BitextRetrieval(plan)):
         with pytest.raises(ExperimentError, match="eng_Latn are not in the cache; run the extraction first"):
-            work.run(store, shelf)
+            work.run(store, pool)
 
 
-def test_damaged_states_are_computed_again(plan, store, shelf, monkeypatch):
+def test_damaged_states_are_computed_again(plan, store, pool, monkeypatch):
     plan, read = planning.restrict(plan, ["deu_Latn"]), []
     real = extraction.extract
     monkeypatch.setattr(extraction, "extract", lambda *some, **more: read.append(some[1]) or real(*some, **more))
     works = (LinearProbe(plan, "eng_Latn", repeats=1), BitextRetrieval(plan))
-    computing.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, pool)
     for work in works:
-        work.run(store, shelf)
+        work.run(store, pool)
     whole = [work.results(store) for work in works]
     for work in works:
         for key in work._keys.values():
@@ -456,7 +456,7 @@ def test_damaged_states_are_computed_again(plan, store, shelf, monkeypatch):
     read.clear()
     for work, results in zip(works, whole, strict=True):
         assert work.results(again) == {}
-        work.run(again, shelf)
+        work.run(again, pool)
         assert work.results(again) == results
     assert sorted(read) == ["deu_Latn", "eng_Latn"]
     again.close()
@@ -465,22 +465,22 @@ def test_damaged_states_are_computed_again(plan, store, shelf, monkeypatch):
 # likelihood
 
 
-def test_nats_per_byte_of_every_language(plan, store, shelf):
+def test_nats_per_byte_of_every_language(plan, store, pool):
     work, progress = NatsPerByte(plan, sentences=6), []
     assert (work.unit, work.metric, work.higher_is_better) == ("sentences", "nats per byte", False)
     assert work.title == "likelihood of 4 languages in demo"
     assert work.totals(store) == dict.fromkeys(EVERYONE, 6)
     with pytest.raises(Cancelled):
-        work.run(store, shelf, lambda *done: progress.append(done), lambda: ("deu_Latn", 6, 6) in progress)
+        work.run(store, pool, lambda *done: progress.append(done), lambda: ("deu_Latn", 6, 6) in progress)
     assert work.totals(store) == dict.fromkeys(EVERYONE[2:], 6)
     kept = work.results(store)
     progress.clear()
-    work.run(store, shelf, lambda *done: progress.append(done))
+    work.run(store, pool, lambda *done: progress.append(done))
     assert {code for code, _, _ in progress} == set(EVERYONE[2:])
     assert progress[-1] == ("tha_Thai", 6, 6)
     found = work.results(store)
     assert kept.items() <= found.items()
-    with shelf.borrow(plan, head=True) as loaded:
+    with pool.acquire(plan, head=True) as loaded:
         for code in EVERYONE:
             texts = [plan.corpus.texts[code][row] for row in plan.corpus.usable[:6]]
             alone = likelihood_states.negative_log_likelihood(loaded, texts)
@@ -489,7 +489,7 @@ def test_nats_per_byte_of_every_language(plan, store, shelf):
             assert found[code].n == 6
     store.put_json(work._keys["deu_Latn"], {"score": -1, "stderr": 0, "n": 6})
     assert work.totals(store) == {"deu_Latn": 6}
-    work.run(store, shelf)
+    work.run(store, pool)
     assert work.results(store) == found
     work.run(store, None)
 
@@ -527,7 +527,7 @@ def test_what_decides_a_likelihood(plan):
         NatsPerByte(plan),
         NatsPerByte(dataclasses.replace(plan, identity="other"), 6),
         NatsPerByte(dataclasses.replace(plan, dtype="bfloat16"), 6),
-        NatsPerByte(dataclasses.replace(plan, info=dataclasses.replace(plan.info, longest=5)), 6),
+        NatsPerByte(dataclasses.replace(plan, info=dataclasses.replace(plan.info, max_length=5)), 6),
     ]
     assert len({work.key for work in (base, *others)}) == len(others) + 1
 
@@ -576,7 +576,7 @@ def hits(x, y):
     return np.array(found)
 
 
-def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store, shelf):
+def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store, pool):
     plan = small(plan, layers=3)
     generator = np.random.default_rng(0)
     first, held = bitext_retrieval.parts(plan, 0.4, 3)
@@ -585,7 +585,7 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
     # layer 1 is best where alignment is measured, layer 2 on what is held out
     noise[1, first], noise[2, held] = 0.3, 0.3
     meaning = generator.normal(size=(3, SENTENCES, 10))
-    for code in plan.everyone:
+    for code in plan.all_languages:
         put_states(store, plan, code, meaning + noise * generator.normal(size=meaning.shape))
     work, progress = BitextRetrieval(plan, "emb", "last", share=0.4, seed=3), []
     assert (work.unit, work.metric, work.higher_is_better) == ("languages", "retrieval accuracy", True)
@@ -594,11 +594,11 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
     assert work.layer_read(store) is None
     assert work.totals(store) == {"languages": 3}
     with pytest.raises(Cancelled, match="before fra_Latn, after 1 of 3"):
-        work.run(store, shelf, lambda *done: progress.append(done), lambda: len(progress) == 1)
+        work.run(store, pool, lambda *done: progress.append(done), lambda: len(progress) == 1)
     # the layer is not known before all are there
     assert work.results(store) == {}
     assert BitextRetrieval(plan, "emb", "last", 1, share=0.4, seed=3).results(store).keys() == {"deu_Latn"}
-    work.run(store, shelf, lambda *done: progress.append(done))
+    work.run(store, pool, lambda *done: progress.append(done))
     assert progress == [("languages", 1, 3), ("languages", 1, 2), ("languages", 2, 2)]
     assert work.layer_read(store) == 1
     found = work.results(store)
@@ -626,7 +626,7 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
         store.put_json(work._keys["deu_Latn"], document)
         assert work.totals(store) == {"languages": 1}
         assert work.results(store) == {}
-    work.run(store, shelf)
+    work.run(store, pool)
     assert work.results(store) == found
 
 
@@ -687,8 +687,8 @@ def test_retrieval_needs_a_language_besides_the_pivot(plan):
     assert BitextRetrieval(with_pivot).title == "retrieval between eng_Latn and fra_Latn in demo"
 
 
-def test_on_the_bundled_model_close_languages_do_better_than_far_ones(plan, real, shelf):
+def test_on_the_bundled_model_close_languages_do_better_than_far_ones(plan, real, pool):
     retrieval = BitextRetrieval(plan)
-    retrieval.run(real, shelf)
+    retrieval.run(real, pool)
     found = retrieval.results(real)
     assert min(found["deu_Latn"].score, found["fra_Latn"].score) > 0.3 > found["tha_Thai"].score

@@ -163,11 +163,11 @@ def made(name: str):
 EVERY = ["demo", "byt5", *MADE]
 
 
-def ids_of(tokenizer, text: str, longest: int | None = None) -> list[int]:
+def ids_of(tokenizer, text: str, max_length: int | None = None) -> list[int]:
     """As extraction.tokenize makes them."""
     ids = tokenizer([text], add_special_tokens=True, truncation=False, verbose=False)["input_ids"][0]
-    if longest is not None and len(ids) > longest:
-        ids = tokenizer([text], add_special_tokens=True, truncation=True, max_length=longest)["input_ids"][0]
+    if max_length is not None and len(ids) > max_length:
+        ids = tokenizer([text], add_special_tokens=True, truncation=True, max_length=max_length)["input_ids"][0]
         tokenizer([text])  # so that the next call finds no truncation
     return ids
 
@@ -217,7 +217,7 @@ def test_units_give_any_text_back(name, text):
 
 @pytest.mark.parametrize("name", EVERY)
 @settings(max_examples=20)
-@given(text=st.sampled_from(TEXTS), longest=st.integers(2, 20))
+@given(text=st.sampled_from(TEXTS), max_length=st.integers(2, 20))
 def test_what_was_cut_is_one_unit_at_the_end(name, text, longest):
     tokenizer = made(name)
     ids = ids_of(tokenizer, text, longest)
@@ -558,7 +558,7 @@ def test_no_sentences_give_nothing(loaded):
 
 def test_a_sentence_that_was_cut_says_so(tiny):
     model = loading.load(sources.parse_source(str(tiny("llama"))), device="cpu")
-    model.info = replace(model.info, longest=5)
+    model.info = replace(model.info, max_length=5)
     states = per_token.text_activations(model, ["the cat sat on the mat", "a"])
     assert [state.truncated for state in states] == [True, False]
     assert len(states[0].ids) == states[0].values.shape[1] == 5
@@ -573,7 +573,7 @@ def test_a_sentence_that_was_cut_says_so(tiny):
 
 
 @pytest.fixture(scope="module")
-def shelf():
+def pool():
     return ModelPool()
 
 
@@ -600,42 +600,42 @@ def same(x: per_token.TokenActivations, y: per_token.TokenActivations) -> bool:
     return (x.text, x.ids, x.truncated) == (y.text, y.ids, y.truncated) and x.values.tobytes() == y.values.tobytes()
 
 
-def test_only_what_was_not_asked_before_is_read(plan, store, shelf, read):
-    first = token_activations.activations_of(plan, store, shelf, "spa_Latn", [0, 1, 2, 3, 4], 1, 3)
+def test_only_what_was_not_asked_before_is_read(plan, store, pool, read):
+    first = token_activations.activations_of(plan, store, pool, "spa_Latn", [0, 1, 2, 3, 4], 1, 3)
     assert read == [plan.corpus.texts["spa_Latn"][k] for k in range(5)]
     read.clear()
-    again = token_activations.activations_of(plan, store, shelf, "spa_Latn", [6, 4, 2, 0, 5, 2], 1, 3)
+    again = token_activations.activations_of(plan, store, pool, "spa_Latn", [6, 4, 2, 0, 5, 2], 1, 3)
     assert read == [plan.corpus.texts["spa_Latn"][k] for k in (6, 5)]
     assert [same(a, first[k]) for a, k in ((again[1], 4), (again[2], 2), (again[3], 0), (again[5], 2))] == [True] * 4
     assert [a.text for a in again] == [plan.corpus.texts["spa_Latn"][k] for k in (6, 4, 2, 0, 5, 2)]
     read.clear()
     texts = [plan.corpus.texts["spa_Latn"][0], "a text of my own"]
-    token_activations.activations_of(plan, store, shelf, "eng_Latn", texts, 1, 3)
+    token_activations.activations_of(plan, store, pool, "eng_Latn", texts, 1, 3)
     assert read == ["a text of my own"]
 
 
-def test_what_is_known_needs_no_model(plan, store, shelf):
-    first = token_activations.activations_of(plan, store, shelf, "eng_Latn", [0, 1], 1, 3)
+def test_what_is_known_needs_no_model(plan, store, pool):
+    first = token_activations.activations_of(plan, store, pool, "eng_Latn", [0, 1], 1, 3)
     other = Store(store.folder)
     again = token_activations.activations_of(plan, other, None, "eng_Latn", [0, 1], 1, 3)
     other.close()
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
 
 
-def test_values_come_back_to_the_last_bit(plan, store, shelf, monkeypatch):
+def test_values_come_back_to_the_last_bit(plan, store, pool, monkeypatch):
     values = np.array([-0.0, 1e-45, 3.4028235e38, 0.1, -1 / 3, 16777217.0, np.nextafter(np.float32(1), 2)], np.float32)
     values = np.concatenate([values, np.random.default_rng(0).standard_normal(500).astype(np.float32)])
     made_up = per_token.TokenActivations("a", tuple(range(len(values))), values, True)
     monkeypatch.setattr(per_token, "_read", lambda *_choices: [made_up])
-    token_activations.activations_of(plan, store, shelf, "eng_Latn", ["a"], 0, 0)
+    token_activations.activations_of(plan, store, pool, "eng_Latn", ["a"], 0, 0)
     (back,) = token_activations.activations_of(plan, store, None, "eng_Latn", ["a"], 0, 0)
     assert back.values.dtype == np.float32 and same(back, made_up)
 
 
-def test_another_layer_neuron_definition_model_or_dtype_is_read_anew(plan, store, shelf, read, tiny):
+def test_another_layer_neuron_definition_model_or_dtype_is_read_anew(plan, store, pool, read, tiny):
     def ask(plan, layer=1, neuron=3):
         read.clear()
-        token_activations.activations_of(plan, store, shelf, "eng_Latn", [0], layer, neuron)
+        token_activations.activations_of(plan, store, pool, "eng_Latn", [0], layer, neuron)
         return len(read)
 
     assert ask(plan) == 1 and ask(plan) == 0
@@ -649,8 +649,8 @@ def test_another_layer_neuron_definition_model_or_dtype_is_read_anew(plan, store
     assert ask(replace(plan, identity="")) == 1
 
 
-def test_sessions_at_once_never_give_wrong_values(plan, store, shelf):
-    wanted = token_activations.activations_of(plan, Store(store.folder), shelf, "eng_Latn", list(range(8)), 1, 3)
+def test_sessions_at_once_never_give_wrong_values(plan, store, pool):
+    wanted = token_activations.activations_of(plan, Store(store.folder), pool, "eng_Latn", list(range(8)), 1, 3)
     store.drop(token_activations._activations_key(plan, 1, 3))
     wrong: list[object] = []
 
@@ -660,7 +660,7 @@ def test_sessions_at_once_never_give_wrong_values(plan, store, shelf):
         for _ in range(6):
             rows = order.choice(8, 3, replace=False).tolist()
             for row, got in zip(
-                rows, token_activations.activations_of(plan, own, shelf, "eng_Latn", rows, 1, 3), strict=True
+                rows, token_activations.activations_of(plan, own, pool, "eng_Latn", rows, 1, 3), strict=True
             ):
                 if got.ids != wanted[row].ids or not np.allclose(got.values, wanted[row].values, 1e-4, 1e-5):
                     wrong.append((seed, row))
@@ -674,7 +674,7 @@ def test_sessions_at_once_never_give_wrong_values(plan, store, shelf):
     assert not wrong
 
 
-def test_what_another_session_adds_meanwhile_is_kept(plan, store, shelf, monkeypatch, read):
+def test_what_another_session_adds_meanwhile_is_kept(plan, store, pool, monkeypatch, read):
     real = per_token._read
 
     def slow(loaded, texts, *choices):
@@ -684,7 +684,7 @@ def test_what_another_session_adds_meanwhile_is_kept(plan, store, shelf, monkeyp
         return found
 
     monkeypatch.setattr(per_token, "_read", slow)
-    token_activations.activations_of(plan, store, shelf, "eng_Latn", [0], 1, 3)
+    token_activations.activations_of(plan, store, pool, "eng_Latn", [0], 1, 3)
     assert len(token_activations.activations_of(plan, store, None, "eng_Latn", [0, 1], 1, 3)) == 2
 
 
@@ -693,18 +693,18 @@ class _Lent(ModelPool):
         super().__init__()
         self._model = loaded
 
-    def borrow(self, _plan, patience=None):
+    def acquire(self, _plan, patience=None):
         return contextlib.nullcontext(self._model)
 
 
-def test_the_document_of_a_neuron_does_not_grow_for_ever(plan, store, shelf, monkeypatch, read):
+def test_the_document_of_a_neuron_does_not_grow_for_ever(plan, store, pool, monkeypatch, read):
     monkeypatch.setattr(per_token, "KEPT_SENTENCES", 4)
-    token_activations.activations_of(plan, store, shelf, "eng_Latn", [0, 1, 2], 1, 3)
-    token_activations.activations_of(plan, store, shelf, "eng_Latn", [3, 4], 1, 3)
+    token_activations.activations_of(plan, store, pool, "eng_Latn", [0, 1, 2], 1, 3)
+    token_activations.activations_of(plan, store, pool, "eng_Latn", [3, 4], 1, 3)
     read.clear()
-    token_activations.activations_of(plan, store, shelf, "eng_Latn", [1, 2, 3, 4], 1, 3)
+    token_activations.activations_of(plan, store, pool, "eng_Latn", [1, 2, 3, 4], 1, 3)
     assert read == []
-    assert len(token_activations.activations_of(plan, store, shelf, "eng_Latn", list(range(9)), 1, 3)) == 9
+    assert len(token_activations.activations_of(plan, store, pool, "eng_Latn", list(range(9)), 1, 3)) == 9
 
 
 @pytest.mark.parametrize(
@@ -725,8 +725,8 @@ def test_an_empty_row_and_an_unknown_neuron_are_refused_without_a_model(plan, st
         token_activations.activations_of(plan, store, None, "eng_Latn", [0], 0, 99999)
 
 
-def test_the_tokenizer_of_a_plan_reads_what_was_read(plan, store, shelf):
-    (found,) = token_activations.activations_of(plan, store, shelf, "spa_Latn", [0], 1, 3)
+def test_the_tokenizer_of_a_plan_reads_what_was_read(plan, store, pool):
+    (found,) = token_activations.activations_of(plan, store, pool, "spa_Latn", [0], 1, 3)
     tokenizer = token_text.tokenizer_of(plan)
     assert tokenizer is token_text.tokenizer_of(plan)
     check(found.text, list(found.ids), align_tokens_to_text(tokenizer, found.text, found.ids))

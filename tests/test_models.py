@@ -104,7 +104,7 @@ def test_description_needs_no_weights_and_equals_that_of_the_loaded_model(name, 
         gated=family.gated,
         causal=family.causal,
         stored_dtype="float32",
-        longest={"gpt2": 1024, "bert": 512, "distilbert": 512, "xlm-roberta": 510}.get(name, 2048),
+        max_length={"gpt2": 1024, "bert": 512, "distilbert": 512, "xlm-roberta": 510}.get(name, 2048),
         projected=sum(
             tensor.numel()
             for key, tensor in weights.items()
@@ -249,7 +249,7 @@ def test_well_known_models_have_their_published_sizes(tmp_path):
 def test_longest_sentence(tmp_path):
     def longest(family: str, **changes: object) -> int:
         folder = config_only(tmp_path / family, family, **changes)
-        return structure.describe(sources.parse_source(str(folder))).longest
+        return structure.describe(sources.parse_source(str(folder))).max_length
 
     assert longest("llama", max_position_embeddings=77) == 77
     assert longest("llama", max_position_embeddings=131072) == structure.LONGEST_SENTENCE
@@ -739,8 +739,8 @@ def test_estimate_of_attention_wide_eager_and_short(monkeypatch):
     assert working(attention=64) == 10 * (a_token(2, 32, 48, 48) + 2 * 10 * 32)
     assert working(attention=16) == working()
     assert working(scored=4) == 10 * a_token(2, 32, 48, 48, heads=4) == working() + 10 * 512 * 4 * 12
-    assert working(longest=100) == working() - 10 * 412 * 3
-    assert working(longest=512) == working()
+    assert working(max_length=100) == working() - 10 * 412 * 3
+    assert working(max_length=512) == working()
 
 
 def test_estimate_of_a_mixture_counts_the_experts_that_a_token_is_sent_to(monkeypatch):

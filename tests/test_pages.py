@@ -143,8 +143,8 @@ def test_all_pairs_are_those_of_the_core_and_kept(computed, monkeypatch):
     store = Store(computed)
     plan = planning.make_plan(SMALL, store)
     wanted = all_pairs.pair_matrix(plan, store, "nas", "weighted", 2)
-    for k, code in enumerate(plan.everyone):
-        assert shown.loc[code, list(plan.everyone)].tolist() == wanted[k].tolist()
+    for k, code in enumerate(plan.all_languages):
+        assert shown.loc[code, list(plan.all_languages)].tolist() == wanted[k].tolist()
     assert shared.services().pairs.wait(60)
     monkeypatch.setattr(all_pairs, "pair_matrix", None)
     assert shared.services().pairs.at(plan, "nas", "weighted", 0).shape == wanted.shape
@@ -556,7 +556,7 @@ def test_tokens_wait_for_a_model_that_is_at_work(computed, tmp_path, monkeypatch
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(folder))
     services = shared._services(str(folder), shared.host_settings())
     plan = planning.make_plan(SMALL, services.store)
-    with services.shelf.borrow(plan):
+    with services.pool.acquire(plan):
         test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=2)
         assert not test.exception
         assert "at work" in test.info[0].value
@@ -574,7 +574,7 @@ def test_a_large_model_is_loaded_only_when_asked(computed, tmp_path, monkeypatch
     assert not test.exception
     assert "8.0 billion parameters" in everything_said(test)
     button = next(button for button in test.button if "Load the model" in button.label)
-    assert not shared._services(str(folder), shared.host_settings()).shelf.holds(large)
+    assert not shared._services(str(folder), shared.host_settings()).pool.holds(large)
     assert button.key.startswith("load-")
 
 
@@ -748,7 +748,7 @@ def test_tasks_of_the_harness_are_run_and_their_results_read(wide, tmp_path, mon
     results = {f"xnli_{code}": {"alias": f"xnli_{code}", "acc,none": 0.3 + k / 20} for k, code in enumerate(codes)}
     file = tmp_path / "results_2026.json"
 
-    def run(_work, _store, _shelf, on_progress, cancelled):
+    def run(_work, _store, _pool, on_progress, cancelled):
         on_progress("requests", 100, 100)
         file.write_text(json.dumps({"results": results, "config": {"model": "hf"}}), "utf-8")
 

@@ -21,7 +21,7 @@ from neuronxa_core.store.cache import Store
 
 
 @pytest.fixture(scope="module")
-def shelf():
+def pool():
     return ModelPool()
 
 
@@ -32,11 +32,11 @@ def write_corpus(folder, **texts):
     return str(folder)
 
 
-def test_scores_equal_a_plain_computation_from_plain_states(store, shelf):
+def test_scores_equal_a_plain_computation_from_plain_states(store, pool):
     plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=20), store)
-    computing.compute_missing(plan, store, shelf)
-    with shelf.borrow(plan) as loaded:
-        fresh = {c: extraction.extract(loaded, c, plan.sentences(c)) for c in plan.everyone}
+    computing.compute_missing(plan, store, pool)
+    with pool.acquire(plan) as loaded:
+        fresh = {c: extraction.extract(loaded, c, plan.sentences(c)) for c in plan.all_languages}
     for state in ("nas", "nav", "emb"):
         for pooling in ("weighted", "last", "mean"):
             found = alignment.align(plan, store, state, pooling)
@@ -58,18 +58,18 @@ def plain_score(x, y):
     return hits / len(x)
 
 
-def test_adding_a_language_computes_one_language(store, shelf, counted):
+def test_adding_a_language_computes_one_language(store, pool, counted):
     read = counted()
-    computing.compute_missing(planning.make_plan(Experiment(languages=("deu_Latn",), sentences=5), store), store, shelf)
+    computing.compute_missing(planning.make_plan(Experiment(languages=("deu_Latn",), sentences=5), store), store, pool)
     assert read == ["eng_Latn", "deu_Latn"]
     wider = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=5), store)
     assert planning.missing(wider, store) == ["fra_Latn"]
-    assert computing.compute_missing(wider, store, shelf) == ["fra_Latn"]
+    assert computing.compute_missing(wider, store, pool) == ["fra_Latn"]
     assert read == ["eng_Latn", "deu_Latn", "fra_Latn"]
 
 
 def test_a_language_with_an_empty_line_takes_the_line_from_all_and_computes_nothing_again(
-    store, shelf, tmp_path, counted
+    store, pool, tmp_path, counted
 ):
     corpus = write_corpus(
         tmp_path / "corpus",
@@ -79,10 +79,10 @@ def test_a_language_with_an_empty_line_takes_the_line_from_all_and_computes_noth
     )
     read = counted()
     small = planning.make_plan(Experiment(corpus=corpus, pivot="eng", languages=("deu",)), store)
-    computing.compute_missing(small, store, shelf)
+    computing.compute_missing(small, store, pool)
     assert alignment.align(small, store, "nas", "weighted").n_sentences == 4
     both = planning.make_plan(Experiment(corpus=corpus, pivot="eng", languages=("deu", "fra")), store)
-    computing.compute_missing(both, store, shelf)
+    computing.compute_missing(both, store, pool)
     assert read == ["eng", "deu", "fra"]
     assert both.corpus.usable == (0, 2, 3)
     assert alignment.align(both, store, "nas", "weighted").n_sentences == 3
@@ -93,12 +93,12 @@ def test_a_language_with_an_empty_line_takes_the_line_from_all_and_computes_noth
         assert len(reader.tokens("fra")) == 3
 
 
-def test_cached_and_fresh_runs_give_the_same_bits(tmp_path, shelf):
+def test_cached_and_fresh_runs_give_the_same_bits(tmp_path, pool):
     results = []
     for name in ("a", "b"):
         store = Store(tmp_path / name)
         plan = planning.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan"), sentences=15), store)
-        computing.compute_missing(plan, store, shelf)
+        computing.compute_missing(plan, store, pool)
         for _ in range(2):
             found = [alignment.align(plan, store, s, p) for s in ("nas", "nav", "emb") for p in ("weighted", "last")]
             results.append(np.stack([np.stack([f.forward, f.backward]) for f in found]))
@@ -106,9 +106,9 @@ def test_cached_and_fresh_runs_give_the_same_bits(tmp_path, shelf):
     assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
-def test_scores_are_the_same_however_many_layers_run_side_by_side(store, shelf, monkeypatch):
+def test_scores_are_the_same_however_many_layers_run_side_by_side(store, pool, monkeypatch):
     plan = planning.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan", "tha_Thai"), sentences=12), store)
-    computing.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, pool)
     asked = []
     real = cosine_retrieval.side_by_side
 
@@ -129,7 +129,7 @@ def test_scores_are_the_same_however_many_layers_run_side_by_side(store, shelf, 
         np.testing.assert_array_equal(other.backward, found[0].backward)
 
 
-def test_languages_that_count_in_numbers_of_their_own_are_compared(store, shelf, tmp_path):
+def test_languages_that_count_in_numbers_of_their_own_are_compared(store, pool, tmp_path):
     """Counts of 400 tokens take 32 bits, those of a few 8; a row that one language lacks is left out in the others."""
     long = "word " * 400
     corpus = write_corpus(
@@ -139,14 +139,14 @@ def test_languages_that_count_in_numbers_of_their_own_are_compared(store, shelf,
         fra=["un chien", "", "trois oiseaux", "quatre poissons"],
     )
     plan = planning.make_plan(Experiment(corpus=corpus, pivot="eng"), store)
-    computing.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, pool)
     with stored.StatesReader(plan, store) as reader:
         buffer = reader.buffer("nas", "weighted")
-        vectors = {code: reader.vectors(code, "nas", "weighted", 2) for code in plan.everyone}
+        vectors = {code: reader.vectors(code, "nas", "weighted", 2) for code in plan.all_languages}
         assert {code: v.dtype for code, v in vectors.items()} == {"eng": "u1", "deu": "u4", "fra": "u1"}
         assert len(buffer) == 4 * 4 * plan.info.neurons
-        for number, code in enumerate(plan.everyone):
-            states = stored.LayerStates(reader, plan.everyone, "nas", "weighted", 2, buffer)
+        for number, code in enumerate(plan.all_languages):
+            states = stored.LayerStates(reader, plan.all_languages, "nas", "weighted", 2, buffer)
             assert len(states) == 3
             np.testing.assert_array_equal(states[number], vectors[code])
             np.testing.assert_array_equal(reader.read(code, "nas", "weighted", 2), vectors[code])
@@ -160,9 +160,9 @@ def test_languages_that_count_in_numbers_of_their_own_are_compared(store, shelf,
     assert found.score[:, 2].tolist() == matrix[0, 1:].tolist()
 
 
-def test_a_damaged_entry_is_computed_again(store, shelf, counted):
+def test_a_damaged_entry_is_computed_again(store, pool, counted):
     plan = planning.make_plan(Experiment(languages=("spa_Latn",), sentences=10), store)
-    computing.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, pool)
     before = alignment.align(plan, store, "nas", "weighted")
     for file in store.folder.rglob("*.val"):
         content = bytearray(file.read_bytes())
@@ -172,16 +172,16 @@ def test_a_damaged_entry_is_computed_again(store, shelf, counted):
     again = Store(store.folder)
     read = counted()
     work = lambda: [alignment.align(plan, again, s, "weighted") for s in ("nas", "nav", "emb")]  # noqa: E731
-    healed = computing.recompute_if_corrupt(plan, again, shelf, work)
+    healed = computing.recompute_if_corrupt(plan, again, pool, work)
     assert set(read) == {"eng_Latn", "spa_Latn"}
     assert np.array_equal(before.forward, healed[0].forward)
     assert np.array_equal(before.backward, healed[0].backward)
     again.close()
 
 
-def test_pair_matrix_agrees_with_the_pivot_row(store, shelf):
+def test_pair_matrix_agrees_with_the_pivot_row(store, pool):
     plan = planning.make_plan(Experiment(languages=("spa_Latn", "rus_Cyrl", "tha_Thai"), sentences=25), store)
-    computing.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, pool)
     found = alignment.align(plan, store, "nas", "mean")
     for layer in range(plan.info.layers):
         matrix = all_pairs.pair_matrix(plan, store, "nas", "mean", layer)
@@ -193,7 +193,7 @@ def test_restricting_a_plan_keeps_rows_and_keys(store):
     plan = planning.make_plan(Experiment(sentences=6), store)
     part = planning.restrict(plan, ["tha_Thai", "deu_Latn"])
     assert set(part.languages) == {"deu_Latn", "tha_Thai"}
-    assert part.everyone[0] == "eng_Latn"
+    assert part.all_languages[0] == "eng_Latn"
     assert part.corpus.usable == plan.corpus.usable
     assert all(plan.keys[code] == key for code, key in part.keys.items())
 
@@ -217,14 +217,14 @@ def test_keys_follow_the_text_and_the_choices_that_change_numbers(store):
     assert not set(sampled.values()) & set(base.values())
 
 
-def test_the_shelf_keeps_one_model(store, shelf):
+def test_the_shelf_keeps_one_model(store, pool):
     plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
     other = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
-    with shelf.borrow(plan) as first:
+    with pool.acquire(plan) as first:
         pass
-    with shelf.borrow(plan) as again:
+    with pool.acquire(plan) as again:
         assert again is first
-    with shelf.borrow(other) as second:
+    with pool.acquire(other) as second:
         assert second is not first
         assert second.dtype == "bfloat16"
 
@@ -238,37 +238,37 @@ def test_a_model_with_its_head_serves_requests_without(store, monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(loading, "load", load)
-    shelf = ModelPool()
+    pool = ModelPool()
     plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
     other = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
-    with shelf.borrow(plan) as without:
+    with pool.acquire(plan) as without:
         assert without.head is None
-    with shelf.borrow(plan, head=True) as with_head:
+    with pool.acquire(plan, head=True) as with_head:
         assert with_head.head is not None
     for head in (False, True):
-        with shelf.borrow(plan, head) as again:
+        with pool.acquire(plan, head) as again:
             assert again is with_head
-    with shelf.borrow(other) as second:
+    with pool.acquire(other) as second:
         assert second.head is None
-    with shelf.borrow(plan) as once_more:
+    with pool.acquire(plan) as once_more:
         assert once_more.head is None
     assert loads == [False, True, False, False]
 
 
 def test_a_shelf_is_empty_after_a_load_that_failed(store, tiny):
-    shelf = ModelPool()
+    pool = ModelPool()
     plan = planning.make_plan(
         Experiment(model=str(tiny("llama")), languages=("deu_Latn",), sentences=2, dtype="float32"), store
     )
-    with pytest.raises(ModelError, match="hold no language-model head"), shelf.borrow(plan, head=True):
+    with pytest.raises(ModelError, match="hold no language-model head"), pool.acquire(plan, head=True):
         raise AssertionError("it must not be lent")
-    with shelf.borrow(plan) as loaded:
+    with pool.acquire(plan) as loaded:
         assert loaded.head is None
 
 
-def test_the_size_said_before_a_run_is_the_size_on_disk(store, shelf):
+def test_the_size_said_before_a_run_is_the_size_on_disk(store, pool):
     plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=30), store)
-    computing.compute_missing(plan, store, shelf)
+    computing.compute_missing(plan, store, pool)
     (entry,) = [e for e in store.entries() if e.meta.get("language") == "deu_Latn"]
     assert entry.size_bytes == pytest.approx(planning.bytes_a_language(plan), rel=0.02)
 
@@ -305,14 +305,14 @@ def computed(tmp_path_factory):
 
 def tokenwise(plan, language):
     """Activations of every usable sentence [layer, token, neuron], read one by one in another way."""
-    with ModelPool().borrow(plan) as loaded:
+    with ModelPool().acquire(plan) as loaded:
         return [states.values for states in per_token.text_activations(loaded, plan.corpus.sentences(language))]
 
 
 def test_activation_counts_against_every_token(computed):
     plan, store = computed
     activity = activation_counts.activation_counts(plan, store)
-    assert activity.languages == plan.everyone == ("eng_Latn", "deu_Latn", "tha_Thai")
+    assert activity.languages == plan.all_languages == ("eng_Latn", "deu_Latn", "tha_Thai")
     assert len(plan.corpus.usable) == 7
     for k, code in enumerate(activity.languages):
         values = tokenwise(plan, code)
@@ -392,13 +392,13 @@ def test_the_alignment_of_a_pair_is_that_of_all_languages(computed):
 
 def test_an_impatient_borrower_is_told_that_the_model_is_busy(computed):
     plan, _ = computed
-    shelf = ModelPool()
-    assert not shelf.holds(plan)
-    with shelf.borrow(plan):
-        assert shelf.busy
-        with pytest.raises(ModelBusy, match="at work"), shelf.borrow(plan, patience=0.01):
+    pool = ModelPool()
+    assert not pool.holds(plan)
+    with pool.acquire(plan):
+        assert pool.busy
+        with pytest.raises(ModelBusy, match="at work"), pool.acquire(plan, patience=0.01):
             raise AssertionError("two had the model at once")
-    assert not shelf.busy
-    assert shelf.holds(plan)
-    with shelf.borrow(plan, patience=0.01) as loaded:
+    assert not pool.busy
+    assert pool.holds(plan)
+    with pool.acquire(plan, patience=0.01) as loaded:
         assert loaded.info == plan.info

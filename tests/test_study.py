@@ -82,5 +82,5 @@ def test_the_models_own_scores_are_found_by_name(computed):
 def test_tokens_a_sentence_are_counted(computed):
     plan, store = computed
     found = task_correlation.tokens_a_sentence(plan, store)
-    assert set(found) == set(plan.everyone)
+    assert set(found) == set(plan.all_languages)
     assert found["ell_Grek"] > 3 * found["eng_Latn"]

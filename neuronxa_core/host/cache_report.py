@@ -84,7 +84,7 @@ class Verification:
     def run(
         self,
         store: Store,
-        shelf: ModelPool,
+        pool: ModelPool,
         on_progress: Callable[[str, int, int], None],
         cancelled: Callable[[], bool],
     ) -> None:
@@ -136,7 +136,7 @@ def memory() -> list[Memory]:
     return found
 
 
-def loaded_models(shelf: ModelPool) -> pd.DataFrame:
+def loaded_models(pool: ModelPool) -> pd.DataFrame:
     """One row a model in memory, the one used last first: model, dtype, device, bytes of its weights."""
     return pd.DataFrame(
         [
@@ -148,7 +148,7 @@ def loaded_models(shelf: ModelPool) -> pd.DataFrame:
                     tensor.numel() * tensor.element_size() for tensor in (loaded.head or loaded.model).parameters()
                 ),
             }
-            for loaded in shelf.loaded()
+            for loaded in pool.loaded()
         ],
         columns=["model", "dtype", "device", "bytes"],
     )

@@ -226,7 +226,7 @@ class Settings:
     def check_size(self, plan: Plan) -> None:
         """Raise NotAllowed for a run of more languages or sentences than visitors may start."""
         for what, count, most in (
-            ("languages", len(plan.everyone), self.most_languages),
+            ("languages", len(plan.all_languages), self.most_languages),
             ("sentences", len(plan.corpus.lines), self.most_sentences),
         ):
             if most is not None and count > most:

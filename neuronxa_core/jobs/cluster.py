@@ -334,7 +334,7 @@ def _part(plan: Plan, languages: Iterable[str]) -> Plan:
 
 
 @functools.cache
-def _shelf() -> ModelPool:
+def _pool() -> ModelPool:
     """The process's own: the next task for the same model finds it loaded."""
     return ModelPool()
 
@@ -347,10 +347,10 @@ def _compute_part(plan: Plan, home: _Home, threads: int) -> str | None:
     try:
         if ray.get_runtime_context().get_node_id() == home.node:
             with closing(Store(home.folder, home.size_limit)) as store:
-                computing.compute_missing(plan, store, _shelf())
+                computing.compute_missing(plan, store, _pool())
             return None
         _check_same_versions(plan, home)
-        computing.compute_missing(plan, _KeptStore(ray, home.keeper), _shelf())
+        computing.compute_missing(plan, _KeptStore(ray, home.keeper), _pool())
     except NeuronXAError as error:
         return f"{error} (on {socket.gethostname()})" if home.keeper is not None else str(error)
     return None

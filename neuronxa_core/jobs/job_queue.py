@@ -64,7 +64,7 @@ class Work(Protocol):
     def run(
         self,
         store: Store,
-        shelf: ModelPool,
+        pool: ModelPool,
         on_progress: Callable[[str, int, int], None],
         cancelled: Callable[[], bool],
     ) -> object:
@@ -166,8 +166,8 @@ class JobQueue:
     most_waiting: jobs that may wait, of everybody; most_each: of one person.
     """
 
-    def __init__(self, store: Store, shelf: ModelPool, most_waiting: int = 100, most_each: int = 20) -> None:
-        self.store, self.shelf = store, shelf
+    def __init__(self, store: Store, pool: ModelPool, most_waiting: int = 100, most_each: int = 20) -> None:
+        self.store, self.pool = store, pool
         self.most_waiting, self.most_each = most_waiting, most_each
         self._journal = Journal(store.folder)
         self._numbers = itertools.count(1)
@@ -207,7 +207,7 @@ class JobQueue:
                 if not running.is_of(owner.key):
                     running.owners = (*running.owners, owner)
                 return running
-            self._refuse_too_many(owner)
+            self._check_queue(owner)
             job = Job(next(self._numbers), work, totals, (owner,))
             if work.plan is not None:
                 self._journal.write(job.number, journal.note(work, owner.key, owner.name, job.asked))
@@ -222,7 +222,7 @@ class JobQueue:
             self._journal.take(lost)
         return job
 
-    def _refuse_too_many(self, owner: Owner) -> None:
+    def _check_queue(self, owner: Owner) -> None:
         waiting = [job for job in self._jobs if job.status == "waiting" and not job.stopping]
         if len(waiting) >= self.most_waiting:
             raise QueueFull(
@@ -314,7 +314,7 @@ class JobQueue:
         try:
             job.work.run(
                 self.store,
-                self.shelf,
+                self.pool,
                 on_progress=lambda part, done, _all: job.note(part, done),
                 cancelled=job._stop.is_set,
             )

@@ -270,7 +270,7 @@ class Ablation:
     def run(
         self,
         store: Store,
-        shelf: ModelPool,
+        pool: ModelPool,
         on_progress: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -284,7 +284,7 @@ class Ablation:
             return
         if cancelled():
             raise Cancelled("stopped before it began")
-        with shelf.borrow(self.plan, head=self.with_likelihood) as loaded:
+        with pool.acquire(self.plan, head=self.with_likelihood) as loaded:
             for name, neurons in self.everything:
                 for done in self._run_set(loaded, store, neurons, cancelled) if name in totals else ():
                     on_progress(name, done, totals[name])

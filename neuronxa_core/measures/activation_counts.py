@@ -113,7 +113,7 @@ def activation_counts(
 
     The sums are kept in the store, one small entry a language. on_progress(languages done, languages).
     """
-    everyone = plan.everyone
+    everyone = plan.all_languages
     counts = np.empty((len(everyone), plan.info.layers, plan.info.neurons), dtype=np.uint32)
     tokens = np.empty(len(everyone), dtype=np.int64)
     for k, language in enumerate(everyone):
@@ -124,7 +124,7 @@ def activation_counts(
 
 def counts_key(plan: Plan) -> str:
     """What decides a plan's activation counts."""
-    return "activity-" + digest([_language_counts_key(plan, language) for language in plan.everyone])
+    return "activity-" + digest([_language_counts_key(plan, language) for language in plan.all_languages])
 
 
 def _language_counts_key(plan: Plan, language: str) -> str:
@@ -144,5 +144,5 @@ def _counts_of(plan: Plan, store: Store, language: str) -> tuple[np.ndarray, int
         ]
         counts, tokens = np.stack(sums), int(reader.tokens(language).sum())
     meta = {"kind": "activation counts", "language": language, "model": plan.source.name, "corpus": plan.corpus.name}
-    store.offer(key, {"counts": counts, "tokens": np.array([tokens])}, meta)
+    store.try_put(key, {"counts": counts, "tokens": np.array([tokens])}, meta)
     return counts, tokens

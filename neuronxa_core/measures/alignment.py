@@ -198,7 +198,7 @@ def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
 
         for layer, found in enumerate(cosine_retrieval.side_by_side(compare, plan.info.layers, layers)):
             forward[:, layer], backward[:, layer] = found.forward, found.backward
-    store.offer(key, {"forward": forward, "backward": backward}, {"kind": "scores", "model": plan.source.name})
+    store.try_put(key, {"forward": forward, "backward": backward}, {"kind": "scores", "model": plan.source.name})
     return Alignment(plan.languages, forward, backward)
 
 

@@ -58,7 +58,7 @@ class PairScores:
     def prepare(self, plan: Plan, state: str, pooling: str, layer: int) -> None:
         """Compute the layers around one in the background, the nearest first, in place of what was wanted before."""
         n, width = len(plan.corpus.usable), plan.info.hidden if state == "emb" else plan.info.neurons
-        if len(plan.everyone) ** 2 * n**2 * width > MOST_AHEAD:
+        if len(plan.all_languages) ** 2 * n**2 * width > MOST_AHEAD:
             return
         near = range(max(0, layer - AHEAD), min(plan.info.layers, layer + AHEAD + 1))
         with self._guard:
@@ -92,12 +92,12 @@ class PairScores:
 def pair_matrix(plan: Plan, store: Store, state: str, pooling: str, layer: int) -> np.ndarray:
     """Alignment score of every pair of languages at a layer, the pivot first: [language, language] in [0, 1]."""
     with StatesReader(plan, store) as reader:
-        return cosine_retrieval.all_pairs(LayerStates(reader, plan.everyone, state, pooling, layer))
+        return cosine_retrieval.all_pairs(LayerStates(reader, plan.all_languages, state, pooling, layer))
 
 
 def pair_vectors(
     plan: Plan, store: Store, x: str, y: str, state: str, pooling: str, layer: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two languages' numerators at a layer, each [sentence, neuron or hidden]."""
+    """Two languages' pooled_sums at a layer, each [sentence, neuron or hidden]."""
     with StatesReader(plan, store, [x, y]) as reader:
         return tuple(reader.read(code, state, pooling, layer) for code in (x, y))

@@ -196,7 +196,7 @@ class BitextRetrieval:
     def run(
         self,
         store: Store,
-        shelf: ModelPool,
+        pool: ModelPool,
         on_progress: Callable[[str, int, int], None] = lambda _part, _done, _all: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -212,7 +212,7 @@ class BitextRetrieval:
             if cancelled():
                 raise Cancelled(f"stopped before {code}, after {done - 1} of {len(lacking)} languages")
             by_layer = computing.recompute_if_corrupt(
-                self.plan, store, shelf, lambda code=code: self._measure(store, code), cancelled=cancelled
+                self.plan, store, pool, lambda code=code: self._measure(store, code), cancelled=cancelled
             )
             store.put_json(self._keys[code], by_layer.to_json())
             on_progress("languages", done, len(lacking))

@@ -49,7 +49,7 @@ class NatsPerByte:
     @property
     def languages(self) -> tuple[str, ...]:
         """Which languages are measured: all of the plan, the pivot first."""
-        return self.plan.everyone
+        return self.plan.all_languages
 
     def _texts(self, language: str) -> list[str]:
         return [self.plan.corpus.texts[language][row] for row in self.plan.corpus.usable[: self.sentences]]
@@ -58,7 +58,7 @@ class NatsPerByte:
     def _keys(self) -> dict[str, str]:
         """The store's key of every language's figure: it changes exactly when the number could."""
         # not plan.keys: how a neuron is defined does not matter here
-        how = [VERSION, likelihood_states.VERSION, self.plan.identity, self.plan.dtype, self.plan.info.longest]
+        how = [VERSION, likelihood_states.VERSION, self.plan.identity, self.plan.dtype, self.plan.info.max_length]
         return {code: "likelihood-" + digest([how, self._texts(code)]) for code in self.languages}
 
     @cached_property
@@ -90,7 +90,7 @@ class NatsPerByte:
     def run(
         self,
         store: Store,
-        shelf: ModelPool,
+        pool: ModelPool,
         on_progress: Callable[[str, int, int], None] = lambda _language, _done, _all: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -104,7 +104,7 @@ class NatsPerByte:
             return
         if cancelled():
             raise Cancelled("stopped before it began")
-        with shelf.borrow(self.plan, head=True) as loaded:
+        with pool.acquire(self.plan, head=True) as loaded:
             for code in lacking:
                 found = likelihood_states.negative_log_likelihood(
                     loaded,

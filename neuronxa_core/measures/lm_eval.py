@@ -276,7 +276,7 @@ class HarnessRun:
     def run(
         self,
         store: Store,
-        shelf: ModelPool,
+        pool: ModelPool,
         on_progress: Callable[[str, int, int], None] = lambda _part, _done, _all: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:

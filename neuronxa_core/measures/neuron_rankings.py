@@ -104,7 +104,7 @@ def neuron_values(
     """
     with StatesReader(plan, store, languages) as reader:
         return {
-            code: reader.numerators(code, state, "mean", layer)[:, neuron] / reader.tokens(code).astype(np.float64)
+            code: reader.pooled_sums(code, state, "mean", layer)[:, neuron] / reader.tokens(code).astype(np.float64)
             for code in languages
         }
 
@@ -122,7 +122,7 @@ def strongest_in_sentence(
     with StatesReader(plan, store, [language]) as reader:
         tokens = reader.tokens(language).astype(np.float64)[:, None]
         for number in range(plan.info.layers) if layer is None else [layer]:
-            values = reader.numerators(language, "nav", "mean", number) / tokens
+            values = reader.pooled_sums(language, "nav", "mean", number) / tokens
             usual, spread = values.mean(axis=0), values.std(axis=0)
             gap = values[sentence] - usual
             deviations = np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 1e-12 * (1 + np.abs(usual)))

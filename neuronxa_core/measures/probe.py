@@ -216,7 +216,7 @@ class LinearProbe:
     @property
     def languages(self) -> tuple[str, ...]:
         """Which languages are measured: all of the plan, the source language among them."""
-        return self.plan.everyone
+        return self.plan.all_languages
 
     @cached_property
     def _numbers(self) -> np.ndarray:
@@ -285,7 +285,7 @@ class LinearProbe:
     def run(
         self,
         store: Store,
-        shelf: ModelPool,
+        pool: ModelPool,
         on_progress: Callable[[str, int, int], None] = lambda _part, _done, _all: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -303,7 +303,7 @@ class LinearProbe:
             raise Cancelled("stopped before it began")
 
         def healed(work: Callable[[], object]) -> object:
-            return computing.recompute_if_corrupt(self.plan, store, shelf, work, cancelled=cancelled)
+            return computing.recompute_if_corrupt(self.plan, store, pool, work, cancelled=cancelled)
 
         layers = self._layers_to_try(store)
         for done, layer in enumerate(layers, start=1):
@@ -397,10 +397,10 @@ class LinearProbe:
     def _vectors(self, store: Store, language: str, layer: int) -> np.ndarray:
         """The labelled sentences' vectors at one layer, float64 [sentence, neuron or hidden].
 
-        What is stored are numerators, which grow with a sentence's tokens; here that matters, and they are divided.
+        What is stored are pooled_sums, which grow with a sentence's tokens; here that matters, and they are divided.
         """
         with StatesReader(self.plan, store, [language]) as reader:
-            numerators = reader.numerators(language, self.state, self.pooling, layer)[self._labelled]
+            pooled_sums = reader.pooled_sums(language, self.state, self.pooling, layer)[self._labelled]
             tokens = reader.tokens(language)[self._labelled].astype(np.float64)
         whole = {"weighted": tokens * (tokens + 1) / 2, "mean": tokens, "last": np.ones_like(tokens)}[self.pooling]
-        return numerators / whole[:, None]
+        return pooled_sums / whole[:, None]

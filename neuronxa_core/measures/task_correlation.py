@@ -129,4 +129,4 @@ def beaten_by(plan: Plan, store: Store, state: str, pooling: str) -> Callable[[s
 def tokens_a_sentence(plan: Plan, store: Store) -> dict[str, float]:
     """Mean number of tokens of a sentence, by language: the tokenizer's fertility on this corpus."""
     with StatesReader(plan, store) as reader:
-        return {code: float(reader.tokens(code).mean()) for code in plan.everyone}
+        return {code: float(reader.tokens(code).mean()) for code in plan.all_languages}

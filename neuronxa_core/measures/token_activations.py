@@ -24,7 +24,7 @@ from neuronxa_core.store.cache import Store
 def activations_of(
     plan: Plan,
     store: Store,
-    shelf: ModelPool,
+    pool: ModelPool,
     language: str,
     rows_or_texts: Sequence[int | str],
     layer: int,
@@ -35,7 +35,7 @@ def activations_of(
     """One neuron at every token of some sentences, by the plan's definition; what was read before is in the store.
 
     rows_or_texts: rows of the language in the plan's corpus, from 0, or texts, in any order. layer, neuron: from 0.
-    The model is borrowed, as ModelShelf.borrow says, only where some of the sentences are not in the store. Raises
+    The model is borrowed, as ModelShelf.acquire says, only where some of the sentences are not in the store. Raises
     ExperimentError for a row, layer or neuron that there is not, and ModelBusy, ModelError, ExtractionError,
     StoreError.
     """
@@ -45,13 +45,13 @@ def activations_of(
     known = _known(store, key)
     todo = [text for text in dict.fromkeys(texts) if digest(text) not in known]
     if todo:
-        with shelf.borrow(plan, patience=patience) as loaded:
+        with pool.acquire(plan, patience=patience) as loaded:
             fresh = _read(loaded, todo, layer, neuron, plan.experiment.neuron, language)
         added = {digest(read.text): _as_json(read) for read in fresh}
         known |= added
         # what another session has added meanwhile is taken in; what is lost between the two lines is read again
         kept = {name: value for name, value in _known(store, key).items() if name not in added} | added
-        store.offer_json(key, dict(list(kept.items())[-KEPT_SENTENCES:]))
+        store.try_put_json(key, dict(list(kept.items())[-KEPT_SENTENCES:]))
     return [_from_json(text, known[digest(text)]) for text in texts]
 
 
@@ -70,7 +70,7 @@ def _activations_key(plan: Plan, layer: int, neuron: int) -> str:
     """Names the store's document of one neuron, {digest of a text: [ids, values, whether it was cut]}."""
     # one document a neuron, not one a sentence: a file each would be thousands
     model = plan.identity or plan.key
-    what = [model, plan.dtype, plan.experiment.neuron, plan.info.longest, extraction.VERSION, VERSION]
+    what = [model, plan.dtype, plan.experiment.neuron, plan.info.max_length, extraction.VERSION, VERSION]
     return "tokens-" + digest([*what, int(layer), int(neuron)])
 
 

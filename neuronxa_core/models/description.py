@@ -61,12 +61,12 @@ class FeedForward:
         """
         if self.experts:
             raise ModelError(f"the neurons of {self.layer}, a mixture of experts, are those of no single module")
-        self.refuse_what_cannot_be_read(neuron)
+        self.check_readable(neuron)
         if neuron == "product" or not self.gated:
             return self.last_projection, "input"
         return self.activation, "output"
 
-    def refuse_what_cannot_be_read(self, neuron: Neuron) -> None:
+    def check_readable(self, neuron: Neuron) -> None:
         """Raise ModelError where a neuron definition has no place in the network."""
         if neuron == "gate" and self.gated and self.activation is None:
             raise ModelError(
@@ -93,7 +93,7 @@ class ModelInfo:
     gated: bool
     causal: bool
     stored_dtype: str
-    longest: int
+    max_length: int
     """Tokens of a sentence that the model can read; longer ones are cut and counted."""
     experts: int = 0
     chosen: int = 0

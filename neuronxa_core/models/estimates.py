@@ -88,7 +88,7 @@ def estimate_memory(info: ModelInfo, dtype: str, device: str, token_budget: int)
     weights = (info.parameters - projected) * size + int(projected * QUANTIZED.get(resolved, 0))
     inner = info.neurons // info.experts * info.chosen if info.experts else info.neurons
     vectors = 10 * max(info.hidden, info.attention) + 6 * inner + 4 * info.chosen * info.hidden
-    pairs = min(LONG, info.longest) * (1 + size + info.scored * (4 + 4 * size))
+    pairs = min(LONG, info.max_length) * (1 + size + info.scored * (4 + 4 * size))
     pooled = 12 * info.neurons * (2 if info.experts else 1) // SHORT
     working = token_budget * (size * vectors + 4 * inner + pooled + pairs)
     free = sum(free_gpu_bytes()) if device == "cuda" else psutil.virtual_memory().available

@@ -229,7 +229,7 @@ def _check_padding(loaded: LoadedModel) -> None:
 
     Some models mix positions without regard to the attention mask; their numbers would change with the batch.
     """
-    if loaded.vocabulary < 8 or loaded.info.longest < 12:
+    if loaded.vocabulary < 8 or loaded.info.max_length < 12:
         return
     tokens = torch.arange(12, device=loaded.device) % (loaded.vocabulary - 4) + 4
     batch = torch.stack([tokens, tokens])
@@ -254,7 +254,7 @@ def _check_padding(loaded: LoadedModel) -> None:
 @torch.inference_mode()
 def _check_causal(loaded: LoadedModel) -> None:
     """Raise ModelError where a token's hidden state depends on the tokens after it: no likelihood can be read there."""
-    if loaded.vocabulary < 16 or loaded.info.longest < 12:
+    if loaded.vocabulary < 16 or loaded.info.max_length < 12:
         return
     tokens = torch.arange(12, device=loaded.device) % (loaded.vocabulary - 4) + 4
     batch = torch.stack([tokens, tokens])

@@ -129,7 +129,7 @@ def _listening(
     try:
         for layer in range(len(loaded.feed_forwards)) if layers is None else layers:
             feed_forward = loaded.feed_forwards[layer]
-            feed_forward.refuse_what_cannot_be_read(neuron)
+            feed_forward.check_readable(neuron)
             module = loaded.model.get_submodule(feed_forward.last_projection)
             listener = _Listener(layer, call, neuron if feed_forward.gated else "product", replaces)
             _listeners.setdefault(module, []).append(listener)

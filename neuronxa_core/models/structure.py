@@ -207,7 +207,7 @@ def _describe(source: ModelSource, config: PretrainedConfig, model: PreTrainedMo
         gated=found[0].gated,
         causal=_is_causal(config),
         stored_dtype=_stored_dtype(config),
-        longest=_longest(config),
+        max_length=_longest(config),
         experts=found[0].experts,
         chosen=min(chosen, found[0].experts),
         projected=sum(inputs * outputs for inputs, outputs in projections.values()),

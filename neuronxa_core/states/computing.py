@@ -16,7 +16,7 @@ from neuronxa_core.store.cache import Store
 def compute_missing(
     plan: Plan,
     store: Store,
-    shelf: ModelPool,
+    pool: ModelPool,
     *,
     on_progress: Callable[[str, int, int], None] = lambda _language, _done, _all: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -32,7 +32,7 @@ def compute_missing(
         return []
     if cancelled():
         raise Cancelled("stopped before it began")
-    with shelf.borrow(plan) as loaded:
+    with pool.acquire(plan) as loaded:
         for language in todo:
             sentences = plan.sentences(language)
             states = extraction.extract(
@@ -57,7 +57,7 @@ def compute_missing(
                     "storage": plan.experiment.storage,
                     "sentences": len(sentences),
                     "truncated": states.truncated,
-                    "longest": states.longest,
+                    "max_length": states.max_length,
                 },
             )
     return todo
@@ -76,13 +76,13 @@ class Extraction:
 
     @property
     def title(self) -> str:
-        count = len(self.plan.everyone)
+        count = len(self.plan.all_languages)
         return f"states of {count} {'language' if count == 1 else 'languages'} in {self.plan.source.name}"
 
     @property
     def units(self) -> int:
         """Sentences of all languages."""
-        return sum(len(self.plan.rows(code)) for code in self.plan.everyone)
+        return sum(len(self.plan.rows(code)) for code in self.plan.all_languages)
 
     def totals(self, store: Store) -> dict[str, int]:
         """Sentences of every language whose states are missing."""
@@ -91,19 +91,19 @@ class Extraction:
     def run(
         self,
         store: Store,
-        shelf: ModelPool,
+        pool: ModelPool,
         on_progress: Callable[[str, int, int], None],
         cancelled: Callable[[], bool],
     ) -> list[str]:
         check_size(self.plan, store)
-        return compute_missing(self.plan, store, shelf, on_progress=on_progress, cancelled=cancelled)
+        return compute_missing(self.plan, store, pool, on_progress=on_progress, cancelled=cancelled)
 
 
-def recompute_if_corrupt(plan: Plan, store: Store, shelf: ModelPool, work: Callable[[], object], **options) -> object:
+def recompute_if_corrupt(plan: Plan, store: Store, pool: ModelPool, work: Callable[[], object], **options) -> object:
     """work(), and where it meets a damaged entry (the store has dropped it), compute that language again and retry."""
-    for _ in plan.everyone:
+    for _ in plan.all_languages:
         try:
             return work()
         except CorruptEntry:
-            compute_missing(plan, store, shelf, **options)
+            compute_missing(plan, store, pool, **options)
     return work()

@@ -8,9 +8,9 @@ Of a sentence with T real tokens and activations a_t (method: NeuronXA, Huang et
 
 are pooled over the tokens in three ways: `weighted`, sum_t t n_t / sum_t t; `last`, n_T; `mean`, sum_t n_t / T.
 
-What is kept is the numerators. A NAS numerator is a whole number (sum_t t n_t, n_T, sum_t n_t), so NAS is exact,
+What is kept is the pooled_sums. A NAS numerator is a whole number (sum_t t n_t, n_T, sum_t n_t), so NAS is exact,
 whatever the batch; and since a cosine does not change with a vector's length, scores need no division at all. The sum
-of the `mean` numerators over sentences is the activation count that overlap needs.
+of the `mean` pooled_sums over sentences is the activation count that overlap needs.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ ON_ITS_WAY_BYTES = 1 << 30
 class LanguageStates:
     """Pooled states of one language's sentences.
 
-    arrays: `<state>_<pooling>` -> numerators [layer, sentence, neuron or hidden]: NAS as the smallest unsigned integers
+    arrays: `<state>_<pooling>` -> pooled_sums [layer, sentence, neuron or hidden]: NAS as the smallest unsigned integers
     that hold those of the longest sentence (`mean` is uint8 up to 255 tokens, `weighted` uint16 up to 361), NAV and EMB
     as float32; shorter where the form says so, with `<state>_<pooling>_scale` [layer, sentence] beside it. Arrays of
     more than HELD_BYTES together lie in a file that is gone with them.
-    tokens: real tokens of each sentence, [sentence]. truncated: how many sentences were cut at `longest` tokens.
+    tokens: real tokens of each sentence, [sentence]. truncated: how many sentences were cut at `max_length` tokens.
     """
 
     arrays: dict[str, np.ndarray]
     tokens: np.ndarray
     truncated: int
-    longest: int
+    max_length: int
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,17 @@ class Tokenized:
     truncated: int
 
 
-def tokenize(loaded: LoadedModel, sentences: Sequence[str], longest: int, special: bool = True) -> Tokenized:
-    """Token ids, cut at `longest`, with the special tokens that the tokenizer adds by itself unless `special` is off.
+def tokenize(loaded: LoadedModel, sentences: Sequence[str], max_length: int, special: bool = True) -> Tokenized:
+    """Token ids, cut at `max_length`, with the special tokens that the tokenizer adds by itself unless `special` is off.
 
     Raises ExtractionError for ids that the model does not have.
     """
     with _quiet(loaded.tokenizer):
         ids = loaded.tokenizer(list(sentences), add_special_tokens=special, truncation=False)["input_ids"]
-        cut = [k for k, row in enumerate(ids) if len(row) > longest]
+        cut = [k for k, row in enumerate(ids) if len(row) > max_length]
         if cut:
             again = loaded.tokenizer(
-                [sentences[k] for k in cut], add_special_tokens=special, truncation=True, max_length=longest
+                [sentences[k] for k in cut], add_special_tokens=special, truncation=True, max_length=max_length
             )["input_ids"]
             for k, row in zip(cut, again, strict=True):
                 ids[k] = row
@@ -145,7 +145,7 @@ class StateHooks:
 
     No token-level activation leaves the hooks, and none is held longer than its layer runs. A product with the tokens'
     weights pools the three ways at once, one pass over a layer's states. keep(state, layer, pooled)
-    gets the numerators of a batch as float32 [row, pooling, width] on the host, the poolings in the order of POOLINGS;
+    gets the pooled_sums of a batch as float32 [row, pooling, width] on the host, the poolings in the order of POOLINGS;
     what it wants of them it must copy. It is called while the pass runs, and for what a GPU still sends by finish().
     """
 
@@ -326,7 +326,7 @@ def extract(
     *,
     form: str = "exact",
     folder: Path | None = None,
-    longest: int | None = None,
+    max_length: int | None = None,
     token_budget: int | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _all: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -339,9 +339,9 @@ def extract(
     and language; a single sentence that does not fit into memory; a full disk; a forward pass that fails) and
     Cancelled, between batches.
     """
-    longest = min(longest or loaded.info.longest, loaded.info.longest)
+    max_length = min(max_length or loaded.info.max_length, loaded.info.max_length)
     budget = token_budget or TOKEN_BUDGET[loaded.device.type]
-    tokenized = tokenize(loaded, sentences, longest)
+    tokenized = tokenize(loaded, sentences, max_length)
     lengths = [len(row) for row in tokenized.ids]
     tokens = np.array(lengths, dtype=np.int64)
     arrays = _empty_arrays(loaded, language, lengths, form, folder)
@@ -378,7 +378,7 @@ def extract(
             for array in arrays.values():
                 madvise(array)
             on_progress(done, len(sentences))
-    return LanguageStates(arrays, tokens, tokenized.truncated, longest)
+    return LanguageStates(arrays, tokens, tokenized.truncated, max_length)
 
 
 def forward_passes(

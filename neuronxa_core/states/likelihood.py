@@ -87,9 +87,9 @@ def negative_log_likelihood(
     language = language or "the sentences"
     rows = extraction.tokenize(loaded, sentences, sys.maxsize, special=False).ids
     sizes = np.array([len(sentence.encode()) for sentence in sentences], dtype=np.int64)
-    cut = [k for k, row in enumerate(rows) if len(row) > loaded.info.longest]
+    cut = [k for k, row in enumerate(rows) if len(row) > loaded.info.max_length]
     for k in cut:
-        rows[k] = rows[k][: loaded.info.longest]
+        rows[k] = rows[k][: loaded.info.max_length]
         sizes[k] = _bytes_read(loaded, sentences[k], rows[k])
     prefix = prefix_token(loaded)
     before = [] if prefix is None else [prefix]

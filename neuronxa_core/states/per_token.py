@@ -181,7 +181,7 @@ def _read(
 
 def _tokenize(loaded: LoadedModel, sentences: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
     """Token ids of each sentence, and whether it was cut at the longest length."""
-    longest = loaded.info.longest
+    longest = loaded.info.max_length
     tokenized = extraction.tokenize(loaded, sentences, longest)
     cut = [
         tokenized.truncated > 0

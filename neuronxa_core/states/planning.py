@@ -42,7 +42,7 @@ class Plan:
         return self.corpus.languages
 
     @property
-    def everyone(self) -> tuple[str, ...]:
+    def all_languages(self) -> tuple[str, ...]:
         """The pivot and the languages, each once."""
         return tuple(self.keys)
 
@@ -62,7 +62,7 @@ class Plan:
     @cached_property
     def positions(self) -> dict[str, np.ndarray]:
         """Where the rows that every language has lie among each language's own, [sentence]."""
-        places = {code: {row: k for k, row in enumerate(self.rows(code))} for code in self.everyone}
+        places = {code: {row: k for k, row in enumerate(self.rows(code))} for code in self.all_languages}
         return {code: np.array([place[row] for row in self.corpus.usable]) for code, place in places.items()}
 
     @cached_property
@@ -98,7 +98,7 @@ def make_plan(
     for language in (corpus.pivot, *corpus.languages):
         texts = [text for text in corpus.texts[language] if text]
         keys[language] = states_key(
-            identity, dtype, experiment.neuron, experiment.storage, info.longest, extraction.VERSION, texts
+            identity, dtype, experiment.neuron, experiment.storage, info.max_length, extraction.VERSION, texts
         )
     return Plan(experiment, corpus, source, info, device, dtype, keys, identity)
 
@@ -110,7 +110,7 @@ def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:
     if isinstance(known, str):
         return known
     value = compute()
-    store.offer_json(name, value)
+    store.try_put_json(name, value)
     return value
 
 
@@ -137,14 +137,14 @@ def check_size(plan: Plan, store: Store) -> None:
     """Raise ExperimentError where the plan's states cannot all be kept at once: the first would go before the last."""
     gib = 1 << 30
     one = bytes_a_language(plan)
-    whole, lacking = one * len(plan.everyone), one * len(missing(plan, store))
+    whole, lacking = one * len(plan.all_languages), one * len(missing(plan, store))
     free = store.free()
     smaller = "choose fewer languages or sentences" + (
         ", or shorter numbers (storage half or compact)" if plan.experiment.storage == "exact" else ""
     )
     if whole > store.size_limit:
         raise ExperimentError(
-            f"the states of {len(plan.everyone)} languages take {whole / gib:,.1f} GiB and the cache holds at most "
+            f"the states of {len(plan.all_languages)} languages take {whole / gib:,.1f} GiB and the cache holds at most "
             f"{store.size_limit / gib:,.1f} GiB; {smaller}, or set {LIMIT_VARIABLE} higher"
         )
     if lacking > free:

@@ -28,7 +28,7 @@ class ModelPool:
         """The one used last is the last."""
 
     @contextmanager
-    def borrow(self, plan: Plan, head: bool = False, patience: float | None = None) -> Iterator[LoadedModel]:
+    def acquire(self, plan: Plan, head: bool = False, patience: float | None = None) -> Iterator[LoadedModel]:
         """The plan's model, for one user at a time; with its language-model head where `head` asks for it.
 
         A model that has its head serves both. patience: seconds to wait for whoever has it, without end if not given.

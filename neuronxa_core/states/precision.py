@@ -1,6 +1,6 @@
-"""How pooled states are kept: the numerators as they are, or shorter with a rounding that is done once, before storing.
+"""How pooled states are kept: the sums as they are, or shorter with a rounding that is done once, before storing.
 
-- `exact`: NAS numerators as the smallest unsigned integers that hold them, NAV and EMB as float32.
+- `exact`: NAS pooled_sums as the smallest unsigned integers that hold them, NAV and EMB as float32.
 - `half`: NAV and EMB as float16, 11 significant bits.
 - `compact`: as `half`, and NAS `weighted` in 8 bits: the frequency sum_t t n_t / sum_t t in steps of 1/255.
 
@@ -24,7 +24,7 @@ STEPS = 255
 
 
 def shortened(name: str, form: str) -> type[np.generic] | None:
-    """What a form shortens the array `<state>_<pooling>` to; None where it keeps the numerators as they are."""
+    """What a form shortens the array `<state>_<pooling>` to; None where it keeps the pooled_sums as they are."""
     if form == "exact":
         return None
     if name == "nas_weighted":
@@ -37,25 +37,25 @@ def scale_name(name: str) -> str:
     return f"{name}_scale"
 
 
-def shorten(numerators: np.ndarray, tokens: np.ndarray, to: type[np.generic]) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, scales) of sentences' numerators [sentence, width], with numerators = kept * scales [sentence].
+def shorten(pooled_sums: np.ndarray, tokens: np.ndarray, to: type[np.generic]) -> tuple[np.ndarray, np.ndarray]:
+    """(kept, scales) of sentences' pooled_sums [sentence, width], with pooled_sums = kept * scales [sentence].
 
     tokens: of each sentence, [sentence]. to: what `shortened` says.
     """
-    return _half(numerators) if to is np.float16 else _eighth(numerators, tokens)
+    return _half(pooled_sums) if to is np.float16 else _eighth(pooled_sums, tokens)
 
 
-def _half(numerators: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _half(pooled_sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(float16 in [-1, 1], powers of two)."""
-    largest = np.maximum(numerators.max(axis=1), -numerators.min(axis=1))
+    largest = np.maximum(pooled_sums.max(axis=1), -pooled_sums.min(axis=1))
     scales = np.ldexp(np.float32(1), np.frexp(largest)[1])
-    return (numerators / scales[:, None]).astype(np.float16), scales
+    return (pooled_sums / scales[:, None]).astype(np.float16), scales
 
 
-def _eighth(numerators: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(uint8 frequencies in steps of 1/255, what a step is in numerators)."""
+def _eighth(pooled_sums: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(uint8 frequencies in steps of 1/255, what a step is in pooled_sums)."""
     whole = tokens.astype(np.float64) * (tokens + 1) / 2
-    return np.rint(numerators * (STEPS / whole)[:, None]).astype(np.uint8), (whole / STEPS).astype(np.float32)
+    return np.rint(pooled_sums * (STEPS / whole)[:, None]).astype(np.uint8), (whole / STEPS).astype(np.float32)
 
 
 def bytes_a_sentence(info: ModelInfo, form: str) -> int:

@@ -23,7 +23,7 @@ class StatesReader:
         self._entries: dict[str, Entry] = {}
         self._positions: dict[str, np.ndarray] = {}
         try:
-            for language in languages or plan.everyone:
+            for language in languages or plan.all_languages:
                 entry = store.get(plan.keys[language])
                 if entry is None:
                     raise ExperimentError(f"the states of {language} are not in the cache; run the extraction first")
@@ -40,7 +40,7 @@ class StatesReader:
         self._stack.close()
 
     def vectors(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
-        """Vectors [sentence, neuron or hidden] of one layer as they are kept: numerators up to a factor a sentence."""
+        """Vectors [sentence, neuron or hidden] of one layer as they are kept: pooled_sums up to a factor a sentence."""
         return self._rows(language, self._entries[language].layer(f"{state}_{pooling}", layer))
 
     def read(self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None) -> np.ndarray:
@@ -52,7 +52,7 @@ class StatesReader:
         arrays = [entry.arrays[f"{state}_{pooling}"] for entry in self._entries.values()]
         return np.empty(max(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in arrays), np.uint8)
 
-    def numerators(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
+    def pooled_sums(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
         """Numerators [sentence, neuron or hidden] of one layer; where they were rounded, float64."""
         name = f"{state}_{pooling}"
         kept = self.vectors(language, state, pooling, layer)

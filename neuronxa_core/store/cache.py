@@ -572,7 +572,7 @@ class Store:
         self._verified: dict[str, tuple[tuple[int, int], set[tuple[str, int]]]] = {}
         self._reads: Counter[tuple[str, bool]] = Counter()
         self._swept = time.monotonic()
-        self.hindrance = ""
+        self.last_write_error = ""
         """What kept the last write from being done, "" where it was done."""
         self.damage: Counter[str] = Counter()
         """How often an entry was found damaged as it was read, by key: more than once speaks of a failing disk."""
@@ -580,7 +580,7 @@ class Store:
         try:
             self._attempt(self._remove_orphans)
         except _Unwritable as unwritable:
-            self.hindrance = str(unwritable)
+            self.last_write_error = str(unwritable)
             logger.warning("%s; until then it is only read", unwritable)
             self._select("SELECT 1 FROM Cache LIMIT 1")
 
@@ -595,9 +595,9 @@ class Store:
         """
         self._put(ARRAYS_PREFIX + key, arrays, meta)
 
-    def offer(self, key: str, arrays: Mapping[str, np.ndarray], meta: dict[str, JSON]) -> bool:
+    def try_put(self, key: str, arrays: Mapping[str, np.ndarray], meta: dict[str, JSON]) -> bool:
         """`put` of what can do without: False, and a `hindrance`, where nothing can be written."""
-        return self._offer(ARRAYS_PREFIX + key, arrays, meta)
+        return self._try_put(ARRAYS_PREFIX + key, arrays, meta)
 
     def get(self, key: str) -> Entry | None:
         """The entry under `key`, to be closed after use; None if there is none, or none that is whole."""
@@ -618,9 +618,9 @@ class Store:
         """Keep a small document; its keys are apart from those of `put`. Raises TypeError if it is not JSON."""
         self._put(DOCUMENT_PREFIX + key, {}, value)
 
-    def offer_json(self, key: str, value: JSON) -> bool:
+    def try_put_json(self, key: str, value: JSON) -> bool:
         """`put_json` of what can do without: False, and a `hindrance`, where nothing can be written."""
-        return self._offer(DOCUMENT_PREFIX + key, {}, value)
+        return self._try_put(DOCUMENT_PREFIX + key, {}, value)
 
     def get_json(self, key: str) -> Any:
         """The document under `key`; None if there is none, or none that is whole."""
@@ -743,9 +743,9 @@ class Store:
         try:
             self._attempt(write)
         except _Unwritable as unwritable:
-            self.hindrance = str(unwritable)
+            self.last_write_error = str(unwritable)
             raise
-        self.hindrance = ""
+        self.last_write_error = ""
         try:
             self._attempt(functools.partial(self._evict, name))
             if time.monotonic() - self._swept > ORPHAN_AGE_S:
@@ -753,7 +753,7 @@ class Store:
         except StoreError as error:
             logger.warning("nothing could be evicted from the cache; the next entry tries again: %s", error)
 
-    def _offer(self, name: str, arrays: Mapping[str, np.ndarray], meta: JSON) -> bool:
+    def _try_put(self, name: str, arrays: Mapping[str, np.ndarray], meta: JSON) -> bool:
         try:
             self._put(name, arrays, meta)
         except _Unwritable as unwritable:
