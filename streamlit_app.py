@@ -17,7 +17,7 @@ from streamlit.runtime.pages_manager import PagesManager
 async def libraries_read(_app: st.App) -> AsyncIterator[None]:
     # or the first link straight to a page would run that page alone, before streamlit_app.py asks who it is
     PagesManager.uses_pages_directory = False
-    importlib.import_module("pages.shared")
+    importlib.import_module("pages.components.controls")
     importlib.import_module("neuronxa_core.jobs.job_queue").log_lines()
     # Streamlit collects garbage after every run of a script, and would look through the libraries each time
     gc.freeze()
@@ -25,21 +25,22 @@ async def libraries_read(_app: st.App) -> AsyncIterator[None]:
 
 
 if __name__ == "__main__":
-    from pages import people, shared
+    from pages.access import people
+    from pages.components import icon, messages, navigation, session
 
     people.admit()
-    st.set_page_config(page_title="NeuronXA Explorer", page_icon=shared.icon(), layout="wide")
-    with shared.errors_shown():
-        shared.open_experiment()
-        page = shared.navigation()
-        shared.enter(page.title)
-        shared.show_write_error()
+    st.set_page_config(page_title="NeuronXA Explorer", page_icon=icon.icon(), layout="wide")
+    with messages.errors_shown():
+        session.open_experiment()
+        page = navigation.navigation()
+        session.enter(page.title)
+        messages.show_write_error()
         page.run()
 else:
     from starlette.middleware import Middleware
 
     from neuronxa_core.host import redaction
-    from pages import people, serving
+    from pages.access import people, serving
 
     redaction.install()
     serving.check_start()

@@ -221,7 +221,9 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
 def measure_pairs(plan: Plan, folder: Path, state: str, pooling: str, times: int) -> None:
     plan = planning.restrict(plan, plan.languages[: PAIRED_LANGUAGES - 1])
     with stored.StatesReader(plan, store := Store(folder)) as reader:
-        unit = np.stack([cosine_retrieval.unit_rows(reader.vectors(code, state, pooling, 0)) for code in plan.all_languages])
+        unit = np.stack(
+            [cosine_retrieval.unit_rows(reader.vectors(code, state, pooling, 0)) for code in plan.all_languages]
+        )
     store.close()
     rows = unit.reshape(-1, unit.shape[-1])
 

@@ -329,7 +329,9 @@ def correlate(options: argparse.Namespace) -> int:
     groups = _chosen_groups(scores, plan, options)
     found = []
     for model, task, metric in groups:
-        joined = matching.join(scores.select(model=model, task=task, metric=metric), plan.all_languages, pivot=plan.pivot)
+        joined = matching.join(
+            scores.select(model=model, task=task, metric=metric), plan.all_languages, pivot=plan.pivot
+        )
         for note in joined.notes:
             print(f"{task}: {note}", file=sys.stderr)
         points = task_correlation.points(plan, joined.pairs["score"].to_dict())

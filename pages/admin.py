@@ -12,7 +12,8 @@ from neuronxa_core.host.cache_report import FOLDERS, Verification
 from neuronxa_core.jobs.job_queue import Job
 from neuronxa_core.jobs.journal import Interrupted
 from neuronxa_core.states.computing import Extraction
-from pages import people, shared
+from pages.access import people
+from pages.components import cached, messages, process, progress, wording
 
 SHOWN_JOBS = 30
 ICONS = {
@@ -40,8 +41,8 @@ COLUMNS = {
 }
 NO_RIGHTS = "Only those whom the host names as managers may do this."
 
-with shared.errors_shown():
-    services = shared.services()
+with messages.errors_shown():
+    services = process.services()
 me = people.person()
 
 st.title("Admin")
@@ -58,43 +59,45 @@ def when(seconds: float) -> str:
 def machine() -> None:
     """Memory, disk and the cache's size, in one row."""
     store = services.store
-    with shared.errors_shown():
+    with messages.errors_shown():
         used, free = store.size(), store.free()
     figures = [
-        ("Cache", shared.size(used), f"of at most {shared.size(store.size_limit)}"),
-        ("Disk", shared.size(free), f"free below {store.folder}" if me.manages else "free"),
+        ("Cache", wording.size(used), f"of at most {wording.size(store.size_limit)}"),
+        ("Disk", wording.size(free), f"free below {store.folder}" if me.manages else "free"),
     ]
     for memory in cache_report.memory():
         name = "Memory" if memory.name == "host" else memory.name
         figures.append(
             (
                 name,
-                shared.size(memory.free),
-                f"free of {shared.size(memory.whole)}; {shared.size(memory.ours)} are ours",
+                wording.size(memory.free),
+                f"free of {wording.size(memory.whole)}; {wording.size(memory.ours)} are ours",
             )
         )
     for place, (name, value, rest) in zip(st.columns(len(figures)), figures, strict=True):
         place.metric(name, value)
-        place.caption(shared.safe(rest))
+        place.caption(wording.safe(rest))
 
 
 def job_row(job: Job) -> None:
     """An active job: what, whose, how far, and a button."""
     with st.container(border=True):
-        st.markdown(f"{ICONS[job.status]} **{shared.safe(job.work.title)}** · {shared.safe(shared.whose(job))}")
-        shared.job_progress(job, services.queue, by_language=False)
+        st.markdown(f"{ICONS[job.status]} **{wording.safe(job.work.title)}** · {wording.safe(progress.whose(job))}")
+        progress.job_progress(job, services.queue, by_language=False)
 
 
 def interrupted_row(lost: Interrupted) -> None:
     """A job that a server did not live to end, with what may be done about it."""
     with st.container(border=True):
-        st.markdown(f":material/power_off: **{shared.safe(lost.title)}** · {shared.safe(lost.by)} · {when(lost.asked)}")
+        st.markdown(
+            f":material/power_off: **{wording.safe(lost.title)}** · {wording.safe(lost.by)} · {when(lost.asked)}"
+        )
         st.caption("The server stopped before it was over. What was finished is kept.")
         row = st.container(horizontal=True)
         key = lost.file.stem
         if lost.kind == Extraction.__name__:
             if row.button("Resume", key=f"resume-{key}", icon=":material/play_arrow:"):
-                shared.submit(Extraction(shared.plan_for(lost.experiment)))
+                progress.submit(Extraction(cached.plan_for(lost.experiment)))
                 services.queue.forget(lost)
                 st.rerun()
         else:
@@ -111,7 +114,7 @@ def past_table(jobs: list[Job]) -> pd.DataFrame:
         [
             {
                 "What": job.work.title,
-                "Who": shared.whose(job),
+                "Who": progress.whose(job),
                 "How": job.status,
                 "Asked for": pd.Timestamp(job.asked, unit="s", tz="UTC"),
                 "Waited, s": round(job.seconds_waited, 1),
@@ -126,7 +129,7 @@ def past_table(jobs: list[Job]) -> pd.DataFrame:
 
 
 @st.fragment(run_every=2.0)
-@shared.errors_shown()
+@messages.errors_shown()
 def jobs() -> None:
     """Active, interrupted and past jobs."""
     everything = services.queue.jobs()
@@ -169,7 +172,7 @@ def entries() -> None:
         return
     models = cache_report.by_model(table)
     chosen = st.dataframe(
-        harmless_table(models.assign(bytes=models["bytes"].map(shared.size))),
+        harmless_table(models.assign(bytes=models["bytes"].map(wording.size))),
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
@@ -182,8 +185,8 @@ def entries() -> None:
         return
     inside = table.merge(picked[["model", "kind"]], on=["model", "kind"])
     shown = inside.drop(columns=["key"]).assign(
-        language=[shared.label(code) if code else "" for code in inside["language"]],
-        bytes=inside["bytes"].map(shared.size),
+        language=[wording.label(code) if code else "" for code in inside["language"]],
+        bytes=inside["bytes"].map(wording.size),
     )
     rows = st.dataframe(
         harmless_table(shown),
@@ -195,7 +198,7 @@ def entries() -> None:
         column_config=COLUMNS,
     ).selection.rows
     keys = inside["key"].iloc[[row for row in rows if row < len(inside)]] if rows else inside["key"]
-    amount = shared.size(inside.loc[inside["key"].isin(keys), "bytes"].sum())
+    amount = wording.size(inside.loc[inside["key"].isin(keys), "bytes"].sum())
     what = f"{len(keys):,} {'entry' if len(keys) == 1 else 'entries'} ({amount})"
     if not me.manages:
         st.caption(NO_RIGHTS)
@@ -233,7 +236,7 @@ def verification() -> None:
         st.caption("The cache was not verified yet. Each entry is verified when it is read, in any case.")
     elif last.damaged:
         st.warning(
-            shared.said(
+            wording.said(
                 f"Verified on {last.when:%Y-%m-%d at %H:%M} UTC: {len(last.damaged)} of {last.entries:,} entries were "
                 "damaged and have been dropped; they are computed again when they are needed."
             ),
@@ -248,7 +251,7 @@ def verification() -> None:
         icon=":material/verified:",
         disabled=running is not None and running.active,
         help="Reads every byte and compares it with its checksum. It waits its turn in the queue.",
-    ) and shared.submit(work):
+    ) and progress.submit(work):
         st.rerun()
 
 
@@ -259,7 +262,7 @@ def models_in_memory() -> None:
         st.caption("No model is loaded.")
         return
     st.dataframe(
-        harmless_table(table.assign(bytes=table["bytes"].map(shared.size))),
+        harmless_table(table.assign(bytes=table["bytes"].map(wording.size))),
         hide_index=True,
         column_config={"model": "Model", "dtype": "dtype", "device": "Device", "bytes": "Weights"},
     )
@@ -268,7 +271,7 @@ def models_in_memory() -> None:
         try:
             services.pool.clear()
         except NeuronXAError as busy:
-            st.warning(shared.said(str(busy)))
+            st.warning(wording.said(str(busy)))
         else:
             st.rerun()
 
@@ -277,15 +280,15 @@ def beside() -> None:
     """Folders of the cache that its limit does not count."""
     sizes = {name: amount for name, amount in cache_report.beside(services.store).items() if amount}
     if sizes:
-        said = "; ".join(f"{shared.size(amount)} of {FOLDERS[name]} ({name})" for name, amount in sizes.items())
-        st.caption(shared.safe(f"Beside it, and not counted: {said}."))
+        said = "; ".join(f"{wording.size(amount)} of {FOLDERS[name]} ({name})" for name, amount in sizes.items())
+        st.caption(wording.safe(f"Beside it, and not counted: {said}."))
 
 
 machine()
 st.subheader("Jobs", anchor=False)
 jobs()
 st.subheader("Cache", anchor=False)
-with shared.errors_shown():
+with messages.errors_shown():
     entries()
     reads()
     beside()

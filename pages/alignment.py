@@ -16,17 +16,17 @@ from neuronxa_core.measures import alignment, all_pairs, cosine_retrieval
 from neuronxa_core.measures.alignment import METHODS, Alignment
 from neuronxa_core.states import stored
 from neuronxa_core.states.planning import Plan
-from pages import shared
+from pages.components import cached, controls, exporting, process, progress, session, wording
 
-services = shared.services()
-now = shared.experiment()
-whole_plan, plan = shared.open_page("Alignment")
+services = process.services()
+now = session.experiment()
+whole_plan, plan = progress.open_page("Alignment")
 
-now = shared.reading_choice("alignment")
+now = controls.reading_choice("alignment")
 state, pooling, layers = now.state, now.pooling, now.layers
 method = METHODS[state]
-with shared.healing(whole_plan):
-    found = shared.alignment_of(plan, state, pooling)
+with progress.healing(whole_plan):
+    found = cached.alignment_of(plan, state, pooling)
 chance = alignment.chance_level(found.n_sentences)
 
 
@@ -37,7 +37,7 @@ def ranking_table(result: Alignment, layer_pooling: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "language": result.languages,
-            "label": [shared.label(code) for code in result.languages],
+            "label": [wording.label(code) for code in result.languages],
             "score": result.pooled(layer_pooling),
             "low": low,
             "high": high,
@@ -58,7 +58,7 @@ def curve_table(result: Alignment, codes: list[str]) -> pd.DataFrame:
     count = result.score.shape[1]
     return pd.DataFrame(
         {
-            "label": np.repeat([shared.label(code) for code in codes], count),
+            "label": np.repeat([wording.label(code) for code in codes], count),
             "layer": np.tile(np.arange(count), len(codes)),
             "score": result.score[at].ravel(),
             "low": low.ravel(),
@@ -70,7 +70,7 @@ def curve_table(result: Alignment, codes: list[str]) -> pd.DataFrame:
 def spread_of_languages(result: Alignment) -> list[str]:
     """Five languages from the best to the worst."""
     order = np.argsort(-result.pooled(layers), kind="stable")
-    return shared.spread([result.languages[k] for k in order], 5)
+    return controls.spread([result.languages[k] for k in order], 5)
 
 
 def languages_drawn(key: str) -> list[str]:
@@ -79,7 +79,7 @@ def languages_drawn(key: str) -> list[str]:
         "Languages",
         list(found.languages),
         default=spread_of_languages(found),
-        format_func=shared.label,
+        format_func=wording.label,
         key=key,
         max_selections=charts.MOST_CURVES,
     )
@@ -87,7 +87,7 @@ def languages_drawn(key: str) -> list[str]:
 
 def layer_slider(key: str) -> int:
     """A layer from 0; it starts at the layer where the languages together score highest."""
-    return shared.layer_slider(plan.info.layers, int(found.score.mean(axis=0).argmax()), key)
+    return controls.layer_slider(plan.info.layers, int(found.score.mean(axis=0).argmax()), key)
 
 
 def mark_table(matched: list[alignment.Match], cosines: np.ndarray) -> pd.DataFrame:
@@ -124,12 +124,12 @@ def sentence_detail(row: int, x: str, y: str, matched: list[alignment.Match], co
     line = plan.corpus.lines[plan.corpus.usable[row]]
     st.markdown(f"**Sentence {row}** (line {line} of the corpus)")
     st.caption(STATUS_TEXT[match.status])
-    rows = [(shared.label(x), texts_x[row], x, None), (shared.label(y), texts_y[row], y, cosines[row, row])]
+    rows = [(wording.label(x), texts_x[row], x, None), (wording.label(y), texts_y[row], y, cosines[row, row])]
     if match.best_in_y not in (row, -1):
-        title = f"nearer to it in {shared.label(y)}: sentence {match.best_in_y}"
+        title = f"nearer to it in {wording.label(y)}: sentence {match.best_in_y}"
         rows.append((title, texts_y[match.best_in_y], y, cosines[row, match.best_in_y]))
     if match.best_in_x not in (row, -1):
-        title = f"nearer to the translation in {shared.label(x)}: sentence {match.best_in_x}"
+        title = f"nearer to the translation in {wording.label(x)}: sentence {match.best_in_x}"
         rows.append((title, texts_x[match.best_in_x], x, cosines[match.best_in_x, row]))
     if -1 in (match.best_in_x, match.best_in_y):
         st.caption("Two sentences tie for the nearest; a tie is not an alignment.")
@@ -137,7 +137,7 @@ def sentence_detail(row: int, x: str, y: str, matched: list[alignment.Match], co
         "".join(
             f"<p style='margin:0 0 .2rem;opacity:.65;font-size:.85rem'>{html.escape(title)}"
             f"{'' if cosine is None else f' · cosine {cosine:.4f}'}</p>"
-            f"<p style='margin:0 0 .9rem'>{shared.sentence(text, code)}</p>"
+            f"<p style='margin:0 0 .9rem'>{wording.sentence(text, code)}</p>"
             for title, text, code, cosine in rows
         )
     )
@@ -153,7 +153,7 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
     marks = mark_table(matched, cosines)
     side_by_side = st.container(horizontal=True, gap="large")
     picture, detail = side_by_side.container(width=680), side_by_side.container(width=420)
-    chart = charts.similarity_matrix(cosines, marks, shared.label(y), shared.label(x))
+    chart = charts.similarity_matrix(cosines, marks, wording.label(y), wording.label(x))
     step = charts.picture_step(len(cosines))
     with picture:
         event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key=f"{key}-matrix")
@@ -174,10 +174,10 @@ def pair_view(x: str, y: str, layer: int, key: str) -> None:
         if column != row:
             text = plan.corpus.texts[y][plan.corpus.usable[column]]
             st.caption(f"The cell that was clicked: sentence {column}, cosine {cosines[row, column]:.4f}")
-            st.html(f"<p>{shared.sentence(text, y)}</p>")
+            st.html(f"<p>{wording.sentence(text, y)}</p>")
         if not cells:
             st.caption(f"Click a {'cell' if step == 1 else 'mark'} of the matrix to see its sentences.")
-    shared.downloads(
+    exporting.downloads(
         pd.DataFrame(
             {
                 "sentence": [m.row for m in matched],
@@ -202,7 +202,7 @@ def show_ranking() -> None:
     chosen = event.selection.get("language") or []
     if chosen and chosen[0].get("language") in found.languages:
         code = chosen[0]["language"]
-        st.subheader(shared.label(code), anchor=False)
+        st.subheader(wording.label(code), anchor=False)
         st.altair_chart(charts.layer_curves(curve_table(found, [code]), chance, method))
         layer = layer_slider("ranking_layer")
         pair_view(plan.pivot, code, layer, "ranking")
@@ -210,7 +210,7 @@ def show_ranking() -> None:
         st.caption("Click a language to see its layers and its sentences.")
     if plan.source.kind == "demo":
         table = table.assign(training_share=[training.shares().get(code, np.nan) for code in table["language"]])
-    shared.downloads(table, chart, "ranking")
+    exporting.downloads(table, chart, "ranking")
 
 
 def show_layers() -> None:
@@ -221,16 +221,16 @@ def show_layers() -> None:
     table = curve_table(found, codes)
     chart = charts.layer_curves(table, chance, method)
     st.altair_chart(chart)
-    shared.downloads(table, chart, "layers")
+    exporting.downloads(table, chart, "layers")
 
 
 def show_sentences() -> None:
     everyone = list(plan.all_languages)
     columns = st.columns(3)
-    x = columns[0].selectbox("From", everyone, 0, format_func=shared.label, key="from", bind="query-params")
+    x = columns[0].selectbox("From", everyone, 0, format_func=wording.label, key="from", bind="query-params")
     best = plan.languages[int(found.pooled(layers).argmax())]
     y = columns[1].selectbox(
-        "To", everyone, everyone.index(best), format_func=shared.label, key="to", bind="query-params"
+        "To", everyone, everyone.index(best), format_func=wording.label, key="to", bind="query-params"
     )
     with columns[2]:
         layer = layer_slider("layer")
@@ -243,7 +243,7 @@ def show_all_pairs() -> None:
     services.pairs.prepare(plan, state, pooling, layer)
     order = alignment.hierarchical_order(scores)
     codes = [plan.all_languages[k] for k in order]
-    labels = [shared.label(code) for code in codes]
+    labels = [wording.label(code) for code in codes]
     ordered = scores[np.ix_(order, order)]
     chart = charts.language_matrix(
         ordered,
@@ -251,15 +251,15 @@ def show_all_pairs() -> None:
         labels,
         measure=method,
         title=f"{method} of every pair of languages",
-        chosen=shared.chosen_pair("pairs"),
+        chosen=controls.chosen_pair("pairs"),
     )
-    picked = shared.pair_of_matrix(chart, codes, "pairs", "Sentences of")
+    picked = controls.pair_of_matrix(chart, codes, "pairs", "Sentences of")
     st.caption("Languages that align alike stand together (average linkage on 1 − score).")
     if picked:
         pair_view(*picked, layer, "pairs")
     else:
         st.caption("Choose a cell to see the two languages' sentences.")
-    shared.downloads(
+    exporting.downloads(
         pd.DataFrame(ordered, index=codes, columns=codes).rename_axis("language").reset_index(),
         chart,
         f"all-pairs-layer{layer}",
@@ -278,18 +278,18 @@ def show_states() -> None:
         return
     tables = []
     for name in CHOICES["state"]:
-        table = curve_table(shared.alignment_of(plan, name, pooling), codes)
+        table = curve_table(cached.alignment_of(plan, name, pooling), codes)
         tables.append(table.assign(state=name, method=f"{METHODS[name]} ({name.upper()})"))
     table = pd.concat(tables)
     chart = charts.states_side_by_side(table[["method", "label", "layer", "score"]])
     st.altair_chart(chart)
-    shared.downloads(table, chart, "states")
+    exporting.downloads(table, chart, "states")
 
 
 def show_table() -> None:
     rows = []
     for name in CHOICES["state"]:
-        result = shared.alignment_of(plan, name, pooling)
+        result = cached.alignment_of(plan, name, pooling)
         table = ranking_table(result, layers)
         rows.append(table.assign(method=METHODS[name]))
     long = pd.concat(rows)
@@ -324,7 +324,7 @@ def show_table() -> None:
     st.download_button("CSV", exports.csv_text(wide), "alignment.csv", "text/csv", icon=":material/download:")
     st.caption(
         "By layer, with all poolings, from the command line: "
-        f"`python -m neuronxa_core score {shared.command_line(now)} --states nas nav emb`"
+        f"`python -m neuronxa_core score {wording.command_line(now)} --states nas nav emb`"
     )
 
 
@@ -336,4 +336,4 @@ VIEWS = {
     "States": show_states,
     "Table": show_table,
 }
-shared.show_views(VIEWS, "view", whole_plan)
+controls.show_views(VIEWS, "view", whole_plan)

@@ -37,7 +37,8 @@ from neuronxa_core.statistics import (
 from neuronxa_core.tasks import cells, consistency, matching, score_files, score_tables, task_scores
 from neuronxa_core.tasks.task_scores import TaskScores
 from neuronxa_core.wording import some_of
-from pages import shared
+from pages.access import host
+from pages.components import cached, controls, exporting, messages, process, progress, session, wording
 
 HELP = {
     "Scatter": "Each point is a language: its alignment with the pivot, and its task score. A correlation over "
@@ -68,9 +69,9 @@ PAPER = {
     "paper: mean over tasks": 0.9556,
 }
 
-services = shared.services()
-now = shared.experiment()
-whole_plan, plan = shared.open_page("Downstream")
+services = process.services()
+now = session.experiment()
+whole_plan, plan = progress.open_page("Downstream")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Task:
 def scores_of(task: Task, state: str, pooling: str) -> Alignment:
     """Alignment of the plan's languages, on the sentences that the task leaves for it."""
     if task.rows is None:
-        return shared.alignment_of(plan, state, pooling)
+        return cached.alignment_of(plan, state, pooling)
     return alignment_on_rows(alignment.scores_key(plan, state, pooling), task.rows, state, pooling, plan)
 
 
@@ -172,13 +173,13 @@ def task_choice(scores: TaskScores, key: str, start: tuple[str, ...] = ()) -> Ta
     metric = columns[2].selectbox("Metric", metrics, key=f"{key}_metric")
     if model != own:
         st.caption(
-            shared.safe(
+            wording.safe(
                 f"These are scores of {model}; the alignment is that of {plan.source.name}. Scores of another model "
                 "say how hard a language is, not what this model can do."
             )
         )
     for note in scores.notes[:6] if key != "published" else ():
-        st.caption(shared.safe(note))
+        st.caption(wording.safe(note))
     return matched(scores, model, task, metric)
 
 
@@ -191,7 +192,7 @@ MAPPED = ("language", "model", "task", "metric", "score", "stderr", "n", "source
 
 def from_file() -> Task | None:
     """A table or harness results, by path or upload; what the columns of a table are can be corrected."""
-    allowed = shared.host_settings()
+    allowed = host.host_settings()
     left, right = st.columns(2)
     path = ""
     if allowed.score_folders != ():
@@ -224,7 +225,7 @@ def from_file() -> Task | None:
         return task_choice(score_files.read_file(name, data), "file")
     frame = cells.read_frame(name, data)
     if consistency.is_consistency(frame):
-        st.caption(f"A table of language pairs: each language's value with {shared.label(plan.pivot)} is taken.")
+        st.caption(f"A table of language pairs: each language's value with {wording.label(plan.pivot)} is taken.")
         return task_choice(consistency.consistency(frame, source=name).consistency_with(plan.pivot), "file")
     return task_choice(mapped(name, frame), "file")
 
@@ -273,11 +274,11 @@ MEASURES = {
 
 def from_measure() -> Task | None:
     """A task that the app measures itself, as a background job."""
-    kind = shared.segments("Measure", list(MEASURES), "topics", "measure", format_func=MEASURES.get)
+    kind = controls.segments("Measure", list(MEASURES), "topics", "measure", format_func=MEASURES.get)
     if kind == "topics":
         columns = st.columns(3)
         source = columns[0].selectbox(
-            "Learn the labels in", list(plan.all_languages), format_func=shared.label, key="probe_source"
+            "Learn the labels in", list(plan.all_languages), format_func=wording.label, key="probe_source"
         )
         state = columns[1].selectbox("from", CHOICES["state"], 2, format_func=str.upper, key="probe_state")
         layer = columns[2].selectbox(
@@ -286,7 +287,7 @@ def from_measure() -> Task | None:
         )  # fmt: skip
         work = probe.LinearProbe(plan, source, state, now.pooling, layer)
         st.caption(
-            f"A linear classifier learns {len(work.classes)} labels of the corpus in {shared.label(source)} and tells "
+            f"A linear classifier learns {len(work.classes)} labels of the corpus in {wording.label(source)} and tells "
             f"them in every language, on sentences that it did not learn from. Chance is {work.chance:.2f}."
         )
     elif kind == "retrieval":
@@ -332,7 +333,7 @@ def measured_task(work: Work) -> Task:
 
 def from_harness() -> Task | None:
     """Tasks of lm-evaluation-harness, run on this model as a background job."""
-    allowed = shared.host_settings()
+    allowed = host.host_settings()
     if not allowed.harness:
         st.info(
             "The host of this app does not let visitors run the evaluation harness. Results that you have already are "
@@ -342,7 +343,7 @@ def from_harness() -> Task | None:
     version = lm_eval.available()
     if version is None:
         st.info(
-            f"The evaluation harness is an extra and is not there: {shared.said(lm_eval.INSTALL)}. Results that you "
+            f"The evaluation harness is an extra and is not there: {wording.said(lm_eval.INSTALL)}. Results that you "
             "have already are read under *File*."
         )
         return None
@@ -360,7 +361,7 @@ def from_harness() -> Task | None:
     limit = columns[2].number_input("First documents", 0, None, 0, key="harness_limit", help="0 for all.")
     shots = columns[3].number_input("Examples", -1, 64, -1, key="harness_shots", help="-1 for the task's own number.")
     if not text.strip(" ,"):
-        st.caption(f"lm_eval {version} is there; name the tasks to run on {shared.safe(plan.source.name)}.")
+        st.caption(f"lm_eval {version} is there; name the tasks to run on {wording.safe(plan.source.name)}.")
         return None
     tasks = lm_eval.parse_tasks(text)
     work = lm_eval.HarnessRun(
@@ -379,7 +380,7 @@ def from_harness() -> Task | None:
 
 def measured(work: Work) -> bool:
     """Whether a measure is complete; where it is not, its button or its progress."""
-    return shared.is_done(work, "Measure", "measure_button", type="primary", icon=":material/play_arrow:")
+    return progress.is_done(work, "Measure", "measure_button", type="primary", icon=":material/play_arrow:")
 
 
 # ------------------------------------------------------------------------------------------------------------- choices
@@ -392,27 +393,27 @@ SOURCES: dict[str, Callable[[], Task | None]] = {
     "lm-evaluation-harness": from_harness,
 }
 with st.container(border=True):
-    source = shared.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
-    with shared.healing(whole_plan):
+    source = controls.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
+    with progress.healing(whole_plan):
         task = SOURCES[source]()
 if task is None:
     st.info("There are no task scores yet; choose or measure some above.")
     st.stop()
 
-now = shared.reading_choice("downstream")
+now = controls.reading_choice("downstream")
 state, pooling, layers = now.state, now.pooling, now.layers
 method = METHODS[state]
 used = task_correlation.points(plan, task.scores)
 with st.expander(f"{len(used.languages)} languages have both alignment and a score", icon=":material/join:"):
     for sentence in task.unmatched:
-        st.caption(shared.safe(sentence))
+        st.caption(wording.safe(sentence))
     if task.source:
-        st.caption(shared.safe(f"Source: {task.source}"))
-    with shared.errors_shown():
+        st.caption(wording.safe(f"Source: {task.source}"))
+    with messages.errors_shown():
         joined = pd.DataFrame(
             {
                 "language": used.languages,
-                "label": [shared.label(code) for code in used.languages],
+                "label": [wording.label(code) for code in used.languages],
                 "alignment": scores_of(task, state, pooling).pooled(layers)[used.at],
                 "score": used.y,
                 "n": [task.n.get(code, np.nan) for code in used.languages],
@@ -478,7 +479,7 @@ def point_table(x: np.ndarray, y: np.ndarray, by: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "language": used.languages,
-            "label": [shared.label(code) for code in used.languages],
+            "label": [wording.label(code) for code in used.languages],
             "x": x,
             "y": y,
             "group": coloured(used.languages, by),
@@ -531,9 +532,9 @@ def show_scatter() -> None:
     gone = [code for code in used.languages if code in off]
     st.caption(
         "Click a point to switch its language off, and again to bring it back."
-        + (f" Off: {', '.join(map(shared.label, gone))}." if gone else "")
+        + (f" Off: {', '.join(map(wording.label, gone))}." if gone else "")
     )
-    shared.downloads(points.assign(switched_off=~kept), chart, "scatter")
+    exporting.downloads(points.assign(switched_off=~kept), chart, "scatter")
 
 
 # ------------------------------------------------------------------------------------------------------------ by layer
@@ -569,7 +570,7 @@ def show_layers() -> None:
         try:
             nested = layer_choice.nested_layer_choice(scores, task.sign * used.y)
         except NeuronXAError as error:
-            st.caption(shared.safe(str(error)))
+            st.caption(wording.safe(str(error)))
             break
         rows.append(
             {
@@ -594,7 +595,7 @@ def show_layers() -> None:
             hide_index=True,
             column_config={name: number for name in nested_table.columns if name not in ("method", "best layer")},
         )
-    shared.downloads(table, chart, "correlation-by-layer")
+    exporting.downloads(table, chart, "correlation-by-layer")
 
 
 # ------------------------------------------------------------------------------------------------------------- methods
@@ -667,11 +668,11 @@ def show_methods() -> None:
         st.metric("Resamples with NASCA ahead", f"{one.share_first_larger:.0%}", width="content")
         st.metric("Williams' p", f"{one.p:.2g}", width="content")
     st.caption(
-        f"With {shared.safe(task.title)}, {pooling}, layers by {layers}. Paired bootstrap over {one.n} languages, and "
+        f"With {wording.safe(task.title)}, {pooling}, layers by {layers}. Paired bootstrap over {one.n} languages, and "
         f"Williams' test for dependent correlations (t = {one.t:.2f}, {one.dof} degrees of freedom). "
         + ("The difference is within chance." if one.low <= 0 <= one.high else "The difference is beyond chance.")
     )
-    shared.downloads(table.drop(columns="text"), chart, "methods-by-tasks")
+    exporting.downloads(table.drop(columns="text"), chart, "methods-by-tasks")
 
 
 # ----------------------------------------------------------------------------------------------------------- sentences
@@ -708,7 +709,7 @@ def show_sentences() -> None:
         )
     if task.rows is not None:
         st.caption("Drawn from all sentences, so that here alignment and the task share some.")
-    shared.downloads(table, chart, "correlation-by-sentences")
+    exporting.downloads(table, chart, "correlation-by-sentences")
 
 
 # -------------------------------------------------------------------------------------------------------------- doubts
@@ -723,21 +724,21 @@ def show_doubts() -> None:
     x = scores_of(task, state, pooling).pooled(layers)[used.at]
     codes = used.languages
     known = shares()
-    controls = {
+    constant = {
         "tokens a sentence": pd.DataFrame({"tokens": [fertility(plan.key, plan)[code] for code in codes]}),
         "script": pd.DataFrame({"script": [script_of(code) for code in codes]}),
     }
     if known:
-        controls["training share"] = pd.DataFrame({"share": [known.get(code, np.nan) for code in codes]})
-        both = [controls["tokens a sentence"], controls["training share"]]
-        controls["training share and tokens"] = pd.concat(both, axis=1)
+        constant["training share"] = pd.DataFrame({"share": [known.get(code, np.nan) for code in codes]})
+        both = [constant["tokens a sentence"], constant["training share"]]
+        constant["training share and tokens"] = pd.concat(both, axis=1)
     plain = correlation.correlate(x, used.y)
 
     def row(name: str, one: correlation.Correlation | partial.Partial) -> tuple:
         return name, one.n, one.pearson_r, one.pearson_low, one.pearson_high, one.pearson_p, one.spearman_rho
 
     rows, refused = [row("nothing", plain)], []
-    for name, frame in controls.items():
+    for name, frame in constant.items():
         try:
             one = partial.partial(x, used.y, frame)
         except NeuronXAError as error:
@@ -756,13 +757,13 @@ def show_doubts() -> None:
         },
     )
     for sentence in refused:
-        st.caption(shared.safe(sentence))
+        st.caption(wording.safe(sentence))
     st.markdown("**Without one language**")
     if len(codes) <= correlation.FEWEST:
         st.caption(f"Leaving one out would leave fewer than {correlation.FEWEST} languages.")
         return
     influence = leaving_out.leave_one_out(x, used.y, codes)
-    influence.insert(1, "label", [shared.label(code) for code in influence["language"]])
+    influence.insert(1, "label", [wording.label(code) for code in influence["language"]])
     st.dataframe(
         influence,
         hide_index=True,
@@ -787,7 +788,7 @@ def show_estimate() -> None:
         return
     pivot_score = task.scores.get(plan.pivot, np.nan)
     if not np.isfinite(pivot_score):
-        st.info(f"The scores have none for the pivot {shared.label(plan.pivot)}, which the estimate multiplies.")
+        st.info(f"The scores have none for the pivot {wording.label(plan.pivot)}, which the estimate multiplies.")
         pivot_score = st.number_input("The pivot's own score", 0.0, 1.0, 0.8, 0.01, key="pivot_score")
     result = scores_of(task, state, pooling).pooled(layers)
     unknown = [k for k, code in enumerate(plan.languages) if code not in task.scores and code != plan.pivot]
@@ -812,7 +813,7 @@ def show_estimate() -> None:
     everyone = pd.DataFrame({"language": [code for code in plan.languages if code != plan.pivot]})
     at = [plan.languages.index(code) for code in everyone["language"]]
     known = prediction.predicted(result[used.at], used.y, result[at], float(pivot_score))
-    everyone["label"] = [shared.label(code) for code in everyone["language"]]
+    everyone["label"] = [wording.label(code) for code in everyone["language"]]
     everyone["alignment"] = result[at]
     everyone["score"] = [task.scores.get(code, np.nan) for code in everyone["language"]]
     everyone["MEXA's estimate"] = known.adjusted
@@ -833,14 +834,14 @@ def other_plan(model: str) -> Plan | None:
     """Another model's plan on the same corpus and languages; None, and a button, where it is not computed."""
     chosen: Experiment = replace(now, model=model)
     try:
-        whole = shared.plan_for(chosen)
+        whole = cached.plan_for(chosen)
     except NeuronXAError as error:
-        st.error(shared.said(str(error)), icon=":material/error:")
+        st.error(wording.said(str(error)), icon=":material/error:")
         return None
     work = computing.Extraction(whole)
     lacking = len(work.totals(services.store))
-    if not shared.is_done(work, f"Compute {shared.safe(model)}", f"compute-{model}"):
-        st.caption(shared.safe(f"{lacking} languages of {model} are not computed."))
+    if not progress.is_done(work, f"Compute {wording.safe(model)}", f"compute-{model}"):
+        st.caption(wording.safe(f"{lacking} languages of {model} are not computed."))
         return None
     return whole
 
@@ -860,7 +861,7 @@ def show_models() -> None:
     codes = [code for code in plan.languages if all(code in other.languages for other in plans)]
     curves, pooled, points = [], {}, []
     for other in plans:
-        result = shared.alignment_of(other, state, pooling)
+        result = cached.alignment_of(other, state, pooling)
         at = [result.languages.index(code) for code in codes]
         by_layer = result.score[at]
         spread = by_layer.std(axis=0, ddof=1) / np.sqrt(len(at)) if len(at) > 1 else np.zeros(by_layer.shape[1])
@@ -889,7 +890,7 @@ def show_models() -> None:
     st.altair_chart(chart)
     st.caption("Layer 0 is at depth 0, the last at 1. Bands: ± 1.96 standard errors over languages.")
     ranking = pd.DataFrame(pooled)
-    ranking.insert(0, "label", [shared.label(code) for code in codes])
+    ranking.insert(0, "label", [wording.label(code) for code in codes])
     st.dataframe(exports.harmless_table(ranking.rename_axis("language").reset_index()), hide_index=True)
     first = plans[0].source.name
     for other in plans[1:]:
@@ -898,12 +899,12 @@ def show_models() -> None:
             continue
         gap = comparison.paired_difference(pooled[first], pooled[name])
         st.caption(
-            shared.safe(
+            wording.safe(
                 f"{first} less {name}: {gap.difference:+.4f} on average (95 % interval {gap.low:+.4f} to "
                 f"{gap.high:+.4f} over {gap.n} languages)."
             )
         )
-    shared.downloads(table, chart, "models-by-depth")
+    exporting.downloads(table, chart, "models-by-depth")
     frame = pd.DataFrame(points, columns=["model", "language", "x", "y"])
     for other in plans[1:]:
         measure_for(other)
@@ -912,7 +913,9 @@ def show_models() -> None:
         return
     several = across_models.pooled_and_within(frame)
     drawn = frame.assign(
-        label=[f"{shared.label(code)}, {model}" for code, model in zip(frame["language"], frame["model"], strict=True)],
+        label=[
+            f"{wording.label(code)}, {model}" for code, model in zip(frame["language"], frame["model"], strict=True)
+        ],
         group=frame["model"],
         more=frame["model"],
     )
@@ -934,8 +937,8 @@ def measure_for(other: Plan) -> None:
     if task.work is not None:
         name = other.source.name
         work = replace(task.work, plan=other)
-        shared.is_done(
-            work, f"Measure {shared.safe(f'{task.name} on {name}')}", f"measure-{name}", icon=":material/play_arrow:"
+        progress.is_done(
+            work, f"Measure {wording.safe(f'{task.name} on {name}')}", f"measure-{name}", icon=":material/play_arrow:"
         )
 
 
@@ -973,7 +976,7 @@ def show_report() -> None:
         st.download_button(
             "HTML", kept[1], name, "text/html", icon=":material/download:", type="primary", key="report_html"
         )
-        st.caption(f"Ready: {shared.size(len(kept[1]))}.")
+        st.caption(f"Ready: {wording.size(len(kept[1]))}.")
 
 
 def report_key() -> str:
@@ -1032,15 +1035,15 @@ def the_report() -> str:
         "model": plan.source.name,
         "model identity": plan.identity,
         "corpus": f"{plan.corpus.name}, {result.n_sentences} sentences",
-        "pivot": shared.label(plan.pivot),
+        "pivot": wording.label(plan.pivot),
         "state, sentence vector, layers": f"{state}, {pooling}, {layers}",
         "neuron, dtype": f"{plan.experiment.neuron}, {plan.dtype}",
         "task": task.title,
         "scores of": task.model,
         "source of the scores": task.source,
     }
-    command = f"python -m neuronxa_core score {shared.command_line(now)} --states nas nav emb --out scores.csv"
-    correlate = f"python -m neuronxa_core correlate {shared.command_line(now)} --scores downstream.csv"
+    command = f"python -m neuronxa_core score {wording.command_line(now)} --states nas nav emb --out scores.csv"
+    correlate = f"python -m neuronxa_core correlate {wording.command_line(now)} --scores downstream.csv"
     return reports.html_report(
         f"Alignment and {task.name}: {plan.source.name}", choices, sections, [command, correlate], datetime.now()
     )
@@ -1056,4 +1059,4 @@ VIEWS = {
     "Models": show_models,
     "Report": show_report,
 }
-shared.show_views(VIEWS, "downstream_view", whole_plan, HELP)
+controls.show_views(VIEWS, "downstream_view", whole_plan, HELP)

@@ -16,7 +16,7 @@ from neuronxa_core.measures.activation_counts import ActivationCounts
 from neuronxa_core.models import token_text
 from neuronxa_core.states import per_token
 from neuronxa_core.states.per_token import TextStates, TokenActivations
-from pages import shared, tokens
+from pages.components import cached, exporting, messages, process, progress, session, shading, wording
 
 # a model of fewer parameters is loaded without being asked for
 SMALL_MODEL = 1_000_000_000
@@ -24,11 +24,11 @@ SMALL_MODEL = 1_000_000_000
 PATIENCE = 2.0
 MOST_BARS = 60
 
-services = shared.services()
-now = shared.experiment()
-whole_plan, plan = shared.open_page("Microscope")
-with shared.healing(whole_plan):
-    activity = shared.activity_of(plan)
+services = process.services()
+now = session.experiment()
+whole_plan, plan = progress.open_page("Microscope")
+with progress.healing(whole_plan):
+    activity = cached.activity_of(plan)
 codes = list(plan.all_languages)
 
 
@@ -102,9 +102,9 @@ def find_neurons() -> None:
     only = layer if here else None
     x = y = ""
     if way in ("specific", "discriminating", "sentence"):
-        x = columns[0].selectbox("Language", codes, min(1, len(codes) - 1), format_func=shared.label, key="find_x")
+        x = columns[0].selectbox("Language", codes, min(1, len(codes) - 1), format_func=wording.label, key="find_x")
     if way == "discriminating":
-        y = columns[1].selectbox("against", codes, 0, format_func=shared.label, key="find_y")
+        y = columns[1].selectbox("against", codes, 0, format_func=wording.label, key="find_y")
     if way == "sentence":
         texts = plan.corpus.sentences(x)
         at = columns[1].selectbox("Sentence", range(len(texts)), format_func=lambda k: f"{k}: {texts[k]}", key="find_k")
@@ -137,7 +137,7 @@ def find_neurons() -> None:
     )
 
 
-with st.expander("Find a neuron", icon=":material/search:"), shared.healing(whole_plan):
+with st.expander("Find a neuron", icon=":material/search:"), progress.healing(whole_plan):
     find_neurons()
 
 st.subheader(f"Neuron {neuron} of layer {layer}", anchor=False)
@@ -153,7 +153,7 @@ def by_language() -> None:
     table = pd.DataFrame(
         {
             "language": codes,
-            "label": [shared.label(code) for code in codes],
+            "label": [wording.label(code) for code in codes],
             "script": [languages.script(code) or "" for code in codes],
             "tokens": activity.tokens,
             "probability": probability,
@@ -177,10 +177,10 @@ def by_language() -> None:
         "Boxes: the middle half of the sentences, with the median; lines: all of them. Values are sizes, without sign; "
         "tokens below show the sign."
     )
-    shared.downloads(table, bars, f"neuron-{layer}-{neuron}")
+    exporting.downloads(table, bars, f"neuron-{layer}-{neuron}")
 
 
-with shared.healing(whole_plan):
+with progress.healing(whole_plan):
     by_language()
 
 
@@ -211,13 +211,13 @@ def may_load(part: str) -> bool:
         on_click=lambda: st.session_state.update({key: True}),
     )
     st.caption(
-        shared.said(f"{plan.info.name} has {plan.info.parameters / 1e9:.1f} billion parameters and is not loaded.")
+        wording.said(f"{plan.info.name} has {plan.info.parameters / 1e9:.1f} billion parameters and is not loaded.")
     )
     return False
 
 
 @st.fragment(run_every=3.0)
-@shared.errors_shown()
+@messages.errors_shown()
 def wait_for_model(message: str) -> None:
     """Look again as long as the model is at work."""
     st.info(message, icon=":material/hourglass_top:")
@@ -240,7 +240,7 @@ def token_scale(read: list[TokenActivations], units: list[tuple[token_text.Unit,
 @st.fragment
 def sentences() -> None:
     """The sentences that excite the neuron most, in chosen languages side by side, token by token."""
-    with shared.healing(whole_plan):
+    with progress.healing(whole_plan):
         show_sentences()
 
 
@@ -248,7 +248,7 @@ def show_sentences() -> None:
     st.subheader("The sentences that excite it most", anchor=False)
     columns = st.columns([2, 1, 1])
     shown = columns[0].multiselect(
-        "Side by side", codes, start_languages(), format_func=shared.label, key="microscope_languages",
+        "Side by side", codes, start_languages(), format_func=wording.label, key="microscope_languages",
         max_selections=12,
     )  # fmt: skip
     state = columns[1].selectbox(
@@ -294,10 +294,10 @@ def show_sentences() -> None:
     scale = max(token_scale(read[code], units[code]) for code in shown)
     kind = "mean size |a| of its tokens" if state == "nav" else "share of its tokens that are on"
     st.caption(f"Beside each language the sentence's {kind}; point at a token for its exact value.")
-    st.html(tokens.legend(scale))
+    st.html(shading.legend(scale))
     for k, (row, first_in) in enumerate(by_row.items()):
         line = plan.corpus.lines[plan.corpus.usable[row]]
-        strongest = ", ".join(html.escape(shared.label(code)) for code in first_in)
+        strongest = ", ".join(html.escape(wording.label(code)) for code in first_in)
         st.html(
             f"<p style='margin:.6rem 0 .2rem'><b>Sentence {row}</b> "
             f"<span style='opacity:.65'>line {line} of the corpus · among the strongest in {strongest}</span></p>"
@@ -341,11 +341,11 @@ def sentence_row(
     scale: float,
 ) -> str:
     """HTML of one language's shaded sentence under its name and value."""
-    shaded = tokens.shaded(units, read.values, token_text.token_strings(tokenizer, read.ids), code=code, scale=scale)
+    shaded = shading.shaded(units, read.values, token_text.token_strings(tokenizer, read.ids), code=code, scale=scale)
     return (
         "<div style='display:flex;flex-wrap:wrap;gap:0 1rem;max-width:64rem;margin:0 0 .4rem'>"
         "<div style='flex:0 0 15rem;opacity:.65;font-size:.85rem;line-height:2.3'>"
-        f"{html.escape(shared.label(code))} · {value:.4f}</div>"
+        f"{html.escape(wording.label(code))} · {value:.4f}</div>"
         f"<div style='flex:1 1 24rem'>{shaded}</div></div>"
     )
 
@@ -365,7 +365,7 @@ def states_of_texts(key: str, texts: tuple[str, ...]) -> list[TextStates]:
 @st.fragment
 def free_text() -> None:
     """A typed sentence, and its translation, and their neurons."""
-    with shared.healing(whole_plan):
+    with progress.healing(whole_plan):
         show_free_text()
 
 
@@ -393,9 +393,9 @@ def show_free_text() -> None:
     scale = token_scale(own, units)
     st.caption(f"Neuron {neuron} of layer {layer} on each token")
     st.html(
-        tokens.legend(scale)
+        shading.legend(scale)
         + "".join(
-            tokens.shaded(parts, one.values, token_text.token_strings(tokenizer, one.ids), code="", scale=scale)
+            shading.shaded(parts, one.values, token_text.token_strings(tokenizer, one.ids), code="", scale=scale)
             for one, parts in zip(own, units, strict=True)
         )
     )
@@ -424,7 +424,7 @@ def show_free_text() -> None:
         share_active_x=st.column_config.NumberColumn("Tokens on in the first", format="percent"),
         share_active_y=st.column_config.NumberColumn("in the second", format="percent"),
     )
-    shared.downloads(table, chart, "text-overlap")
+    exporting.downloads(table, chart, "text-overlap")
 
 
 free_text()

@@ -31,7 +31,7 @@ from neuronxa_core.states import interventions
 from neuronxa_core.states.interventions import Neurons
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.wording import some_of
-from pages import shared
+from pages.components import cached, controls, exporting, messages, process, progress, session, wording
 
 SECONDS_A_LAYER = 0.9
 MOST_SETS = 6
@@ -61,11 +61,11 @@ HELP = {
     "calls its own. The counts depend on what is taken as active, above.",
 }
 
-services = shared.services()
-now = shared.experiment()
-whole_plan, plan = shared.open_page("Overlap")
-with shared.healing(whole_plan):
-    activity = shared.activity_of(plan)
+services = process.services()
+now = session.experiment()
+whole_plan, plan = progress.open_page("Overlap")
+with progress.healing(whole_plan):
+    activity = cached.activity_of(plan)
 codes = list(plan.all_languages)
 last_layer = plan.info.layers - 1
 if len(codes) < 2:
@@ -76,7 +76,7 @@ if len(codes) < 2:
 def active_rule() -> ActivationCriterion:
     """When a neuron counts as active, from two widgets."""
     with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
-        kind = shared.segments(
+        kind = controls.segments(
             "A neuron is active in a language if it is",
             ["top", "threshold"],
             "top",
@@ -107,7 +107,7 @@ def active_rule() -> ActivationCriterion:
         return ActivationCriterion("threshold", percent / 100)
 
 
-with shared.errors_shown():
+with messages.errors_shown():
     rule = active_rule()
 
 
@@ -129,20 +129,25 @@ def overlaps_now(measure: str) -> np.ndarray:
 
 def layer_slider(key: str) -> int:
     """A layer from 0; it starts in the middle."""
-    return shared.layer_slider(plan.info.layers, last_layer // 2, key)
+    return controls.layer_slider(plan.info.layers, last_layer // 2, key)
 
 
 def pair_choice(key: str, first: str | None = None, second: str | None = None) -> tuple[str, str]:
     """Two languages, side by side."""
     columns = st.columns(2)
     x = columns[0].selectbox(
-        "Language", codes, codes.index(first or codes[0]), format_func=shared.label, key=f"{key}_x", bind="query-params"
+        "Language",
+        codes,
+        codes.index(first or codes[0]),
+        format_func=wording.label,
+        key=f"{key}_x",
+        bind="query-params",
     )
     y = columns[1].selectbox(
         "and",
         codes,
         codes.index(second or codes[1]),
-        format_func=shared.label,
+        format_func=wording.label,
         key=f"{key}_y",
         bind="query-params",
     )
@@ -151,7 +156,7 @@ def pair_choice(key: str, first: str | None = None, second: str | None = None) -
 
 def best_aligned() -> list[str]:
     """The languages, best aligned with the pivot first."""
-    scores = shared.alignment_of(plan, now.state, now.pooling).pooled(now.layers)
+    scores = cached.alignment_of(plan, now.state, now.pooling).pooled(now.layers)
     return [plan.languages[k] for k in np.argsort(-scores, kind="stable")]
 
 
@@ -187,30 +192,30 @@ def matrix_at_layer(measure: str) -> None:
     chart = charts.language_matrix(
         ordered,
         names,
-        [shared.label(code) for code in names],
+        [wording.label(code) for code in names],
         measure="Share of the row's neurons that the column has" if is_conditional else "Jaccard overlap",
         title="Active neurons that two languages share",
         domain=domain,
         row_title="Of the neurons of" if is_conditional else None,
         column_title="active in" if is_conditional else None,
-        chosen=shared.chosen_pair("overlap"),
+        chosen=controls.chosen_pair("overlap"),
     )
-    picked = shared.pair_of_matrix(chart, names, "overlap", "Neurons of")
+    picked = controls.pair_of_matrix(chart, names, "overlap", "Neurons of")
     st.caption(
         "Languages that share most, over all layers, stand together; order and colours stay as the layer changes."
     )
     if picked and picked[0] != picked[1]:
-        st.subheader(f"{shared.label(picked[0])} and {shared.label(picked[1])}", anchor=False)
+        st.subheader(f"{wording.label(picked[0])} and {wording.label(picked[1])}", anchor=False)
         table = curve_table(picked[0], [picked[1]], measure)
         st.altair_chart(charts.overlap_curves(table, measure_name(measure), "Their overlap by layer"))
         st.caption(f"Neurons of layer {layer} that are active in both")
-        shared.neuron_list(
+        exporting.neuron_list(
             neuron_rankings.pairs_shared(activity, *picked, rule, layer), "overlap-pair", **probabilities(list(picked))
         )
     else:
         st.caption("Choose a cell to see the neurons that two languages share.")
     table = pd.DataFrame(ordered, index=names, columns=names).rename_axis("language").reset_index()
-    shared.downloads(table, chart, f"overlap-{measure}-layer{layer}")
+    exporting.downloads(table, chart, f"overlap-{measure}-layer{layer}")
 
 
 def start_or_stop() -> None:
@@ -234,7 +239,7 @@ def show_matrix() -> None:
 
 
 def measure_choice(key: str) -> str:
-    return shared.segments(
+    return controls.segments(
         "Measure",
         ["jaccard", "conditional"],
         "jaccard",
@@ -265,7 +270,7 @@ def curve_table(x: str, others: list[str], measure: str) -> pd.DataFrame:
                 chance = b / plan.info.neurons
             rows.append(
                 {
-                    "label": f"{shared.label(x)} – {shared.label(code)}",
+                    "label": f"{wording.label(x)} – {wording.label(code)}",
                     "x": x,
                     "y": code,
                     "layer": layer,
@@ -280,13 +285,13 @@ def curve_table(x: str, others: list[str], measure: str) -> pd.DataFrame:
 
 def show_curves() -> None:
     columns = st.columns([1, 2])
-    x = columns[0].selectbox("Language", codes, 0, format_func=shared.label, key="curve_x", bind="query-params")
+    x = columns[0].selectbox("Language", codes, 0, format_func=wording.label, key="curve_x", bind="query-params")
     ranked = [code for code in (*best_aligned(), plan.pivot) if code != x]
     others = columns[1].multiselect(
         "with",
         [code for code in codes if code != x],
-        shared.spread(ranked, 4),
-        format_func=shared.label,
+        controls.spread(ranked, 4),
+        format_func=wording.label,
         key=f"curve_y_{x}",
         max_selections=8,
     )
@@ -297,7 +302,7 @@ def show_curves() -> None:
     table = curve_table(x, others, measure)
     chart = charts.overlap_curves(table, measure_name(measure), f"Overlap of active neurons by layer, {rule}")
     st.altair_chart(chart)
-    shared.downloads(table, chart, "overlap-by-layer")
+    exporting.downloads(table, chart, "overlap-by-layer")
 
 
 # ----------------------------------------------------------------------------------------------------------- meaning
@@ -335,14 +340,14 @@ def show_meaning() -> None:
     method = METHODS[now.state]
     difference = table[table["kind"] == charts.MEANING_KINDS[2]].set_index("layer")
     best = int(difference["value"].idxmax())
-    chart = charts.meaning(table, method, f"{shared.label(x)} and {shared.label(y)}: the overlap that is meaning")
+    chart = charts.meaning(table, method, f"{wording.label(x)} and {wording.label(y)}: the overlap that is meaning")
     st.altair_chart(chart)
     at = difference.loc[best]
     st.caption(
         f"Translations share most beyond mismatched sentences at layer {best}: {at['value']:.3f} more "
         f"(95 % interval {at['low']:.3f} to {at['high']:.3f}, {len(plan.corpus.usable)} sentences)."
     )
-    shared.downloads(table, chart, f"meaning-{x}-{y}")
+    exporting.downloads(table, chart, f"meaning-{x}-{y}")
 
 
 # -------------------------------------------------------------------------------------------------------- sets, core
@@ -354,7 +359,7 @@ def show_sets() -> None:
         f"Two to {MOST_SETS} languages",
         codes,
         start,
-        format_func=shared.label,
+        format_func=wording.label,
         key="sets",
         max_selections=MOST_SETS,
     )
@@ -378,7 +383,7 @@ def show_sets() -> None:
     )
     chart = charts.upset(
         bars.head(MOST_BARS),
-        [shared.label(code) for code in chosen],
+        [wording.label(code) for code in chosen],
         active.sum(axis=(1, 2)).tolist(),
         "Neurons active in exactly these languages",
     )
@@ -390,12 +395,14 @@ def show_sets() -> None:
     if intersection is None:
         st.caption("Click a bar to list its neurons.")
     else:
-        st.subheader("Active in exactly " + ", ".join(map(shared.label, intersection.languages)), anchor=False)
+        st.subheader("Active in exactly " + ", ".join(map(wording.label, intersection.languages)), anchor=False)
         numbers = intersection.layer if layer is None else np.full(intersection.size, layer)
-        shared.neuron_list(
+        exporting.neuron_list(
             with_probabilities(numbers, intersection.neuron, chosen), "upset-neurons", **probabilities(chosen)
         )
-    shared.downloads(bars.rename(columns={str(k): code for k, code in enumerate(chosen)}), chart, "exact-intersections")
+    exporting.downloads(
+        bars.rename(columns={str(k): code for k, code in enumerate(chosen)}), chart, "exact-intersections"
+    )
 
 
 def with_probabilities(layer: np.ndarray, neuron: np.ndarray, chosen: list[str]) -> pd.DataFrame:
@@ -407,7 +414,7 @@ def with_probabilities(layer: np.ndarray, neuron: np.ndarray, chosen: list[str])
 def show_core() -> None:
     chosen = codes
     if not st.toggle(f"All {len(codes)} languages", True, key="core_all"):
-        chosen = st.multiselect("Languages", codes, codes[:6], format_func=shared.label, key="core_languages")
+        chosen = st.multiselect("Languages", codes, codes[:6], format_func=wording.label, key="core_languages")
     if len(chosen) < 2:
         st.info("Choose at least two languages.")
         return
@@ -433,12 +440,12 @@ def show_core() -> None:
     if len(neurons):
         lowest = activity.of(chosen).at(layers, neurons).min(axis=0)
         rows = pd.DataFrame({"layer": layers, "neuron": neurons, "lowest": lowest})
-        shared.neuron_list(
+        exporting.neuron_list(
             rows.sort_values("lowest", ascending=False, kind="stable").reset_index(drop=True),
             "core-neurons",
             lowest=st.column_config.NumberColumn("Lowest probability of all", format="%.3f"),
         )
-    shared.downloads(table, chart, "shared-core")
+    exporting.downloads(table, chart, "shared-core")
 
 
 # -------------------------------------------------------------------------------------------------------------- LAPE
@@ -493,7 +500,7 @@ def show_specific() -> None:
     order = [k for k in np.argsort(-counts.sum(axis=1), kind="stable") if counts[k].any()]
     table = pd.DataFrame(
         {
-            "label": np.repeat([shared.label(found.languages[k]) for k in order], plan.info.layers),
+            "label": np.repeat([wording.label(found.languages[k]) for k in order], plan.info.layers),
             "layer": np.tile(np.arange(plan.info.layers), len(order)),
             "count": counts[order].ravel(),
         }
@@ -507,18 +514,18 @@ def show_specific() -> None:
         if len(order) > MOST_ROWS:
             st.caption(f"The {MOST_ROWS} languages with the most of them are drawn; the table has all.")
         if len(order) < len(codes):
-            none = [shared.label(code) for k, code in enumerate(found.languages) if not counts[k].any()]
+            none = [wording.label(code) for k, code in enumerate(found.languages) if not counts[k].any()]
             st.caption(f"None for {some_of(none)}.")
     only = st.selectbox(
         "Neurons of",
         [None, *(found.languages[k] for k in order)],
-        format_func=lambda code: shared.label(code) if code else "all",
+        format_func=lambda code: wording.label(code) if code else "all",
         key="lape_of",
     )
     neurons = lape_table(found)
     if only:
         neurons = neurons[found.members[:, found.languages.index(only)]].reset_index(drop=True)
-    shared.neuron_list(
+    exporting.neuron_list(
         neurons,
         "lape-neurons",
         entropy=st.column_config.NumberColumn("Entropy, nats", format="%.4f"),
@@ -549,7 +556,7 @@ def show_specific() -> None:
             help="For every language a list a layer of neuron numbers, from 0.",
         )
     if chart is not None:
-        shared.downloads(table, chart, "lape-by-layer")
+        exporting.downloads(table, chart, "lape-by-layer")
 
 
 def lape_table(found: LanguageSpecific) -> pd.DataFrame:
@@ -568,7 +575,7 @@ def lape_table(found: LanguageSpecific) -> pd.DataFrame:
 def show_summary() -> None:
     found = lape_choice()
     table = neuron_rankings.summary(activity, rule, plan.pivot, found)
-    table.insert(1, "label", [shared.label(code) for code in table["language"]])
+    table.insert(1, "label", [wording.label(code) for code in table["language"]])
     table.insert(2, "script", [languages.script(code) or "" for code in table["language"]])
     table.insert(3, "family", [languages.family(code) for code in table["language"]])
     st.dataframe(
@@ -604,7 +611,7 @@ MEASURES = {
 
 def set_label(name: str) -> str:
     """A set's name as a person reads it."""
-    return CORE if name == CORE else shared.label(name)
+    return CORE if name == CORE else wording.label(name)
 
 
 def control_name(name: str, number: int) -> str:
@@ -624,7 +631,7 @@ def causal_choice(found: LanguageSpecific) -> tuple[Ablation, dict[str, Neurons]
         "Switch off the specific neurons of",
         own,
         start,
-        format_func=lambda code: f"{shared.label(code)} · {counts[code]}",
+        format_func=lambda code: f"{wording.label(code)} · {counts[code]}",
         key="causal_sets",
     )
     core_mask = rule.all_sets(activity).all(axis=0)
@@ -637,7 +644,7 @@ def causal_choice(found: LanguageSpecific) -> tuple[Ablation, dict[str, Neurons]
         "See the effect on",
         codes,
         list(dict.fromkeys([*start, plan.pivot, *best_aligned()[:2]])),
-        format_func=shared.label,
+        format_func=wording.label,
         key="causal_languages",
     )
     first, second, third = st.columns(3)
@@ -685,7 +692,7 @@ def show_causal() -> None:
     work, neurons, draws = chosen
     to_do = sum(work.totals(services.store).values())
     label = f"Measure {to_do} of {len(work.everything) * len(work.languages)} effects"
-    if not shared.is_done(work, label, "causal_measure_button", type="primary", icon=":material/play_arrow:"):
+    if not progress.is_done(work, label, "causal_measure_button", type="primary", icon=":material/play_arrow:"):
         st.caption(
             f"{len(work.sets)} sets and the untouched model, each read by {len(work.languages)} languages: "
             f"{work.sentences} sentences a language and one for the pivot."
@@ -721,7 +728,7 @@ def show_effects(work: Ablation, table: pd.DataFrame, neurons: dict[str, Neurons
         "random neurons (mean)": {name: drawn.mean() for name, drawn in control.items()},
     }
     rows = [
-        {"group": group, "set": set_label(name), "label": shared.label(code), "value": values[code]}
+        {"group": group, "set": set_label(name), "label": wording.label(code), "value": values[code]}
         for group, effects in groups.items()
         for name, values in effects.items()
         for code in work.languages
@@ -759,7 +766,7 @@ def show_effects(work: Ablation, table: pd.DataFrame, neurons: dict[str, Neurons
             | {"set": "Neurons of", "neurons": "Neurons"},
         )
     if rows:
-        shared.downloads(table, chart, f"switched-off-{measure}")
+        exporting.downloads(table, chart, f"switched-off-{measure}")
 
 
 VIEWS = {
@@ -772,4 +779,4 @@ VIEWS = {
     "Causal check": show_causal,
     "Summary": show_summary,
 }
-shared.show_views(VIEWS, "overlap_view", whole_plan, HELP)
+controls.show_views(VIEWS, "overlap_view", whole_plan, HELP)

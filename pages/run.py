@@ -17,7 +17,8 @@ from neuronxa_core.models import estimates, sources
 from neuronxa_core.states import extraction, planning
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.wording import some_of
-from pages import shared
+from pages.access import host
+from pages.components import cached, messages, process, progress, session, wording
 
 STORAGE_NAMES = {
     "exact": "exact · whole numbers and float32",
@@ -25,9 +26,9 @@ STORAGE_NAMES = {
     "compact": "compact · and weighted NAS in 8 bits",
 }
 
-services = shared.services()
-now = shared.entered_with()
-allowed = shared.host_settings()
+services = process.services()
+now = session.entered_with()
+allowed = host.host_settings()
 
 
 st.title("Run")
@@ -56,23 +57,23 @@ models_found, corpora_found = found_below(tuple(tuple(map(str, some or ())) for 
 
 def model_choice() -> str:
     """The model's name: bundled, from the hub cache, one of those that the host allows, or typed."""
-    cached = [name for name in sources.cached_models() if may(allowed.model_source, name)]
+    in_hub_cache = [name for name in sources.cached_models() if may(allowed.model_source, name)]
     found = models_found
     may_type = allowed.model_folders is None or bool(allowed.hub_models)
     typed = "Local folder or hub id" if allowed.model_folders is None else "Hub id"
     kinds = ["Bundled", *(["Models of this host"] if found else []), *([typed] if may_type else [])]
-    kinds += ["Hub cache"] if cached else []
+    kinds += ["Hub cache"] if in_hub_cache else []
     if now.model == "demo" or len(kinds) == 1:
         at = 0
     else:
-        places = [("Hub cache", cached), ("Models of this host", found), (typed, [now.model])]
+        places = [("Hub cache", in_hub_cache), ("Models of this host", found), (typed, [now.model])]
         at = next((kinds.index(kind) for kind, names in places if kind in kinds and now.model in names), 0)
     kind = st.segmented_control("Model", kinds, default=kinds[at], required=True, key="run_model_kind")
     if kind == "Bundled":
         return "demo"
     if kind == "Hub cache":
-        at = cached.index(now.model) if now.model in cached else 0
-        return st.selectbox("Model in the local hub cache", cached, index=at, key="run_cached_model")
+        at = in_hub_cache.index(now.model) if now.model in in_hub_cache else 0
+        return st.selectbox("Model in the local hub cache", in_hub_cache, index=at, key="run_cached_model")
     if kind == "Models of this host":
         at = found.index(now.model) if now.model in found else 0
         return st.selectbox("Folder", found, index=at, key="run_found_model", format_func=short)
@@ -83,7 +84,7 @@ def model_choice() -> str:
         placeholder="/models/my-model or Qwen/Qwen3-8B@main" if allowed.model_folders is None else "Qwen/Qwen3-8B@main",
         help="A folder in transformers' format with .safetensors weights, or a hub id, optionally with @revision."
         if allowed.model_folders is None
-        else f"One of {some_of(map(shared.safe, allowed.hub_models))}, optionally with @revision.",
+        else f"One of {some_of(map(wording.safe, allowed.hub_models))}, optionally with @revision.",
     ).strip()
 
 
@@ -131,7 +132,7 @@ def corpus_choice() -> str:
             help="One file a language (<code>.txt, FLORES' <code>.dev or .devtest), a CSV, TSV or Parquet file with "
             "one column a language, or a tab-separated pair file such as eng-deu.tsv."
             if allowed.corpus_folders is None
-            else f"One of {some_of(map(shared.safe, allowed.hub_corpora))}, with hub: before it.",
+            else f"One of {some_of(map(wording.safe, allowed.hub_corpora))}, with hub: before it.",
         ).strip()
     files = st.file_uploader(
         "One table, one pair file, or one text file a language",
@@ -141,7 +142,7 @@ def corpus_choice() -> str:
         max_upload_size=allowed.upload_mib,
     )
     if files:
-        with shared.errors_shown():
+        with messages.errors_shown():
             return str(
                 uploads.keep(
                     [(f.name, f.getvalue()) for f in files],
@@ -182,7 +183,7 @@ def language_choice(raw: parallel.RawCorpus, pivot: str) -> tuple[str, ...]:
             offered,
             default=chosen_before,
             key="run_languages",
-            format_func=shared.label,
+            format_func=wording.label,
             placeholder="Type to search",
         )
     )
@@ -197,7 +198,7 @@ def findings_shown(corpus: parallel.Corpus) -> None:
                 st.dataframe(
                     pd.DataFrame(
                         {
-                            "Language": [shared.label(f.language) if f.language else "all" for f in found],
+                            "Language": [wording.label(f.language) if f.language else "all" for f in found],
                             "What": [exports.harmless(f.message) for f in found],
                             "Lines": [f.count for f in found],
                         }
@@ -206,7 +207,7 @@ def findings_shown(corpus: parallel.Corpus) -> None:
                 )
     for finding in corpus.findings:
         if finding.severity == "info":
-            st.caption(shared.safe(finding.message))
+            st.caption(wording.safe(finding.message))
 
 
 left, right = st.columns(2, gap="large")
@@ -214,21 +215,21 @@ with left, st.container(border=True):
     model = model_choice()
     if model:
         try:
-            info = shared.model_info(model)
+            info = cached.model_info(model)
             st.caption(
-                shared.safe(
+                wording.safe(
                     f"{info.class_name}: {info.layers} layers of {info.neurons:,} neurons"
                     f" ({'gated' if info.gated else 'plain'} feed-forward), hidden width {info.hidden:,}, "
                     f"{info.parameters / 1e6:,.1f} million parameters, stored as {info.stored_dtype}."
                 )
             )
         except NeuronXAError as error:
-            st.error(shared.said(str(error)), icon=":material/error:")
+            st.error(wording.said(str(error)), icon=":material/error:")
             model = ""
     else:
         st.caption("Give a folder or a hub id to go on.")
     with st.expander("Neuron, numbers and device"):
-        neuron = choice(st.radio, "Neuron definition", "neuron", format_func=shared.NEURON_NAMES.get)
+        neuron = choice(st.radio, "Neuron definition", "neuron", format_func=wording.NEURON_NAMES.get)
         auto = "auto: as stored on a GPU, float32 on a CPU. int8 and nf4 need a CUDA GPU and bitsandbytes."
         dtype = choice(st.selectbox, "dtype", "dtype", ("auto", *allowed.dtypes), help=auto)
         device = choice(st.selectbox, "Device", "device", ("auto", *allowed.devices))
@@ -244,25 +245,25 @@ with left, st.container(border=True):
             try:
                 where = allowed.device(device)
                 need = estimates.estimate_memory(info, dtype, where, extraction.TOKEN_BUDGET[where])
-                said = f"Needs about {shared.size(need.needed)} on {where}; {shared.size(need.free)} are free."
+                said = f"Needs about {wording.size(need.needed)} on {where}; {wording.size(need.free)} are free."
                 (st.caption if need.fits else st.warning)(said)
             except NeuronXAError as error:
-                st.warning(shared.said(str(error)))
+                st.warning(wording.said(str(error)))
 
 raw = None
 with right, st.container(border=True):
     source_text = corpus_choice()
     if source_text:
         try:
-            raw = shared.raw_corpus(source_text)
+            raw = cached.raw_corpus(source_text)
         except NeuronXAError as error:
-            st.error(shared.said(str(error)), icon=":material/error:")
+            st.error(wording.said(str(error)), icon=":material/error:")
     else:
         st.caption("Give a file or folder, or upload one, to go on.")
     if raw is not None:
         codes = list(raw.languages)
         first = next((c for c in (now.pivot, "eng_Latn", "eng", "en") if c in codes), codes[0])
-        pivot = st.selectbox("Pivot", codes, index=codes.index(first), key="run_pivot", format_func=shared.label)
+        pivot = st.selectbox("Pivot", codes, index=codes.index(first), key="run_pivot", format_func=wording.label)
         chosen_languages = language_choice(raw, pivot)
         longest = len(raw.texts[pivot])
         most = min(longest, allowed.most_sentences or longest)
@@ -283,15 +284,15 @@ with right, st.container(border=True):
 
 with st.container(border=True):
     first, second, third = st.columns(3)
-    state = choice(first.selectbox, "State", "state", format_func=shared.STATE_NAMES.get)
-    pooling = choice(second.selectbox, "Sentence vector", "pooling", format_func=shared.POOLING_NAMES.get)
+    state = choice(first.selectbox, "State", "state", format_func=wording.STATE_NAMES.get)
+    pooling = choice(second.selectbox, "Sentence vector", "pooling", format_func=wording.POOLING_NAMES.get)
     layers = choice(third.selectbox, "Layers pooled by", "layers")
     st.caption("These three are read off the same states: changing them never runs the model.")
 
 if not model or raw is None:
     st.stop()
 
-with shared.errors_shown():
+with messages.errors_shown():
     chosen = Experiment(
         model=model,
         corpus=source_text,
@@ -307,26 +308,26 @@ with shared.errors_shown():
         layers=layers,
         storage=storage,
     )
-    plan = shared.plan_for(chosen)
+    plan = cached.plan_for(chosen)
 findings_shown(plan.corpus)
 
 
 @st.fragment(run_every=1.0 if (j := services.queue.find(Extraction(plan))) is not None and j.active else None)
-@shared.errors_shown()
+@messages.errors_shown()
 def state_of_the_run() -> None:
     """What is cached, what runs, and the buttons."""
     job = services.queue.find(Extraction(plan))
     lacking = planning.missing(plan, services.store)
     everyone = len(plan.all_languages)
-    disk = shared.size(planning.bytes_a_language(plan) * len(lacking))
+    disk = wording.size(planning.bytes_a_language(plan) * len(lacking))
     st.subheader(f"{everyone - len(lacking)} of {everyone} languages cached", anchor=False)
     if lacking:
-        named = some_of(map(shared.label, lacking))
+        named = some_of(map(wording.label, lacking))
         st.caption(f"{len(lacking)} to compute, about {disk} on disk: {named}")
     else:
         st.caption("Everything that this choice needs is there; nothing will be computed.")
     if job is not None and job.active:
-        shared.job_progress(job, services.queue, by_language=len(job.totals) <= 40)
+        progress.job_progress(job, services.queue, by_language=len(job.totals) <= 40)
         if not st.session_state.get("watching"):
             st.session_state.watching = True
             st.rerun()
@@ -334,22 +335,22 @@ def state_of_the_run() -> None:
     if st.session_state.pop("watching", False):
         st.rerun()
     if lacking:
-        lost = shared.how_it_ended(Extraction(plan))
+        lost = progress.how_it_ended(Extraction(plan))
         try:
             planning.check_size(plan, services.store)
         except NeuronXAError as error:
-            st.warning(shared.said(str(error)), icon=":material/warning:")
+            st.warning(wording.said(str(error)), icon=":material/warning:")
             return
         said = "Resume" if lost else "Compute"
-        if st.button(said, type="primary", icon=":material/play_arrow:") and shared.submit(Extraction(plan)):
-            shared.choose(chosen)
+        if st.button(said, type="primary", icon=":material/play_arrow:") and progress.submit(Extraction(plan)):
+            session.choose(chosen)
             st.session_state.watching = True
             st.rerun()
     elif st.button("Show alignment", type="primary", icon=":material/insights:"):
-        shared.choose(chosen)
+        session.choose(chosen)
         st.switch_page("pages/alignment.py")
 
 
 state_of_the_run()
-if chosen != shared.experiment():
-    shared.choose(chosen)
+if chosen != session.experiment():
+    session.choose(chosen)

@@ -33,6 +33,15 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     settings.register_profile("fuzz", deadline=None, max_examples=2500 if config.getoption("--full") else 80)
+    config.addinivalue_line("markers", "full: a slow test, which runs with --full only")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--full"):
+        skip = pytest.mark.skip(reason="a slow test: runs with --full")
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ from neuronxa_core.states import computing, planning
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
-from pages import people, shared
-from pages.people import Person
+from pages.access import people
+from pages.access.people import Person
+from pages.components import cached, process
 
 ROOT = Path(__file__).parents[1]
 SMALL = Experiment(languages=("spa_Latn", "rus_Cyrl"), sentences=6)
@@ -31,7 +32,7 @@ def quiet(tmp_path, monkeypatch):
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(people, "person", lambda: ROOT_USER)
     yield
-    queue = shared.services().queue
+    queue = process.services().queue
     for job in queue.jobs():
         queue.cancel(job)
     assert all(queue.wait(job, LONG) for job in queue.jobs())
@@ -86,14 +87,14 @@ def test_entries_are_listed_by_model_and_then_by_language_and_deleted():
     (button,) = [button for button in test.button if button.label.startswith("Delete 1 entry")]
     button.click().run()
     assert not test.exception
-    assert planning.missing(plan, shared.services().store) == ["rus_Cyrl"]
+    assert planning.missing(plan, process.services().store) == ["rus_Cyrl"]
 
 
 def test_whoever_does_not_manage_sees_everything_and_deletes_nothing(monkeypatch):
     compute()
     monkeypatch.setattr(people, "person", lambda: ADA)
-    pool = shared.services().pool
-    with pool.acquire(shared.plan_for(SMALL)):
+    pool = process.services().pool
+    with pool.acquire(cached.plan_for(SMALL)):
         pass
     test = opened()
     test.session_state["admin_models"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
@@ -106,10 +107,10 @@ def test_whoever_does_not_manage_sees_everything_and_deletes_nothing(monkeypatch
 
 
 def test_a_run_can_be_cancelled_by_its_owner_and_by_those_who_manage_and_by_nobody_else(monkeypatch, gate):
-    queue = shared.services().queue
+    queue = process.services().queue
     reached, go = gate("spa_Latn")
-    first = queue.submit(Extraction(shared.plan_for(SMALL)), Owner("ada", "Ada"))
-    second = queue.submit(Extraction(shared.plan_for(replace(SMALL, languages=("fra_Latn",)))), Owner("bob", "Bob"))
+    first = queue.submit(Extraction(cached.plan_for(SMALL)), Owner("ada", "Ada"))
+    second = queue.submit(Extraction(cached.plan_for(replace(SMALL, languages=("fra_Latn",)))), Owner("bob", "Bob"))
     assert reached.wait(LONG)
 
     monkeypatch.setattr(people, "person", lambda: Person("eve", "Eve", False))
@@ -139,8 +140,8 @@ def test_a_run_can_be_cancelled_by_its_owner_and_by_those_who_manage_and_by_nobo
 
 
 def test_interrupted_jobs_are_resumed_or_forgotten():
-    store = shared.services().store
-    plan = shared.plan_for(SMALL)
+    store = process.services().store
+    plan = cached.plan_for(SMALL)
     computing.compute_missing(planning.restrict(plan, ["spa_Latn"]), store, ModelPool())
     gone = Journal(store.folder)
     gone.write(1, note(Extraction(plan), "ada", "Ada", 1_700_000_000.0))
@@ -152,7 +153,7 @@ def test_interrupted_jobs_are_resumed_or_forgotten():
     assert labels(test).count("Resume") == 1
     assert labels(test).count("Forget") == 2
     next(button for button in test.button if button.label == "Resume").click().run()
-    queue = shared.services().queue
+    queue = process.services().queue
     job = queue.find(Extraction(plan))
     assert queue.wait(job, LONG)
     assert job.totals == {"rus_Cyrl": 6}
@@ -162,8 +163,8 @@ def test_interrupted_jobs_are_resumed_or_forgotten():
 
 
 def test_a_page_offers_to_resume_what_was_interrupted():
-    plan = shared.plan_for(SMALL)
-    gone = Journal(shared.services().store.folder)
+    plan = cached.plan_for(SMALL)
+    gone = Journal(process.services().store.folder)
     gone.write(1, note(Extraction(replace(plan)), "ada", "Ada", 1_700_000_000.0))
     gone.close()
     other = replace(SMALL, sentences=5)
@@ -180,7 +181,7 @@ def test_verification_is_started_and_its_outcome_told():
     compute()
     test = opened()
     next(button for button in test.button if button.label == "Verify all entries").click().run()
-    services = shared.services()
+    services = process.services()
     job = next(job for job in services.queue.jobs() if isinstance(job.work, cache_report.Verification))
     assert services.queue.wait(job, LONG)
     test = opened()
@@ -190,7 +191,7 @@ def test_verification_is_started_and_its_outcome_told():
 
 
 def test_a_full_queue_is_told_on_the_page(monkeypatch):
-    queue = shared.services().queue
+    queue = process.services().queue
     monkeypatch.setattr(queue, "most_waiting", 0)
     test = AppTest.from_file(str(ROOT / "pages" / "run.py"), default_timeout=120)
     test.session_state["experiment"] = SMALL

@@ -35,7 +35,8 @@ from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store import cache as store_module
 from neuronxa_core.store.cache import Store
-from pages import shared
+from pages.components import cached, controls, session
+from pages.components.process import services
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 120
@@ -857,7 +858,7 @@ def visit(monkeypatch):
     """visit(page, cache, **query): the whole app at one of its pages, as a visitor meets it; runs are counted."""
     runs: list[str] = []
     queues: list[JobQueue] = []
-    real = shared.enter
+    real = session.enter
 
     def enter(page):
         runs.append(page)
@@ -877,10 +878,10 @@ def visit(monkeypatch):
 
     monkeypatch.setattr(PagesManager, "__init__", begin_later)
     # of a server that has one cache; here every test has another
-    for kept in (shared._plan, shared._alignment, shared._activity):
+    for kept in (cached._plan, cached._alignment, cached._activity):
         kept.clear()
-    monkeypatch.setattr(shared, "enter", enter)
-    monkeypatch.setattr(shared, "JobQueue", queue)
+    monkeypatch.setattr(session, "enter", enter)
+    monkeypatch.setattr(controls, "JobQueue", queue)
 
     def open_page(name: str, cache: Path, **query: str) -> AppTest:
         runs.clear()
@@ -973,7 +974,7 @@ def test_damage_is_computed_again_and_the_scores_are_right(visit, computed, mean
     without_scores(computed)
     damage(computed)
     test = visit("alignment", computed)
-    queue = shared.services().queue
+    queue = services().queue
     jobs = -1
     while jobs < len(queue.jobs()):  # one a damaged entry, at the most
         jobs = len(queue.jobs())
@@ -997,7 +998,7 @@ def test_a_disk_that_damages_all_that_is_written_is_an_error_and_no_endless_loop
 
     monkeypatch.setattr(store_module.Entry, "_verify", damaged)
     test = visit("alignment", computed)
-    queue = shared.services().queue
+    queue = services().queue
     for _ in range(3 * len(LANGUAGES) + 6):
         assert all(queue.wait(job, PATIENCE_S) for job in queue.jobs())
         test = visit.again(test)
@@ -1017,7 +1018,7 @@ def test_a_corpus_whose_folder_of_a_split_changes_is_read_again(tmp_path, monkey
     (root / "devtest").mkdir(parents=True)
     for code in ("eng_Latn", "deu_Latn"):
         (root / "devtest" / f"{code}.devtest").write_text("one\ntwo\nthree\n", "utf-8")
-    before = shared._fingerprint(str(root))
-    assert before == shared._fingerprint(str(root))
+    before = cached._fingerprint(str(root))
+    assert before == cached._fingerprint(str(root))
     (root / "devtest" / "deu_Latn.devtest").write_text("eins\nzwei\ndrei\n", "utf-8")
-    assert shared._fingerprint(str(root)) != before
+    assert cached._fingerprint(str(root)) != before

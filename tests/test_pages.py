@@ -31,7 +31,8 @@ from neuronxa_core.measures.activation_counts import ActivationCriterion
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
-from pages import shared
+from pages.access import host
+from pages.components import cached, exporting, process, wording
 
 ROOT = Path(__file__).parents[1]
 SMALL = Experiment(languages=("spa_Latn", "rus_Cyrl", "arb_Arab", "tha_Thai"), sentences=12)
@@ -58,11 +59,11 @@ def no_job_outlives_its_test(tmp_path, monkeypatch):
     """A run that a page started would go on beside the tests that follow."""
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(tmp_path))
     yield
-    queue = shared.services().queue
+    queue = process.services().queue
     for job in queue.jobs():
         job.cancel()
     assert all(queue.wait(job, 60) for job in queue.jobs())
-    assert shared.services().pairs.wait(60)
+    assert process.services().pairs.wait(60)
 
 
 def page(name, experiment, folder, monkeypatch, **state):
@@ -145,14 +146,14 @@ def test_all_pairs_are_those_of_the_core_and_kept(computed, monkeypatch):
     wanted = all_pairs.pair_matrix(plan, store, "nas", "weighted", 2)
     for k, code in enumerate(plan.all_languages):
         assert shown.loc[code, list(plan.all_languages)].tolist() == wanted[k].tolist()
-    assert shared.services().pairs.wait(60)
+    assert process.services().pairs.wait(60)
     monkeypatch.setattr(all_pairs, "pair_matrix", None)
-    assert shared.services().pairs.at(plan, "nas", "weighted", 0).shape == wanted.shape
+    assert process.services().pairs.at(plan, "nas", "weighted", 0).shape == wanted.shape
     store.close()
 
 
 def test_a_large_table_is_sent_when_it_is_opened(computed, monkeypatch):
-    monkeypatch.setattr(shared, "MOST_SENT_UNSEEN", 10)
+    monkeypatch.setattr(exporting, "MOST_SENT_UNSEEN", 10)
     closed = page("alignment", SMALL, computed, monkeypatch, view="All pairs", layer=3)
     assert not closed.dataframe
     opened = page("alignment", SMALL, computed, monkeypatch, view="All pairs", layer=3, **{"files-all-pairs": True})
@@ -184,13 +185,13 @@ def test_damage_met_by_a_slider_is_computed_again_and_is_no_traceback(computed, 
     damage_states(folder)
     test.slider(key="layer").set_value(7).run()
     assert not test.exception
-    jobs = shared.services().queue.jobs()
+    jobs = process.services().queue.jobs()
     assert jobs
-    assert all(shared.services().queue.wait(job, 60) for job in jobs)
+    assert all(process.services().queue.wait(job, 60) for job in jobs)
     for _ in SMALL.languages:
         test.run()
         assert not test.exception
-        assert all(shared.services().queue.wait(job, 60) for job in shared.services().queue.jobs())
+        assert all(process.services().queue.wait(job, 60) for job in process.services().queue.jobs())
 
 
 def test_a_right_to_left_language_is_written_right_to_left(computed, monkeypatch):
@@ -209,9 +210,9 @@ def test_pooling_layers_by_max_is_never_below_the_mean(computed, monkeypatch):
 def test_the_bundled_example_computes_itself_and_shows_its_progress(tmp_path, monkeypatch):
     test = page("alignment", Experiment(languages=("deu_Latn",), sentences=3), tmp_path, monkeypatch)
     assert not test.exception
-    (job,) = shared.services().queue.jobs()
+    (job,) = process.services().queue.jobs()
     assert set(job.totals) == {"eng_Latn", "deu_Latn"}
-    assert shared.services().queue.wait(job, 60)
+    assert process.services().queue.wait(job, 60)
     test.run()
     assert len(charts_of(test)) == 1
 
@@ -220,12 +221,12 @@ def test_a_choice_that_is_not_computed_offers_to_compute_it(tmp_path, monkeypatc
     corpus = str(ROOT / "neuronxa_core" / "demo" / "corpus")
     chosen = Experiment(corpus=corpus, languages=("deu_Latn",), sentences=3)
     test = page("alignment", chosen, tmp_path, monkeypatch)
-    assert shared.services().queue.jobs() == []
+    assert process.services().queue.jobs() == []
     (button,) = test.button
     button.click().run()
     assert not test.exception
-    (job,) = shared.services().queue.jobs()
-    assert shared.services().queue.wait(job, 60)
+    (job,) = process.services().queue.jobs()
+    assert process.services().queue.wait(job, 60)
     assert job.status == "done"
 
 
@@ -286,8 +287,8 @@ def test_choices_stay_while_a_run_goes_on_and_after_it(tmp_path, monkeypatch):
     test = page("run", chosen, tmp_path, monkeypatch)
     assert "0 of 3 languages cached" in everything_said(test)
     next(button for button in test.button if button.label == "Compute").click().run()
-    (job,) = shared.services().queue.jobs()
-    assert shared.services().queue.wait(job, 60)
+    (job,) = process.services().queue.jobs()
+    assert process.services().queue.wait(job, 60)
     test.run()
     assert not test.exception
     assert "3 of 3 languages cached" in everything_said(test)
@@ -448,8 +449,8 @@ def test_the_causal_check_runs_in_the_background_and_shows_its_effects(computed,
     button = next(button for button in test.button if button.label.startswith("Measure"))
     assert button.label == "Measure 6 of 6 effects"
     button.click().run()
-    job = shared.services().queue.jobs()[-1]
-    assert shared.services().queue.wait(job, 60)
+    job = process.services().queue.jobs()[-1]
+    assert process.services().queue.wait(job, 60)
     assert job.status == "done", job.error
     test.run()
     assert not test.exception
@@ -481,8 +482,8 @@ def test_an_encoder_gets_the_alignment_part_of_the_causal_check_and_a_reason(tmp
     test.number_input(key="causal_draws").set_value(1).run()
     assert test.multiselect(key="causal_sets").value, everything_said(test)
     next(button for button in test.button if button.label.startswith("Measure")).click().run()
-    (job,) = shared.services().queue.jobs()
-    assert shared.services().queue.wait(job, 60)
+    (job,) = process.services().queue.jobs()
+    assert process.services().queue.wait(job, 60)
     assert job.status == "done", job.error
     test.run()
     assert not test.exception
@@ -554,7 +555,7 @@ def test_tokens_wait_for_a_model_that_is_at_work(computed, tmp_path, monkeypatch
     folder = tmp_path / "own"  # nothing of the tokens is cached there
     shutil.copytree(computed, folder)
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(folder))
-    services = shared._services(str(folder), shared.host_settings())
+    services = process._services(str(folder), host.host_settings())
     plan = planning.make_plan(SMALL, services.store)
     with services.pool.acquire(plan):
         test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=2)
@@ -569,12 +570,12 @@ def test_a_large_model_is_loaded_only_when_asked(computed, tmp_path, monkeypatch
     plan = planning.make_plan(SMALL, store)
     store.close()
     large = replace(plan, info=replace(plan.info, parameters=8_000_000_000))
-    monkeypatch.setattr(shared, "plan_for", lambda _chosen: large)
+    monkeypatch.setattr(cached, "plan_for", lambda _chosen: large)
     test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=3)
     assert not test.exception
     assert "8.0 billion parameters" in everything_said(test)
     button = next(button for button in test.button if "Load the model" in button.label)
-    assert not shared._services(str(folder), shared.host_settings()).pool.holds(large)
+    assert not process._services(str(folder), host.host_settings()).pool.holds(large)
     assert button.key.startswith("load-")
 
 
@@ -708,8 +709,8 @@ def test_a_measure_runs_in_the_background(computed, monkeypatch):
     assert "no task scores yet" in test.info[0].value
     test.button(key="measure_button").click().run()
     assert not test.exception
-    job = shared.services().queue.jobs()[-1]
-    assert shared.services().queue.wait(job, 60)
+    job = process.services().queue.jobs()[-1]
+    assert process.services().queue.wait(job, 60)
     assert job.status == "done", job.error
     test.run()
     assert not test.exception
@@ -720,8 +721,8 @@ def test_retrieval_is_compared_with_alignment_on_other_sentences(wide, monkeypat
     test = page("downstream", WIDE, wide, monkeypatch, measure="retrieval")
     if test.button:
         test.button(key="measure_button").click().run()
-        job = shared.services().queue.jobs()[-1]
-        assert shared.services().queue.wait(job, 60)
+        job = process.services().queue.jobs()[-1]
+        assert process.services().queue.wait(job, 60)
         assert job.status == "done", job.error
         test.run()
     assert not test.exception
@@ -758,8 +759,8 @@ def test_tasks_of_the_harness_are_run_and_their_results_read(wide, tmp_path, mon
     test = page("downstream", WIDE, wide, monkeypatch, **named)
     assert not test.exception
     test.button(key="measure_button").click().run()
-    job = shared.services().queue.jobs()[-1]
-    assert shared.services().queue.wait(job, 60)
+    job = process.services().queue.jobs()[-1]
+    assert process.services().queue.wait(job, 60)
     assert job.status == "done", job.error
     test.run()
     assert not test.exception
@@ -817,16 +818,16 @@ def test_models_are_compared_on_what_both_have(wide, tiny, monkeypatch):
     assert not test.exception
     assert "no folder /no/such/model" in test.error[0].value
     next(button for button in test.button if button.label.startswith("Compute")).click().run()
-    job = shared.services().queue.jobs()[-1]
-    assert shared.services().queue.wait(job, 60)
+    job = process.services().queue.jobs()[-1]
+    assert process.services().queue.wait(job, 60)
     assert job.status == "done", job.error
     test.run()
     assert not test.exception
     assert len(charts_of(test)) == 1
     assert "on average (95 % interval" in everything_said(test).replace("\\", "")
     next(button for button in test.button if button.label.startswith("Measure topic")).click().run()
-    job = shared.services().queue.jobs()[-1]
-    assert shared.services().queue.wait(job, 60)
+    job = process.services().queue.jobs()[-1]
+    assert process.services().queue.wait(job, 60)
     assert job.status == "done", job.error
     test.run()
     assert not test.exception
@@ -838,22 +839,22 @@ def test_models_are_compared_on_what_both_have(wide, tiny, monkeypatch):
 
 
 def test_texts_come_out_harmless():
-    assert shared.sentence("<script>alert(1)</script>", "arb_Arab") == (
+    assert wording.sentence("<script>alert(1)</script>", "arb_Arab") == (
         '<span dir="rtl" lang="arb">&lt;script&gt;alert(1)&lt;/script&gt;</span>'
     )
-    assert shared.safe("[x](javascript:y) **b**") == "\\[x\\]\\(javascript\\:y\\) \\*\\*b\\*\\*"
+    assert wording.safe("[x](javascript:y) **b**") == "\\[x\\]\\(javascript\\:y\\) \\*\\*b\\*\\*"
 
 
 def test_the_command_line_of_an_experiment_is_read_back():
     chosen = Experiment(corpus="a b.csv", languages=("deu", "fra"), sentences=7, pooling="last", dtype="float16")
-    options = parser().parse_args(["score", *shlex.split(shared.command_line(chosen))])
+    options = parser().parse_args(["score", *shlex.split(wording.command_line(chosen))])
     assert (options.corpus, options.languages, options.sentences) == ("a b.csv", ["deu", "fra"], 7)
     assert (options.pooling, options.dtype, options.neuron) == ("last", "float16", "product")
 
 
 def test_sizes_and_times_as_a_person_says_them():
-    assert [shared.size(x) for x in (12, 1500, 2_340_000, 5e9)] == ["12 bytes", "1.5 kB", "2.3 MB", "5.0 GB"]
-    assert [shared.duration(x) for x in (0.2, 42, 600, 7200)] == ["1 s", "42 s", "10 min", "2.0 h"]
+    assert [wording.size(x) for x in (12, 1500, 2_340_000, 5e9)] == ["12 bytes", "1.5 kB", "2.3 MB", "5.0 GB"]
+    assert [wording.duration(x) for x in (0.2, 42, 600, 7200)] == ["1 s", "42 s", "10 min", "2.0 h"]
 
 
 @pytest.mark.parametrize(

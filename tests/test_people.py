@@ -19,7 +19,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from neuronxa_core.errors import CorpusError
-from pages import people, serving, shared
+from pages.access import people, serving
+from pages.components import wording
 
 # an app without the libraries, behind the same gate as the real one
 WHO = """
@@ -366,7 +367,7 @@ def test_a_problem_that_can_be_mended_is_shown_in_its_own_words(monkeypatch):
     shown = []
     monkeypatch.setattr(serving.st, "error", lambda text, **_: shown.append(text))
     assert serving.show_what_broke(CorpusError("no file *here*")) is True
-    assert shown == [shared.safe("no file *here*")]
+    assert shown == [wording.safe("no file *here*")]
 
 
 def test_an_app_that_is_bound_to_more_than_it_was_told_is_not_this_machine_alone(monkeypatch):

@@ -839,9 +839,9 @@ def plain_of(markdown):
 @pytest.mark.parametrize("text", NASTY)
 @pytest.mark.parametrize("way", ["said", "safe"])
 def test_no_words_of_others_are_read_as_markdown(text, way):
-    from pages import shared
+    from pages.components import controls, wording
 
-    shown = getattr(shared, way)(text) if way == "said" else shared.safe(" ".join(text.split()))
+    shown = getattr(controls, way)(text) if way == "said" else wording.safe(" ".join(text.split()))
     seen, more = plain_of(shown)
     assert not more, (shown, more)
     if way == "safe":
@@ -852,16 +852,16 @@ def test_no_words_of_others_are_read_as_markdown(text, way):
 
 @given(st.text(max_size=60))
 def test_whatever_an_error_repeats_is_shown_as_words(text):
-    from pages import shared
+    from pages.components import wording
 
-    _, more = plain_of(shared.said(text))
+    _, more = plain_of(wording.said(text))
     assert not more
 
 
 def test_an_error_keeps_its_code_and_codes():
-    from pages import shared
+    from pages.components import wording
 
-    assert shared.said("run `hf auth login` for eng_Latn (a-b).") == "run `hf auth login` for eng_Latn (a-b)."
+    assert wording.said("run `hf auth login` for eng_Latn (a-b).") == "run `hf auth login` for eng_Latn (a-b)."
 
 
 @pytest.fixture
@@ -873,9 +873,9 @@ def shared_app(host, monkeypatch):
         (host / "neuronxa.toml").write_text(text)
         monkeypatch.setenv(settings.VARIABLE, str(host / "neuronxa.toml"))
         monkeypatch.chdir(ROOT)
-        from pages import shared
+        from pages.access.host import _host_settings
 
-        shared._host_settings.clear()
+        _host_settings.clear()
         # languages that are few enough for every host here, and soon computed
         query = {"languages": "deu_Latn", "sentences": "4"} | query
         test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
@@ -884,18 +884,19 @@ def shared_app(host, monkeypatch):
         test.run()
         return test.switch_page(f"pages/{name}.py").run() if name else test
 
-    from pages import shared
+    from pages.access import host
+    from pages.components import process
 
     # running the app makes its script `__main__`, which processes that other tests start would run again
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     yield open_page
     monkeypatch.delenv(settings.VARIABLE, raising=False)
-    shared._host_settings.clear()
-    queue = shared.services().queue
+    host._host_settings.clear()
+    queue = process.services().queue
     for job in queue.jobs():
         queue.cancel(job)
     assert all(queue.wait(job, 60) for job in queue.jobs())
-    shared._host_settings.clear()
+    host._host_settings.clear()
 
 
 def words(test):

@@ -11,11 +11,10 @@ from streamlit import config
 from streamlit.runtime.secrets import secrets_singleton
 
 from neuronxa_core.errors import NotSignedIn
-from pages import people, serving, shared
+from pages.access import people, serving
+from pages.components import process
 
-PAGES = sorted(
-    {path.stem for path in (ROOT / "pages").glob("*.py")} - {"shared", "tokens", "people", "serving", "__init__"}
-)
+PAGES = sorted({path.stem for path in (ROOT / "pages").glob("*.py")})
 ANN = {"sub": "248289761001", "name": "Ann Example", "email": "ann@example.org", "email_verified": True}
 LINK = "languages=spa_Latn&sentences=6"
 
@@ -280,7 +279,7 @@ def test_any_auth_in_the_secrets_asks_for_a_sign_in(secrets_file, text, asks):
         with pytest.raises(NotSignedIn):
             people.person()
         with pytest.raises(NotSignedIn):
-            shared.services()
+            process.services()
 
 
 def test_what_becomes_of_the_secrets_later_opens_nothing(secrets_file):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_microscope import TEXTS, ids_of, made
 
 from neuronxa_core.models.token_text import Unit, align_tokens_to_text, token_strings
-from pages import tokens
+from pages.components import shading
 
 # what the sanitiser of st.html (DOMPurify's html profile) lets through
 ALLOWED = {"div", "span", "bdi", "wbr"}
@@ -75,7 +75,7 @@ def shade(element: Element) -> tuple[str, float] | None:
 
 def show(units, values, names=None, code="eng_Latn", scale=1.0, **options):
     names = names or [f"piece{k}" for k in range(len(values))]
-    return tokens.shaded(units, values, names, code=code, scale=scale, **options)
+    return shading.shaded(units, values, names, code=code, scale=scale, **options)
 
 
 @pytest.mark.parametrize("name", ["demo", "byt5", "wordpiece", "byte-level trimmed", "llama"])
@@ -94,19 +94,19 @@ def test_the_sentence_is_all_there_and_every_token_is_in_a_title(name, text):
 def test_a_unit_has_the_shade_of_its_token_farthest_from_zero():
     document = show([Unit("ab", (0, 1, 2)), Unit("c", (3,)), Unit("d", (4,))], [0.2, -0.5, 0.4, 9.0, 0.0])
     ab, c, d = titled(document)
-    assert shade(ab) == (tokens.NEGATIVE, 0.425)
-    assert shade(c) == (tokens.POSITIVE, tokens.STRONGEST)
+    assert shade(ab) == (shading.NEGATIVE, 0.425)
+    assert shade(c) == (shading.POSITIVE, shading.STRONGEST)
     assert shade(d) is None
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
 def test_the_shade_grows_with_the_value_up_to_the_scale(value, scale):
     (unit,) = titled(show([Unit("a", (0,))], [value], scale=scale))
-    wanted = min(1.0, abs(value) / scale) * tokens.STRONGEST
+    wanted = min(1.0, abs(value) / scale) * shading.STRONGEST
     found = shade(unit)
     assert (found[1] if found else 0.0) == pytest.approx(wanted, abs=6e-4)
     if found:
-        assert found[0] == (tokens.POSITIVE if value > 0 else tokens.NEGATIVE)
+        assert found[0] == (shading.POSITIVE if value > 0 else shading.NEGATIVE)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
@@ -136,7 +136,7 @@ def test_no_piece_makes_the_sanitiser_drop_its_title(piece):
 
 def test_spaces_line_ends_and_tabs_in_a_unit_are_marked_and_stay():
     document = show([Unit(" a b", (0,)), Unit(" \t\r\n", ())], [1.0])
-    assert document.count(tokens._SPACE) == 2, "a gap's spaces belong to no token and have no mark"
+    assert document.count(shading._SPACE) == 2, "a gap's spaces belong to no token and have no mark"
     assert Reader(document).elements[0].text == " a b →↵\n"
     assert "<wbr>" in document and "white-space:pre-wrap" in document
     assert "←" in show([Unit("\t", (0,))], [1.0], code="arb_Arab")
@@ -161,7 +161,7 @@ def test_the_sentence_has_its_own_direction_and_language():
 def test_special_tokens_are_chips_that_do_not_move_the_text_around():
     chip = titled(show([Unit("<s>", (0,), special=True)], [0.5], ["<s>"], code="arb_Arab"))[0]
     assert (chip.tag, chip.text, chip.attributes["dir"]) == ("bdi", "<s>", "ltr")
-    assert shade(chip) == (tokens.POSITIVE, 0.425) and "border" in chip.attributes["style"]
+    assert shade(chip) == (shading.POSITIVE, 0.425) and "border" in chip.attributes["style"]
     nothing = titled(show([Unit("", (0, 1))], [0.5, 0.1], ["▁", "x"]))[0]
     assert (nothing.tag, nothing.text) == ("bdi", "▁x")
 
@@ -181,10 +181,10 @@ def test_compact_is_smaller():
 
 
 def test_the_legend_names_both_ends():
-    document = tokens.legend(0.123456)
+    document = shading.legend(0.123456)
     assert [element.text for element in Reader(document).elements[1:]] == ["negative −0.123", "0", "0.123 positive"]
-    assert f"rgba({tokens.NEGATIVE},{tokens.STRONGEST})" in document
-    assert document.index(tokens.NEGATIVE) < document.index(tokens.POSITIVE)
+    assert f"rgba({shading.NEGATIVE},{shading.STRONGEST})" in document
+    assert document.index(shading.NEGATIVE) < document.index(shading.POSITIVE)
 
 
 def _luminance(colour: np.ndarray) -> float:
@@ -193,10 +193,10 @@ def _luminance(colour: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("theme", [((255, 255, 255), (0x31, 0x33, 0x3F)), ((0x0E, 0x11, 0x17), (0xFA, 0xFA, 0xFA))])
-@pytest.mark.parametrize("colour", [tokens.POSITIVE, tokens.NEGATIVE])
+@pytest.mark.parametrize("colour", [shading.POSITIVE, shading.NEGATIVE])
 def test_text_can_be_read_on_every_shade_in_both_themes(theme, colour):
     page, text = (np.array(rgb, dtype=float) for rgb in theme)
-    for alpha in np.linspace(0, tokens.STRONGEST, 30):
+    for alpha in np.linspace(0, shading.STRONGEST, 30):
         behind = alpha * np.array([int(part) for part in colour.split(",")]) + (1 - alpha) * page
         light, dark = sorted((_luminance(behind), _luminance(text)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.3

@@ -52,7 +52,7 @@ ON_ITS_WAY_BYTES = 1 << 30
 class LanguageStates:
     """Pooled states of one language's sentences.
 
-    arrays: `<state>_<pooling>` -> pooled_sums [layer, sentence, neuron or hidden]: NAS as the smallest unsigned integers
+    arrays: `<state>_<pooling>` -> pooled_sums [layer, sentence, neuron or hidden]: NAS as smallest unsigned integers
     that hold those of the longest sentence (`mean` is uint8 up to 255 tokens, `weighted` uint16 up to 361), NAV and EMB
     as float32; shorter where the form says so, with `<state>_<pooling>_scale` [layer, sentence] beside it. Arrays of
     more than HELD_BYTES together lie in a file that is gone with them.
@@ -74,7 +74,7 @@ class Tokenized:
 
 
 def tokenize(loaded: LoadedModel, sentences: Sequence[str], max_length: int, special: bool = True) -> Tokenized:
-    """Token ids, cut at `max_length`, with the special tokens that the tokenizer adds by itself unless `special` is off.
+    """Token ids, cut at `max_length`, with the special tokens that the tokenizer adds unless `special` is off.
 
     Raises ExtractionError for ids that the model does not have.
     """

@@ -144,8 +144,8 @@ def check_size(plan: Plan, store: Store) -> None:
     )
     if whole > store.size_limit:
         raise ExperimentError(
-            f"the states of {len(plan.all_languages)} languages take {whole / gib:,.1f} GiB and the cache holds at most "
-            f"{store.size_limit / gib:,.1f} GiB; {smaller}, or set {LIMIT_VARIABLE} higher"
+            f"the states of {len(plan.all_languages)} languages take {whole / gib:,.1f} GiB and the cache holds "
+            f"at most {store.size_limit / gib:,.1f} GiB; {smaller}, or set {LIMIT_VARIABLE} higher"
         )
     if lacking > free:
         raise ExperimentError(

@@ -22,7 +22,8 @@ from streamlit.web.server.starlette.starlette_app_utils import decode_signed_val
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 from neuronxa_core.errors import NotSignedIn
-from pages import serving
+from pages.access import host, serving
+from pages.components import wording
 
 # how long Streamlit's cookie lasts; a tab that stays open is not let go on for longer
 SIGN_IN_SECONDS = 30 * 24 * 3600
@@ -125,9 +126,8 @@ def _sign_in(claims: Mapping[str, object]) -> str:
 
 
 def _managers() -> frozenset[str]:
-    from pages import shared
 
-    return frozenset(address.casefold() for address in shared.host_settings().managers)
+    return frozenset(address.casefold() for address in host.host_settings().managers)
 
 
 def admit() -> None:
@@ -178,11 +178,10 @@ def account_pages() -> list[Page]:
 
 
 def _account() -> None:
-    from pages import shared
 
     who = person()
     st.title("Account")
-    st.write(shared.safe(f"Signed in as {who.name}."))
+    st.write(wording.safe(f"Signed in as {who.name}."))
     if who.manages:
         st.caption("You may delete what the cache holds, and stop what others started.")
     _sign_out_button()

@@ -25,6 +25,8 @@ from streamlit.errors import StreamlitSecretNotFoundError
 
 from neuronxa_core.errors import NeuronXAError, NotSignedIn
 
+log = logging.getLogger(__name__)
+
 COOKIE = "neuronxa_browser"
 COOKIE_SECONDS = 365 * 24 * 3600
 UNNAMED = "default"
@@ -59,7 +61,6 @@ HEADERS = {
         )
     ),
 }
-log = logging.getLogger(__name__)
 
 
 def is_loopback(name: str | None) -> bool:
@@ -395,7 +396,7 @@ def number_errors() -> None:
 def show_what_broke(error: Exception) -> bool:
     """Show an exception that no page expected as one sentence; True: Streamlit shows nothing of its own."""
     if isinstance(error, NeuronXAError):
-        from pages.shared import safe
+        from pages.components.wording import safe
 
         st.error(safe(str(error)), icon=":material/error:")
     else:

@@ -1,0 +1,1 @@
+"""Sign-in, the gate before the app, and who may do what."""

@@ -1,0 +1,24 @@
+"""What the host of this app lets visitors do."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuronxa_core.host import settings
+from neuronxa_core.host.settings import Settings
+from pages.access import serving
+
+
+@st.cache_resource(show_spinner=False)
+def _host_settings(local: bool) -> Settings:
+    return settings.of_host(local)
+
+
+def host_settings() -> Settings:
+    """What the host of this app lets visitors do. Raises SettingsError.
+
+    Without a settings file, only the user of this machine gets all. A visitor is somebody else where people sign in,
+    where the app is served below a path, and where the request came through a proxy; a visitor may make that last one
+    up, and loses by it.
+    """
+    return _host_settings(serving.auth_section() is None and serving.is_own_user())

@@ -1,0 +1,96 @@
+"""What is read and computed once a process, as long as nothing changes on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from neuronxa_core.corpora import parallel, reading
+from neuronxa_core.experiment import Experiment, digest
+from neuronxa_core.measures import activation_counts, alignment
+from neuronxa_core.measures.activation_counts import ActivationCounts
+from neuronxa_core.measures.alignment import Alignment
+from neuronxa_core.models import description, structure
+from neuronxa_core.models.description import ModelSource
+from neuronxa_core.states import planning
+from neuronxa_core.states.planning import Plan
+from pages.access.host import host_settings
+from pages.components.process import services
+
+
+def _fingerprint(path_text: str) -> str:
+    """Changes when a file below the path does; so that a corpus or model mended on disk is read again."""
+    try:
+        path = Path(path_text).expanduser()
+        folders = [path, *(path / split for split in reading.SPLITS)] if path.is_dir() else []
+        files = sorted(file for folder in folders for file in folder.glob("*")) if folders else [path]
+        return digest([(str(f), s.st_size, s.st_mtime_ns) for f in files if f.is_file() for s in [f.stat()]])
+    except (OSError, RuntimeError, ValueError) as error:  # what reads it says what is wrong
+        return digest(repr(error))
+
+
+@st.cache_resource(max_entries=16, show_spinner="Reading the corpus …")
+def _raw(source: str, fingerprint: str) -> parallel.RawCorpus:
+    return reading.read(source)
+
+
+def raw_corpus(source: str) -> parallel.RawCorpus:
+    """The corpus, read once as long as its files do not change. Raises NotAllowed, too."""
+    allowed = host_settings().corpus_source(source)
+    return _raw(allowed, _fingerprint(allowed))
+
+
+@st.cache_resource(max_entries=64, show_spinner="Looking at the model …")
+def _model_info(source: ModelSource, fingerprint: str) -> description.ModelInfo:
+    return structure.describe(source)
+
+
+def model_info(model: str) -> description.ModelInfo:
+    """What can be said of a model without its weights, found out once as long as its files do not change.
+
+    Raises NotAllowed, too.
+    """
+    source = host_settings().model_source(model)
+    return _model_info(source, _fingerprint(source.location))
+
+
+@st.cache_resource(max_entries=64, show_spinner="Looking at model and corpus …")
+def _plan(
+    key: str, prints: tuple[str, str], folder: str, device: str, source: ModelSource, corpus: str, _chosen: Experiment
+) -> Plan:
+    return planning.make_plan(_chosen, services().store, _raw(corpus, prints[1]), device, source)
+
+
+def plan_for(chosen: Experiment) -> Plan:
+    """The plan of an experiment, made once as long as model and corpus do not change on disk.
+
+    Raises NotAllowed, too.
+    """
+    allowed = host_settings()
+    source, corpus = allowed.check(chosen)
+    prints = (_fingerprint(source.location), _fingerprint(corpus))
+    device = allowed.device(chosen.device)
+    plan = _plan(chosen.extraction.key, prints, str(services().store.folder), device, source, corpus, chosen.extraction)
+    allowed.check_size(plan)
+    return plan
+
+
+@st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
+def _alignment(key: str, state: str, pooling: str, _plan: Plan) -> Alignment:
+    return alignment.align(_plan, services().store, state, pooling)
+
+
+def alignment_of(plan: Plan, state: str, pooling: str) -> Alignment:
+    """Scores of a plan whose states are all stored."""
+    return _alignment(alignment.scores_key(plan, state, pooling), state, pooling, plan)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting active neurons …")
+def _activity(key: str, _plan: Plan) -> ActivationCounts:
+    return activation_counts.activation_counts(_plan, services().store)
+
+
+def activity_of(plan: Plan) -> ActivationCounts:
+    """Activation counts of a plan whose states are all stored."""
+    return _activity(activation_counts.counts_key(plan), plan)

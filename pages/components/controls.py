@@ -1,0 +1,124 @@
+"""Controls that several pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import altair as alt
+import numpy as np
+import streamlit as st
+
+from neuronxa_core import charts
+from neuronxa_core.experiment import CHOICES, Experiment
+from neuronxa_core.measures.alignment import METHODS
+from neuronxa_core.states.planning import Plan
+from pages.components.progress import healing
+from pages.components.session import choose, entered_with, experiment
+from pages.components.wording import label
+
+
+def segments(label: str, options: Sequence[str], default: str, key: str, **more: object) -> str:
+    """A segmented control with always one choice, which the link names."""
+    empty = st.query_params.get(key) == ""
+    if empty:  # Streamlit would take it for no choice
+        st.session_state[key] = default
+    return st.segmented_control(
+        label,
+        options,
+        default=None if empty else default,
+        required=True,
+        key=key,
+        bind="query-params",
+        **more,
+    )
+
+
+def show_views(views: dict[str, Callable[[], None]], key: str, whole: Plan, says: dict[str, str] | None = None) -> None:
+    """A switch between a page's views, what the chosen one says of itself, and the view."""
+    view = segments("View", list(views), next(iter(views)), key, label_visibility="collapsed")
+    if says is not None:
+        st.caption(says[view])
+    _show_view(views[view], whole)
+
+
+@st.fragment
+def _show_view(show: Callable[[], None], whole: Plan) -> None:
+    """A view; what happens in it runs it alone again, errors included."""
+    with healing(whole):
+        show()
+
+
+def layer_slider(layers: int, start: int, key: str) -> int:
+    """A layer from 0."""
+    if layers == 1:
+        return 0
+    return st.slider("Layer", 0, layers - 1, start, key=key, bind="query-params")
+
+
+def chosen_pair(key: str) -> tuple[str, str] | None:
+    """The pair that is chosen below a matrix with too many languages for marks."""
+    x, y = (st.session_state.get(f"{key}_{end}") for end in ("from", "to"))
+    return (x, y) if x and y else None
+
+
+def pair_of_matrix(chart: alt.TopLevelMixin, codes: list[str], key: str, said: str) -> tuple[str, str] | None:
+    """Draw a language matrix; the cell that was clicked.
+
+    Where there are too many languages for marks, a click chooses two of them in lists below, as the keyboard can too.
+    """
+    if len(codes) <= charts.MOST_LABELLED:
+        cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key=key).selection.get("pair")
+        if cells and {cells[0]["row_code"], cells[0]["column_code"]} <= set(codes):
+            return cells[0]["row_code"], cells[0]["column_code"]
+        return None
+
+    def take_click() -> None:
+        cells = st.session_state[f"{key}_picture"].selection.get("pair")
+        pair = [cells[0].get(name) for name in ("row_code", "column_code")] if cells else []
+        if pair and set(pair) <= set(codes):
+            st.session_state[f"{key}_from"], st.session_state[f"{key}_to"] = pair
+
+    with st.container(width=charts.LANGUAGES_SIZE):
+        st.altair_chart(chart, on_select=take_click, selection_mode="pair", key=f"{key}_picture")
+    columns = st.columns(2)
+    x = columns[0].selectbox(said, codes, None, format_func=label, key=f"{key}_from")
+    y = columns[1].selectbox("and", codes, None, format_func=label, key=f"{key}_to")
+    return (x, y) if x and y else None
+
+
+def spread(ranked: Sequence[str], count: int) -> list[str]:
+    """So many of a ranking, evenly from its first to its last."""
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
+    return [ranked[k] for k in dict.fromkeys(places.tolist())]
+
+
+def reading_choice(page: str) -> Experiment:
+    """Widgets for state, sentence vector and pooled layers, which need no run; the experiment as they say.
+
+    Each starts at what it was when the page was entered.
+    """
+    columns = {
+        "state": ("State", "NAS: which neurons are on. NAV: how strongly. EMB: the hidden state, MEXA's baseline."),
+        "pooling": (
+            "Sentence vector",
+            "Weighted by token position, the last token alone, or the plain mean of tokens.",
+        ),
+        "layers": ("Layers pooled by", None),
+    }
+    chosen = {}
+    with st.container(horizontal=True, gap="large"):
+        for name, (said, help_text) in columns.items():
+            chosen[name] = st.segmented_control(
+                said,
+                CHOICES[name],
+                default=getattr(entered_with(), name),
+                required=True,
+                key=f"{page}_{name}",
+                format_func=(lambda s: f"{s.upper()} ({METHODS[s]})") if name == "state" else str,
+                help=help_text,
+            )
+    now = replace(experiment(), **chosen)
+    if now != experiment():
+        choose(now)
+    return now

@@ -1,0 +1,69 @@
+"""Tables behind charts, and files of both."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from neuronxa_core import charts, exports
+from pages.components.session import experiment
+
+# cells of a table that is sent before anyone opens it
+MOST_SENT_UNSEEN = 10_000
+
+
+def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
+    """The table behind a chart, and both as files, which are made when they are asked for.
+
+    A large table is sent when it is opened, not with every step of a slider.
+    """
+    said, icon = "Table and files", ":material/table:"
+    if table.size > MOST_SENT_UNSEEN:
+        place = st.expander(said, icon=icon, key=f"files-{name.partition('-layer')[0]}", on_change="rerun")
+        if not place.open:
+            return
+    else:
+        place = st.expander(said, icon=icon)
+    with place:
+        st.dataframe(exports.harmless_table(table), hide_index=True)
+        row, named = st.container(horizontal=True), exports.file_name(name)
+        files = {
+            "CSV": (lambda: exports.csv_text(table), "text/csv"),
+            "SVG": (lambda: charts.svg(chart), "image/svg+xml"),
+            "PNG": (lambda: charts.png(chart), "image/png"),
+        }
+        for kind, (make, mime) in files.items():
+            row.download_button(
+                kind, make, f"{named}.{kind.lower()}", mime, icon=":material/download:", key=f"{kind}-{name}"
+            )
+
+
+def open_microscope(layer: int, neuron: int) -> None:
+    """Go to the Microscope with this neuron."""
+    # the parameters of this page's widgets cannot be cleared here, only replaced
+    named = {"neuron_layer": str(int(layer)), "neuron_number": str(int(neuron))}
+    st.switch_page("pages/microscope.py", query_params={**experiment().to_query(), **named})
+
+
+def neuron_list(table: pd.DataFrame, key: str, **columns: object) -> None:
+    """A table of neurons, with `layer` and `neuron` columns; a chosen row can be opened in the Microscope."""
+    if table.empty:
+        st.caption("No neurons here.")
+        return
+    event = st.dataframe(
+        table,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=key,
+        height=min(320, 38 + 35 * len(table)),
+        column_config={"layer": "Layer", "neuron": "Neuron", **columns},
+    )
+    rows = [row for row in event.selection.rows if row < len(table)]
+    if not rows:
+        st.caption("Choose a row to look at the neuron in the Microscope.")
+        return
+    layer, neuron = int(table["layer"].iloc[rows[0]]), int(table["neuron"].iloc[rows[0]])
+    if st.button(f"Open neuron {neuron} of layer {layer}", key=f"{key}-open", icon=":material/biotech:"):
+        open_microscope(layer, neuron)

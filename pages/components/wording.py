@@ -1,0 +1,80 @@
+"""Words and text as pages write them."""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+
+from neuronxa_core.corpora import languages
+from neuronxa_core.experiment import Experiment
+
+STATE_NAMES = {
+    "nas": "NAS · activation state (NASCA)",
+    "nav": "NAV · activation value (NAVCA)",
+    "emb": "EMB · hidden state (MEXA)",
+}
+POOLING_NAMES = {"weighted": "weighted by position", "last": "last token", "mean": "mean of tokens"}
+NEURON_NAMES = {"product": "product · input of the last projection", "gate": "gate · output of the activation function"}
+
+
+def label(code: str) -> str:
+    """A language's English name and code."""
+    return languages.label(code)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(amount: float) -> str:
+    """Bytes as a person says them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if amount >= 100 or unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def command_line(chosen: Experiment) -> str:
+    """The command line's options for an experiment."""
+    words = ["--model", chosen.model, "--corpus", chosen.corpus, "--pivot", chosen.pivot]
+    if chosen.languages:
+        words += ["--languages", *chosen.languages]
+    for name in ("sentences", "seed"):
+        if getattr(chosen, name) is not None:
+            words += [f"--{name}", str(getattr(chosen, name))]
+    for name in ("pooling", "neuron", "dtype", "device", "storage"):
+        if getattr(chosen, name) != getattr(Experiment, name):
+            words += [f"--{name}", getattr(chosen, name)]
+    return shlex.join(words)
+
+
+def sentence(text: str, code: str) -> str:
+    """HTML of a sentence in its own writing direction."""
+    direction = "rtl" if languages.is_rtl(code) else "ltr"
+    return f'<span dir="{direction}" lang="{html.escape(code.split("_")[0])}">{html.escape(text)}</span>'
+
+
+def safe(text: str) -> str:
+    """Text as it is where Markdown is read."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~$:" else c for c in text)
+
+
+def said(text: str) -> str:
+    """An error's words where Markdown is read: they show as they are, but for `code`, whatever they repeat."""
+    words = " ".join(text.split())
+    parts = words.split("`") if words.count("`") % 2 == 0 else [words]
+    return "".join(
+        f"`{part}`" if k % 2 and part.strip() else _MEANT.sub(r"\\\g<0>", part) for k, part in enumerate(parts)
+    )
+
+
+# what Markdown would take for more than a sign: emphasis, links, pictures, formulas, Streamlit's colours and icons, and
+# at the start headings, lists and quotations. A line in the middle of a word, as in eng_Latn, means nothing
+_MEANT = re.compile(
+    r"[\\`*\[\]<>~$|&]|(?<![^\W_])_|_(?![^\W_])|:(?=[\w/+-])|^[#=+-]|(?:(?<=^\d)|(?<=^\d\d)|(?<=^\d\d\d))[.)]"
+)
