@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import altair as alt
@@ -18,15 +18,26 @@ from pages.components.session import choose, entered_with, experiment
 from pages.components.wording import label
 
 
-def segments(label: str, options: Sequence[str], default: str, key: str, **more: object) -> str:
-    """A segmented control with always one choice, which the link names."""
-    empty = st.query_params.get(key) == ""
-    if empty:  # Streamlit would take it for no choice
-        st.session_state[key] = default
+def segments(
+    label: str,
+    options: Sequence[str],
+    default: str,
+    key: str,
+    formerly: Mapping[str, str] | None = None,
+    **more: object,
+) -> str:
+    """A segmented control with always one choice, which the link names.
+
+    formerly: what a link may still name -> the option that it is called now.
+    """
+    # Streamlit would take an empty or unknown name for no choice
+    meant = {"": default, **(formerly or {})}.get(st.query_params.get(key))
+    if meant is not None:
+        st.session_state[key] = meant
     return st.segmented_control(
         label,
         options,
-        default=None if empty else default,
+        default=default if meant is None else None,
         required=True,
         key=key,
         bind="query-params",
@@ -34,9 +45,15 @@ def segments(label: str, options: Sequence[str], default: str, key: str, **more:
     )
 
 
-def show_views(views: dict[str, Callable[[], None]], key: str, whole: Plan, says: dict[str, str] | None = None) -> None:
+def show_views(
+    views: dict[str, Callable[[], None]],
+    key: str,
+    whole: Plan,
+    says: dict[str, str] | None = None,
+    formerly: Mapping[str, str] | None = None,
+) -> None:
     """A switch between a page's views, what the chosen one says of itself, and the view."""
-    view = segments("View", list(views), next(iter(views)), key, label_visibility="collapsed")
+    view = segments("View", list(views), next(iter(views)), key, formerly, label_visibility="collapsed")
     if says is not None:
         st.caption(says[view])
     _show_view(views[view], whole)
