@@ -86,7 +86,9 @@ def write_states(plan: Plan, store: Store, name: str) -> None:
 
 
 def forget_scores(plan: Plan, store: Store, state: str, pooling: str) -> None:
-    store.drop(alignment.scores_key(plan, state, pooling))
+    measure = alignment.AlignmentScores(plan, state, pooling)
+    for part in measure.parts():
+        store.drop(measure.key_of(part))
 
 
 def plain_read(plan: Plan, store: Store, name: str) -> Callable[[], object]:

@@ -298,7 +298,7 @@ def _aligned(
 def _write_rows(writer, name: str, plan: Plan, tables: dict[str, Alignment]) -> None:
     """A model's part of the table."""
     for state, found in tables.items():
-        columns = found.score, found.retrieval_forward, found.retrieval_backward
+        columns = found.score, found.retrieval_src2trg, found.retrieval_trg2src
         for k, language in enumerate(found.languages):
             for layer in range(plan.info.layers):
                 writer.writerow(

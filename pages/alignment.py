@@ -43,8 +43,8 @@ def ranking_table(result: Alignment, layer_pooling: str) -> pd.DataFrame:
             "high": high,
             "peak_layer": score.argmax(axis=1),
             "peak_score": score.max(axis=1),
-            "forward": alignment.pool_layers(result.retrieval_forward, layer_pooling),
-            "backward": alignment.pool_layers(result.retrieval_backward, layer_pooling),
+            "forward": alignment.pool_layers(result.retrieval_src2trg, layer_pooling),
+            "backward": alignment.pool_layers(result.retrieval_trg2src, layer_pooling),
             "script": [languages.script(code) or "" for code in result.languages],
             "family": [languages.family(code) for code in result.languages],
         }

@@ -47,17 +47,17 @@ def cosine(a, b) -> float:
 
 
 def by_definition(x, y, cell=signed_square) -> tuple[list[bool], list[bool]]:
-    """Found forward and backward: C[i, i] > C[i, j], and C[i, i] > C[j, i], for every j != i."""
+    """Found src2trg and trg2src: C[i, i] > C[i, j], and C[i, i] > C[j, i], for every j != i."""
     n = len(x)
     c = [[cell(x[i], y[j]) for j in range(n)] for i in range(n)]
-    forward = [all(c[i][i] > c[i][j] for j in range(n) if j != i) for i in range(n)]
-    backward = [all(c[i][i] > c[j][i] for j in range(n) if j != i) for i in range(n)]
-    return forward, backward
+    src2trg = [all(c[i][i] > c[i][j] for j in range(n) if j != i) for i in range(n)]
+    trg2src = [all(c[i][i] > c[j][i] for j in range(n) if j != i) for i in range(n)]
+    return src2trg, trg2src
 
 
 def score_by_definition(x, y, cell=signed_square) -> float:
-    forward, backward = by_definition(x, y, cell)
-    return sum(f and b for f, b in zip(forward, backward, strict=True)) / len(x)
+    src2trg, trg2src = by_definition(x, y, cell)
+    return sum(f and b for f, b in zip(src2trg, trg2src, strict=True)) / len(x)
 
 
 def blocks_of(size: str):
@@ -99,8 +99,8 @@ def test_a_hand_worked_case():
     h = math.sqrt(0.5)
     np.testing.assert_allclose(cosine_retrieval.similarity(x, y), [[1, h, 0], [0, h, 1], [h, 1, h]], atol=1e-6)
     found = retrieve(x, y[None])
-    assert found.forward.tolist() == [[True, False, False]]
-    assert found.backward.tolist() == [[True, False, False]]
+    assert found.src2trg.tolist() == [[True, False, False]]
+    assert found.trg2src.tolist() == [[True, False, False]]
     assert found.aligned.mean() == 1 / 3
 
 
@@ -109,12 +109,12 @@ def test_a_hand_worked_case_that_is_not_symmetric():
     x = np.array([[1, 0], [0, 1], [-1, 0]])
     y = np.array([[4, 1], [3, 1], [-1, 0]])
     found = retrieve(x, y[None])
-    assert found.forward.tolist() == [[True, True, True]]
-    assert found.backward.tolist() == [[True, False, True]]
+    assert found.src2trg.tolist() == [[True, True, True]]
+    assert found.trg2src.tolist() == [[True, False, True]]
     assert found.aligned.tolist() == [[True, False, True]]
     back = retrieve(y, x[None])
-    assert back.forward.tolist() == found.backward.tolist()
-    assert back.backward.tolist() == found.forward.tolist()
+    assert back.src2trg.tolist() == found.trg2src.tolist()
+    assert back.trg2src.tolist() == found.src2trg.tolist()
 
 
 @given(pairs(), st.lists(st.sampled_from(DTYPES), min_size=4, max_size=4), st.sampled_from(list(BLOCKS)))
@@ -126,9 +126,9 @@ def test_retrieval_is_the_definition_with_ties_and_zero_vectors(pair, dtypes, si
     with blocks_of(size):
         found = retrieve(x, others)
     for k, other in enumerate(others):
-        forward, backward = by_definition(x, other)
-        assert found.forward[k].tolist() == forward
-        assert found.backward[k].tolist() == backward
+        src2trg, trg2src = by_definition(x, other)
+        assert found.src2trg[k].tolist() == src2trg
+        assert found.trg2src[k].tolist() == trg2src
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -139,9 +139,9 @@ def test_retrieval_of_random_vectors(n, width, dtype):
     others = np.stack([x + noise * rng.normal(size=x.shape) for noise in (0.5, 2, 30)]).astype(dtype)
     found = retrieve(x, others)
     for k, y in enumerate(others):
-        forward, backward = by_definition(x, y, cosine)
-        assert found.forward[k].tolist() == forward
-        assert found.backward[k].tolist() == backward
+        src2trg, trg2src = by_definition(x, y, cosine)
+        assert found.src2trg[k].tolist() == src2trg
+        assert found.trg2src[k].tolist() == trg2src
         assert score(x, y) == score_by_definition(x, y, cosine)
 
 
@@ -151,7 +151,7 @@ def test_retrieval_of_counts_as_large_as_they_get():
     x = rng.integers(0, 2048 * 2049 // 2, size=(8, 12), dtype=np.uint32)
     y = np.maximum(x.astype(np.int64) + rng.integers(-(10**6), 10**6, size=x.shape), 0).astype(np.uint32)
     found = retrieve(x, y[None])
-    assert (found.forward[0].tolist(), found.backward[0].tolist()) == by_definition(x, y)
+    assert (found.src2trg[0].tolist(), found.trg2src[0].tolist()) == by_definition(x, y)
     assert 0 < found.aligned.mean() < 1
 
 
@@ -201,11 +201,11 @@ def test_equal_and_proportional_vectors_never_align(width, size, kind):
         itself = retrieve(y, y[None])
         scores = all_pairs(np.stack([x, y]))
     for k in range(2):
-        assert not found.forward[k, :5].any()
-        assert not found.backward[k, 4]
+        assert not found.src2trg[k, :5].any()
+        assert not found.trg2src[k, 4]
         assert not found.aligned[k, :5].any()
-    assert not itself.forward[0, :5].any()
-    assert not itself.backward[0, :5].any()
+    assert not itself.src2trg[0, :5].any()
+    assert not itself.trg2src[0, :5].any()
     assert scores[0, 1] == found.aligned[0].mean()
     if width > 1:
         assert itself.aligned[0, 5:].all()
@@ -219,12 +219,12 @@ def test_a_zero_vector_has_cosine_zero_with_everything():
     x = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     assert cosine_retrieval.similarity(x, x).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
     found = retrieve(x, x[None])
-    assert found.forward.tolist() == found.backward.tolist() == [[False, True, True]]
+    assert found.src2trg.tolist() == found.trg2src.tolist() == [[False, True, True]]
     # 0 beats what is negative: the zero vector is nobody's opposite
     y = np.array([[1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])
     zero_first = np.array([[0.0, 0.0], [-1.0, -1.0], [1.0, -5.0]])
-    assert (retrieve(zero_first, y[None]).forward[0].tolist()) == by_definition(zero_first, y)[0]
-    assert retrieve(zero_first, y[None]).backward[0].tolist() == by_definition(zero_first, y)[1]
+    assert (retrieve(zero_first, y[None]).src2trg[0].tolist()) == by_definition(zero_first, y)[0]
+    assert retrieve(zero_first, y[None]).trg2src[0].tolist() == by_definition(zero_first, y)[1]
 
 
 @pytest.mark.parametrize("width", [3, 64, 4096])
@@ -242,10 +242,10 @@ def test_near_ties_are_decided_right(width, gap):
     )
     x = np.stack([basis[0], basis[2]])
     found = retrieve(x, y[None])
-    assert found.forward.tolist() == [[gap > 0, True]]
-    assert retrieve(y, x[None]).backward.tolist() == found.forward.tolist()
+    assert found.src2trg.tolist() == [[gap > 0, True]]
+    assert retrieve(y, x[None]).trg2src.tolist() == found.src2trg.tolist()
     # x_0 is nearer to y_1 than x_1 is: the second column is lost either way
-    assert found.backward.tolist() == [[True, False]]
+    assert found.trg2src.tolist() == [[True, False]]
     assert all_pairs(np.stack([x, y]))[0, 1] == (0.5 if gap > 0 else 0)
 
 
@@ -260,7 +260,7 @@ def test_near_ties_of_float32_vectors(step):
     assert np.count_nonzero(y[0] != y[1]) == 1
     wanted = by_definition(x, y)
     found = retrieve(x, y[None])
-    assert (found.forward[0].tolist(), found.backward[0].tolist()) == wanted
+    assert (found.src2trg[0].tolist(), found.trg2src[0].tolist()) == wanted
 
 
 @pytest.mark.parametrize("size", BLOCKS)
@@ -281,12 +281,12 @@ def test_calls_that_float32_cannot_make(dtype, size, spread):
     for k, y in enumerate(others):
         cosines = np.array([[cosine(a, b) for b in y] for a in x])
         own, rest = np.diag(cosines), cosines - 2 * np.eye(len(x))
-        assert np.array_equal(found.forward[k], own - rest.max(axis=1) > cosine_retrieval.TIE)
-        assert np.array_equal(found.backward[k], own - rest.max(axis=0) > cosine_retrieval.TIE)
+        assert np.array_equal(found.src2trg[k], own - rest.max(axis=1) > cosine_retrieval.TIE)
+        assert np.array_equal(found.trg2src[k], own - rest.max(axis=0) > cosine_retrieval.TIE)
         assert scores[0, k + 1] == found.aligned[k].mean()
     if spread == 3e-4:
         assert (np.abs(own - rest.max(axis=1)) < cosine_retrieval.FLOAT32_MARGIN).mean() > 0.5
-        assert 0 < found.forward.mean() < 1
+        assert 0 < found.src2trg.mean() < 1
 
 
 class OverOneAnother(Sequence):
@@ -319,18 +319,18 @@ def test_a_language_need_not_outlast_its_turn(size, spread):
     languages = OverOneAnother(others)
     with blocks_of(size):
         found, wanted = retrieve(x, languages), retrieve(x, others)
-    assert np.array_equal(found.forward, wanted.forward)
-    assert np.array_equal(found.backward, wanted.backward)
+    assert np.array_equal(found.src2trg, wanted.src2trg)
+    assert np.array_equal(found.trg2src, wanted.trg2src)
     again = len(languages.asked) - len(set(languages.asked))
     assert sorted(set(languages.asked)) == list(range(9))
     assert again > 0 if spread < 1 else again < 9
     for k, y in enumerate(others):
-        assert (found.forward[k].tolist(), found.backward[k].tolist()) == by_definition(x, y, cosine)
+        assert (found.src2trg[k].tolist(), found.trg2src[k].tolist()) == by_definition(x, y, cosine)
 
 
 def test_no_language_is_no_work():
     found = retrieve(np.ones((3, 2)), [])
-    assert found.forward.shape == found.backward.shape == found.aligned.shape == (0, 3)
+    assert found.src2trg.shape == found.trg2src.shape == found.aligned.shape == (0, 3)
 
 
 # what one can rely on
@@ -347,7 +347,7 @@ def test_the_score_is_symmetric(pair):
     x, y = pair
     there, back = retrieve(x, y[None]), retrieve(y, x[None])
     assert np.array_equal(there.aligned, back.aligned)
-    assert np.array_equal(there.forward, back.backward)
+    assert np.array_equal(there.src2trg, back.trg2src)
     assert score(x, y) == score(y, x)
 
 
@@ -357,8 +357,8 @@ def test_a_common_permutation_changes_nothing(pair, random):
     order = list(range(len(x)))
     random.shuffle(order)
     before, after = retrieve(x, y[None]), retrieve(x[order], y[None][:, order])
-    assert np.array_equal(before.forward[:, order], after.forward)
-    assert np.array_equal(before.backward[:, order], after.backward)
+    assert np.array_equal(before.src2trg[:, order], after.src2trg)
+    assert np.array_equal(before.trg2src[:, order], after.trg2src)
 
 
 @given(pairs(), st.data())
@@ -367,8 +367,8 @@ def test_a_vectors_length_changes_nothing(pair, data):
     power = st.integers(-60, 60).map(lambda k: 2.0**k)
     factors = [data.draw(hnp.arrays(np.float64, (len(x), 1), elements=power | st.floats(1e-3, 1e3))) for _ in range(2)]
     before, after = retrieve(x, y[None]), retrieve(x * factors[0], (y * factors[1])[None])
-    assert np.array_equal(before.forward, after.forward)
-    assert np.array_equal(before.backward, after.backward)
+    assert np.array_equal(before.src2trg, after.src2trg)
+    assert np.array_equal(before.trg2src, after.trg2src)
 
 
 @pytest.mark.parametrize("power", [-100, -30, 30, 60])
@@ -503,8 +503,8 @@ def test_inputs_stay_as_they_were():
 
 def make_alignment(languages: int, layers: int, n: int, seed: int = 0) -> Alignment:
     rng = np.random.default_rng(seed)
-    forward, backward = rng.random((2, languages, layers, n)) < rng.random((2, languages, layers, 1))
-    return Alignment(tuple(f"l{k}" for k in range(languages)), forward, backward)
+    src2trg, trg2src = rng.random((2, languages, layers, n)) < rng.random((2, languages, layers, 1))
+    return Alignment(tuple(f"l{k}" for k in range(languages)), src2trg, trg2src)
 
 
 def test_alignment_shares_and_pools():
@@ -513,13 +513,13 @@ def test_alignment_shares_and_pools():
     for a in range(3):
         scores = []
         for layer in range(4):
-            forward, backward = found.forward[a, layer].tolist(), found.backward[a, layer].tolist()
-            both = [f and b for f, b in zip(forward, backward, strict=True)]
+            src2trg, trg2src = found.src2trg[a, layer].tolist(), found.trg2src[a, layer].tolist()
+            both = [f and b for f, b in zip(src2trg, trg2src, strict=True)]
             scores.append(sum(both) / 11)
             assert found.aligned[a, layer].tolist() == both
             assert found.score[a, layer] == pytest.approx(scores[-1], abs=1e-15)
-            assert found.retrieval_forward[a, layer] == pytest.approx(sum(forward) / 11, abs=1e-15)
-            assert found.retrieval_backward[a, layer] == pytest.approx(sum(backward) / 11, abs=1e-15)
+            assert found.retrieval_src2trg[a, layer] == pytest.approx(sum(src2trg) / 11, abs=1e-15)
+            assert found.retrieval_trg2src[a, layer] == pytest.approx(sum(trg2src) / 11, abs=1e-15)
         assert found.pooled()[a] == found.pooled("mean")[a] == pytest.approx(sum(scores) / 4, abs=1e-15)
         assert found.pooled("max")[a] == pytest.approx(max(scores), abs=1e-15)
 
@@ -604,7 +604,7 @@ def test_bootstrap_is_about_as_wide_as_the_binomial():
 def test_matches_are_the_nearest_or_a_tie(pair):
     x, y = pair
     n = len(x)
-    forward, backward = by_definition(x, y)
+    src2trg, trg2src = by_definition(x, y)
     words = {(1, 1): "aligned", (1, 0): "x to y only", (0, 1): "y to x only", (0, 0): "missed"}
 
     def nearest(cells: list[Fraction]) -> int:
@@ -616,9 +616,9 @@ def test_matches_are_the_nearest_or_a_tie(pair):
     for i, match in enumerate(found):
         assert match.best_in_y == nearest([signed_square(x[i], y[j]) for j in range(n)])
         assert match.best_in_x == nearest([signed_square(x[j], y[i]) for j in range(n)])
-        assert match.status == words[forward[i], backward[i]]
-        assert (match.best_in_y == i) == forward[i]
-        assert (match.best_in_x == i) == backward[i]
+        assert match.status == words[src2trg[i], trg2src[i]]
+        assert (match.best_in_y == i) == src2trg[i]
+        assert (match.best_in_x == i) == trg2src[i]
 
 
 def test_matches_by_hand():

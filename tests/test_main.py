@@ -66,8 +66,8 @@ def test_the_table_holds_the_numbers_of_the_core_and_a_second_run_is_the_same_to
     found = alignment.align(plan, store, "nas", "weighted")
     store.close()
     assert list(table["score"]) == list(found.score.ravel())
-    assert list(table["retrieval_forward"]) == list(found.retrieval_forward.ravel())
-    assert list(table["retrieval_backward"]) == list(found.retrieval_backward.ravel())
+    assert list(table["retrieval_forward"]) == list(found.retrieval_src2trg.ravel())
+    assert list(table["retrieval_backward"]) == list(found.retrieval_trg2src.ravel())
 
 
 def test_out_writes_a_whole_file_or_none(capsys, cache, tmp_path):

@@ -127,7 +127,7 @@ def plain_fit(x, y, count, penalty):
         optimizer.zero_grad()
         own = torch.nn.functional.cross_entropy(z @ weights + bias, torch.tensor(y))
         loss = own + penalty / 2 * (weights**2).sum()
-        loss.backward()
+        loss.trg2src()
         return loss
 
     optimizer.step(closure)
@@ -570,9 +570,9 @@ def hits(x, y):
     found = []
     for i in range(len(x)):
         others = [j for j in range(len(x)) if j != i]
-        forward = all(cosine(x[i], y[i]) > cosine(x[i], y[j]) for j in others)
-        backward = all(cosine(x[i], y[i]) > cosine(x[j], y[i]) for j in others)
-        found.append((forward + backward) / 2)
+        src2trg = all(cosine(x[i], y[i]) > cosine(x[i], y[j]) for j in others)
+        trg2src = all(cosine(x[i], y[i]) > cosine(x[j], y[i]) for j in others)
+        found.append((src2trg + trg2src) / 2)
     return np.array(found)
 
 
@@ -619,7 +619,7 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
     assert found["deu_Latn"].score < BitextRetrieval(plan, "emb", "last", 2, 0.4, 3).results(store)["deu_Latn"].score
     aligned = bitext_retrieval.alignment_on(plan, store, first, "emb", "last")
     assert aligned.n_sentences == len(first)
-    by_layer = (aligned.retrieval_forward + aligned.retrieval_backward).mean(axis=0) / 2
+    by_layer = (aligned.retrieval_src2trg + aligned.retrieval_trg2src).mean(axis=0) / 2
     assert by_layer.argmax() == 1
     # a damaged document is measured again
     for document in (None, {"chosen_on": [1, 1], "held_out": []}, {"chosen_on": [1, 1, 2], "held_out": [1, 1, 1]}):

@@ -101,7 +101,7 @@ def test_cached_and_fresh_runs_give_the_same_bits(tmp_path, pool):
         computing.compute_missing(plan, store, pool)
         for _ in range(2):
             found = [alignment.align(plan, store, s, p) for s in ("nas", "nav", "emb") for p in ("weighted", "last")]
-            results.append(np.stack([np.stack([f.forward, f.backward]) for f in found]))
+            results.append(np.stack([np.stack([f.src2trg, f.trg2src]) for f in found]))
         store.close()
     assert all(np.array_equal(results[0], other) for other in results[1:])
 
@@ -122,11 +122,13 @@ def test_scores_are_the_same_however_many_layers_run_side_by_side(store, pool, m
     for most_bytes in (1, 2 * layer_bytes, 100 * layer_bytes):
         monkeypatch.setattr(alignment, "CHUNK_BYTES", most_bytes)
         found.append(alignment.align(plan, store, "nas", "weighted"))
-        store.drop(alignment.scores_key(plan, "nas", "weighted"))
+        measure = alignment.AlignmentScores(plan, "nas", "weighted")
+        for part in measure.parts():
+            store.drop(measure.key_of(part))
     assert asked == [1, 2, 100]
     for other in found[1:]:
-        np.testing.assert_array_equal(other.forward, found[0].forward)
-        np.testing.assert_array_equal(other.backward, found[0].backward)
+        np.testing.assert_array_equal(other.src2trg, found[0].src2trg)
+        np.testing.assert_array_equal(other.trg2src, found[0].trg2src)
 
 
 def test_languages_that_count_in_numbers_of_their_own_are_compared(store, pool, tmp_path):
@@ -174,8 +176,8 @@ def test_a_damaged_entry_is_computed_again(store, pool, counted):
     work = lambda: [alignment.align(plan, again, s, "weighted") for s in ("nas", "nav", "emb")]  # noqa: E731
     healed = computing.recompute_if_corrupt(plan, again, pool, work)
     assert set(read) == {"eng_Latn", "spa_Latn"}
-    assert np.array_equal(before.forward, healed[0].forward)
-    assert np.array_equal(before.backward, healed[0].backward)
+    assert np.array_equal(before.src2trg, healed[0].src2trg)
+    assert np.array_equal(before.trg2src, healed[0].trg2src)
     again.close()
 
 
@@ -384,10 +386,10 @@ def test_the_alignment_of_a_pair_is_that_of_all_languages(computed):
     whole = alignment.align(plan, store, "nav", "mean")
     pair = alignment.pair_alignment(plan, store, "eng_Latn", "tha_Thai", "nav", "mean")
     at = whole.languages.index("tha_Thai")
-    np.testing.assert_array_equal(pair.forward[0], whole.forward[at])
-    np.testing.assert_array_equal(pair.backward[0], whole.backward[at])
+    np.testing.assert_array_equal(pair.src2trg[0], whole.src2trg[at])
+    np.testing.assert_array_equal(pair.trg2src[0], whole.trg2src[at])
     turned = alignment.pair_alignment(plan, store, "tha_Thai", "eng_Latn", "nav", "mean")
-    np.testing.assert_array_equal(turned.forward, pair.backward)
+    np.testing.assert_array_equal(turned.src2trg, pair.trg2src)
 
 
 def test_an_impatient_borrower_is_told_that_the_model_is_busy(computed):

@@ -20,22 +20,24 @@ their lengths divide the product instead of the vectors, and a block's decision 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.experiment import digest
 from neuronxa_core.measures import cosine_retrieval
+from neuronxa_core.measures.base import Arrays, Measure, Run, pooling_choice, state_choice
 from neuronxa_core.measures.cosine_retrieval import TIE, Retrieved, _exact_cosines, retrieve
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import LayerStates, StatesReader
 from neuronxa_core.store.cache import Store
 
-# part of the key under which scores are kept: raise it whenever they could change
+# raise it whenever scores could change
 VERSION = 1
 METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
 
@@ -44,21 +46,21 @@ METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
 class Alignment:
     """Alignment of the pivot with each language, by layer, with one state and one pooling.
 
-    forward, backward: [language, layer, sentence] bool, pivot to language and language to pivot.
+    src2trg, trg2src: [language, layer, sentence] bool, pivot to language and language to pivot.
     """
 
     languages: tuple[str, ...]
-    forward: np.ndarray
-    backward: np.ndarray
+    src2trg: np.ndarray
+    trg2src: np.ndarray
 
     @property
     def aligned(self) -> np.ndarray:
         """Sentences found in both directions, [language, layer, sentence] bool."""
-        return self.forward & self.backward
+        return self.src2trg & self.trg2src
 
     @property
     def n_sentences(self) -> int:
-        return self.forward.shape[2]
+        return self.src2trg.shape[2]
 
     @property
     def score(self) -> np.ndarray:
@@ -66,14 +68,14 @@ class Alignment:
         return self.aligned.mean(axis=2)
 
     @property
-    def retrieval_forward(self) -> np.ndarray:
+    def retrieval_src2trg(self) -> np.ndarray:
         """Retrieval accuracy from the pivot to the language, [language, layer] in [0, 1]."""
-        return self.forward.mean(axis=2)
+        return self.src2trg.mean(axis=2)
 
     @property
-    def retrieval_backward(self) -> np.ndarray:
+    def retrieval_trg2src(self) -> np.ndarray:
         """Retrieval accuracy from the language to the pivot, [language, layer] in [0, 1]."""
-        return self.backward.mean(axis=2)
+        return self.trg2src.mean(axis=2)
 
     def pooled(self, how: str = "mean") -> np.ndarray:
         """The model's score of each language, layers pooled by `mean` or `max`: [language] in [0, 1]."""
@@ -146,7 +148,7 @@ def matches(x: np.ndarray, y: np.ndarray) -> Iterator[Match]:
 
     names = {(True, True): "aligned", (True, False): "x to y only", (False, True): "y to x only"}
     for i in range(len(x)):
-        status = names.get((bool(found.forward[0, i]), bool(found.backward[0, i])), "missed")
+        status = names.get((bool(found.src2trg[0, i]), bool(found.trg2src[0, i])), "missed")
         yield Match(i, status, best(exact[i]), best(exact[:, i]))
 
 
@@ -170,51 +172,93 @@ def hierarchical_order(scores: np.ndarray) -> list[int]:
 CHUNK_BYTES = 512 << 20
 
 
+@dataclass(frozen=True)
+class AlignmentScores(Measure):
+    """Alignment of every language with the pivot by layer: NASCA, NAVCA or MEXA, and retrieval in each direction."""
+
+    state: str = state_choice()
+    pooling: str = pooling_choice()
+    name: ClassVar[str] = "alignment"
+    version: ClassVar[int] = VERSION
+    unit: ClassVar[str] = "languages"
+    instant: ClassVar[bool] = True
+
+    def parts(self) -> tuple[str, ...]:
+        return self.plan.languages
+
+    def content(self, part: str) -> object:
+        return [self.state, self.pooling, self.reads(self.plan.pivot, part)]
+
+    def compute_all(self, parts: Sequence[str], run: Run) -> Iterator[tuple[str, Arrays]]:
+        """All languages at once, layers side by side: states stream by layer and language."""
+        shape = (len(parts), self.plan.info.layers, len(self.plan.corpus.usable))
+        src2trg, trg2src = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+        width = self.plan.info.hidden if self.state == "emb" else self.plan.info.neurons
+        # of each layer the pivot, its unit rows and one language
+        at_once = max(1, CHUNK_BYTES // (3 * 4 * shape[2] * width))
+        with run.states(*dict.fromkeys([self.plan.pivot, *parts])) as reader:
+
+            def compare(layer: int) -> Retrieved:
+                run.check()
+                pivot = reader.read(self.plan.pivot, self.state, self.pooling, layer)
+                buffer = reader.buffer(self.state, self.pooling)
+                return cosine_retrieval.retrieve(
+                    pivot, LayerStates(reader, parts, self.state, self.pooling, layer, buffer)
+                )
+
+            for layer, found in enumerate(cosine_retrieval.side_by_side(compare, self.plan.info.layers, at_once)):
+                src2trg[:, layer], trg2src[:, layer] = found.src2trg, found.trg2src
+        for k, part in enumerate(parts):
+            yield part, {"src2trg": src2trg[k], "trg2src": trg2src[k]}
+
+    def alignment(self, results: Mapping[str, Arrays]) -> Alignment:
+        """The results as one array over the languages that are there."""
+        there = tuple(part for part in self.parts() if part in results)
+        return Alignment(there, *(np.stack([results[part][name] for part in there]) for name in ("src2trg", "trg2src")))
+
+    def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
+        """Columns: state, pooling, language, layer, n_sentences, score, retrieval_src2trg, retrieval_trg2src."""
+        tables = []
+        for part, arrays in results.items():
+            src2trg, trg2src = arrays["src2trg"], arrays["trg2src"]
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "state": self.state,
+                        "pooling": self.pooling,
+                        "language": part,
+                        "layer": np.arange(len(src2trg)),
+                        "n_sentences": src2trg.shape[1],
+                        "score": (src2trg & trg2src).mean(axis=1),
+                        "retrieval_src2trg": src2trg.mean(axis=1),
+                        "retrieval_trg2src": trg2src.mean(axis=1),
+                    }
+                )
+            )
+        return pd.concat(tables, ignore_index=True)
+
+
 def scores_key(plan: Plan, state: str, pooling: str) -> str:
-    """What decides the plan's alignment with a state and a pooling, and names it in the store."""
-    return "scores-" + digest([VERSION, state, pooling, plan.compared])
+    """What decides the plan's alignment with a state and a pooling."""
+    return AlignmentScores(plan, state, pooling).key
 
 
 def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
     """Alignment of the pivot with every language at all layers, from stored states; itself kept in the store.
 
-    States stream by layer and language. Raises CorruptEntry where a stored block turns out damaged.
+    Raises CorruptEntry where a stored block turns out damaged.
     """
-    key = scores_key(plan, state, pooling)
-    kept = _kept_alignment(store, key, plan.languages)
-    if kept is not None:
-        return kept
-    shape = (len(plan.languages), plan.info.layers, len(plan.corpus.usable))
-    forward, backward = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
-    width = plan.info.hidden if state == "emb" else plan.info.neurons
-    # of each layer the pivot, its unit rows and one language
-    layers = max(1, CHUNK_BYTES // (3 * 4 * shape[2] * width))
-    with StatesReader(plan, store) as reader:
-
-        def compare(layer: int) -> Retrieved:
-            pivot = reader.read(plan.pivot, state, pooling, layer)
-            buffer = reader.buffer(state, pooling)
-            return cosine_retrieval.retrieve(pivot, LayerStates(reader, plan.languages, state, pooling, layer, buffer))
-
-        for layer, found in enumerate(cosine_retrieval.side_by_side(compare, plan.info.layers, layers)):
-            forward[:, layer], backward[:, layer] = found.forward, found.backward
-    store.try_put(key, {"forward": forward, "backward": backward}, {"kind": "scores", "model": plan.source.name})
-    return Alignment(plan.languages, forward, backward)
-
-
-def _kept_alignment(store: Store, key: str, languages: tuple[str, ...]) -> Alignment | None:
-    """An alignment that was computed before; None where there is none or it was damaged."""
-    kept = store.read(key)
-    return None if kept is None else Alignment(languages, kept["forward"], kept["backward"])
+    measure = AlignmentScores(plan, state, pooling)
+    return measure.alignment(measure.run(store))
 
 
 def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str) -> Alignment:
     """Alignment of language x with y at all layers, from stored states."""
     shape = (1, plan.info.layers, len(plan.corpus.usable))
-    forward, backward = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+    src2trg, trg2src = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
     with StatesReader(plan, store, [x, y]) as reader:
         for layer in range(plan.info.layers):
             mine, other = (reader.read(code, state, pooling, layer) for code in (x, y))
             found = cosine_retrieval.retrieve(mine, [other])
-            forward[:, layer], backward[:, layer] = found.forward, found.backward
-    return Alignment((y,), forward, backward)
+            src2trg[:, layer], trg2src[:, layer] = found.src2trg, found.trg2src
+    return Alignment((y,), src2trg, trg2src)

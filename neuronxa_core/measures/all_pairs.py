@@ -8,12 +8,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
 from neuronxa_core.errors import NeuronXAError, StoreError
-from neuronxa_core.experiment import digest
 from neuronxa_core.measures import alignment, cosine_retrieval
+from neuronxa_core.measures.base import Arrays, Measure, Run, pooling_choice, state_choice
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import LayerStates, StatesReader
 from neuronxa_core.store.cache import Store
@@ -24,6 +28,41 @@ log = logging.getLogger(__name__)
 AHEAD = 4
 # products and sums of one layer above which nothing is computed without being asked for: some 20 s on two cores
 MOST_AHEAD = 2_000_000_000_000
+
+
+@dataclass(frozen=True)
+class AllPairs(Measure):
+    """Alignment score of every pair of languages, layer by layer."""
+
+    state: str = state_choice()
+    pooling: str = pooling_choice()
+    name: ClassVar[str] = "all_pairs"
+    version: ClassVar[int] = alignment.VERSION
+    unit: ClassVar[str] = "layers"
+
+    def parts(self) -> range:
+        return range(self.plan.info.layers)
+
+    def content(self, part: int) -> object:
+        return [self.state, self.pooling, part, self.reads(*self.plan.all_languages)]
+
+    def compute(self, part: int, run: Run) -> Arrays:
+        return {"scores": pair_matrix(self.plan, run.store, self.state, self.pooling, part)}
+
+    def frame(self, results: Mapping[int, Arrays]) -> pd.DataFrame:
+        """Columns: state, pooling, language_x, language_y, layer, score; each pair once."""
+        codes = self.plan.all_languages
+        x, y = np.triu_indices(len(codes), 1)
+        return pd.DataFrame(
+            {
+                "state": self.state,
+                "pooling": self.pooling,
+                "language_x": np.tile(np.array(codes)[x], len(results)),
+                "language_y": np.tile(np.array(codes)[y], len(results)),
+                "layer": np.repeat(list(results), len(x)),
+                "score": np.concatenate([arrays["scores"][x, y] for arrays in results.values()]),
+            }
+        )
 
 
 class PairScores:
@@ -41,19 +80,19 @@ class PairScores:
 
         Raises CorruptEntry where a language's stored states turn out damaged.
         """
-        key = "pairs-" + digest([alignment.scores_key(plan, state, pooling), layer])
+        measure = AllPairs(plan, state, pooling)
+        key = measure.key_of(layer)
         with self._guard:
             lock = self._locks[key]
         with lock:
             kept = self._store.read(key)
-            if kept is not None:
-                return kept["scores"]
-            scores = pair_matrix(plan, self._store, state, pooling, layer)
-            try:
-                self._store.put(key, {"scores": scores}, {"kind": "pairs", "model": plan.source.name})
-            except StoreError as error:
-                log.warning("all pairs of layer %d are shown but not kept: %s", layer, error)
-            return scores
+            if kept is None:
+                kept = measure.compute(layer, Run(plan, self._store, lambda: False))
+                try:
+                    self._store.put(key, kept, {"kind": measure.name, "model": plan.source.name})
+                except StoreError as error:
+                    log.warning("all pairs of layer %d are shown but not kept: %s", layer, error)
+            return kept["scores"]
 
     def prepare(self, plan: Plan, state: str, pooling: str, layer: int) -> None:
         """Compute the layers around one in the background, the nearest first, in place of what was wanted before."""
@@ -98,6 +137,6 @@ def pair_matrix(plan: Plan, store: Store, state: str, pooling: str, layer: int) 
 def pair_vectors(
     plan: Plan, store: Store, x: str, y: str, state: str, pooling: str, layer: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two languages' pooled_sums at a layer, each [sentence, neuron or hidden]."""
+    """Two languages' pooled sums at a layer, each [sentence, neuron or hidden]."""
     with StatesReader(plan, store, [x, y]) as reader:
         return tuple(reader.read(code, state, pooling, layer) for code in (x, y))

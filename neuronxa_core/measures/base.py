@@ -229,8 +229,11 @@ class Measure:
         return {part: results[part] for part in self.parts()}
 
     def table(self, store: Store) -> pd.DataFrame:
-        """The tidy table of what is in the store."""
-        return self.frame(self.results(store))
+        """The tidy table of what is in the store. Raises ExperimentError where nothing is."""
+        results = self.results(store)
+        if not results:
+            raise ExperimentError(f"nothing of this was computed yet: {self.title}; run it first")
+        return self.frame(results)
 
     def _meta(self, part: Part) -> dict:
         about = {"kind": self.name, "model": self.plan.source.name, "corpus": self.plan.corpus.name}

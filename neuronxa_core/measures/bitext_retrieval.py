@@ -220,7 +220,7 @@ class BitextRetrieval:
     def _measure(self, store: Store, language: str) -> _ByLayer:
         # one value a sentence and layer: found in neither direction, in one, or in both
         first, held = (
-            (found.forward[0] + found.backward[0].astype(np.float64)) / 2
+            (found.src2trg[0] + found.trg2src[0].astype(np.float64)) / 2
             for found in (
                 alignment.pair_alignment(part, store, self.plan.pivot, language, self.state, self.pooling)
                 for part in self._parts

@@ -93,15 +93,15 @@ def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """Which sentences are found, [language, sentence] bool: forward from x to y, backward from y to x."""
+    """Which sentences are found, [language, sentence] bool: src2trg from x to y, trg2src from y to x."""
 
-    forward: np.ndarray
-    backward: np.ndarray
+    src2trg: np.ndarray
+    trg2src: np.ndarray
 
     @property
     def aligned(self) -> np.ndarray:
         """Found in both directions, [language, sentence] bool."""
-        return self.forward & self.backward
+        return self.src2trg & self.trg2src
 
 
 def retrieve(x: np.ndarray, others: Sequence[np.ndarray]) -> Retrieved:
@@ -178,13 +178,13 @@ def _decide(cosines: np.ndarray, x: np.ndarray, language: Callable[[int], np.nda
     leads = np.stack([own - cosines.max(axis=1), own - cosines.max(axis=2)])
     found, close = leads > 0, np.abs(leads) <= FLOAT32_MARGIN
     for number in np.flatnonzero(close.any(axis=(0, 2))):
-        forward, backward = close[:, number]
+        src2trg, trg2src = close[:, number]
         # the open columns and rows, and what is as near as their best
-        rivals = own[number, forward] - cosines[number][:, forward] <= FLOAT32_MARGIN
-        counter_rivals = own[number, backward, None] - cosines[number][backward] <= FLOAT32_MARGIN
-        involved = np.flatnonzero(forward | backward | rivals.any(axis=1) | counter_rivals.any(axis=0))
+        rivals = own[number, src2trg] - cosines[number][:, src2trg] <= FLOAT32_MARGIN
+        counter_rivals = own[number, trg2src, None] - cosines[number][trg2src] <= FLOAT32_MARGIN
+        involved = np.flatnonzero(src2trg | trg2src | rivals.any(axis=1) | counter_rivals.any(axis=0))
         exact = _exact_cosines(language(number)[involved], x[involved])
-        for axis, undecided in enumerate((forward, backward)):
+        for axis, undecided in enumerate((src2trg, trg2src)):
             found[axis, number, undecided] = _leads(exact, axis)[undecided[involved]]
     return found
 

@@ -65,12 +65,6 @@ class Plan:
         places = {code: {row: k for k, row in enumerate(self.rows(code))} for code in self.all_languages}
         return {code: np.array([place[row] for row in self.corpus.usable]) for code, place in places.items()}
 
-    @cached_property
-    def compared(self) -> str:
-        """Which states of which languages are compared, in order, and which of their rows."""
-        everyone = (self.pivot, *self.languages)
-        return digest([[(self.keys[code], self.positions[code].tolist()) for code in everyone]])
-
 
 def make_plan(
     experiment: Experiment,
