@@ -18,7 +18,15 @@ from neuronxa_core.demo import training
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment, digest
 from neuronxa_core.jobs.job_queue import Work
-from neuronxa_core.measures import alignment, bitext_retrieval, likelihood, lm_eval, probe, task_correlation
+from neuronxa_core.measures import (
+    alignment,
+    bitext_retrieval,
+    likelihood,
+    lm_eval,
+    probe,
+    sentence_subsets,
+    task_correlation,
+)
 from neuronxa_core.measures.alignment import METHODS, Alignment
 from neuronxa_core.states import computing
 from neuronxa_core.states.planning import Plan
@@ -27,11 +35,8 @@ from neuronxa_core.statistics import (
     comparison,
     correlation,
     layer_choice,
-    leaving_out,
     partial,
-    prediction,
     regression,
-    sentence_subsets,
     transforms,
 )
 from neuronxa_core.tasks import cells, consistency, matching, score_files, score_tables, task_scores
@@ -667,10 +672,15 @@ def show_methods() -> None:
         st.metric("95 % interval", f"{one.low:+.2f} … {one.high:+.2f}", width="content")
         st.metric("Resamples with NASCA ahead", f"{one.share_first_larger:.0%}", width="content")
         st.metric("Williams' p", f"{one.p:.2g}", width="content")
+    said = {
+        True: "By that test the difference is beyond chance.",
+        False: "By that test the difference is within chance.",
+        None: "The two cannot be compared: one of them, or the task's score, is the same for all languages, or they "
+        "say the same.",
+    }[one.beyond_chance]
     st.caption(
         f"With {wording.safe(task.title)}, {pooling}, layers by {layers}. Paired bootstrap over {one.n} languages, and "
-        f"Williams' test for dependent correlations (t = {one.t:.2f}, {one.dof} degrees of freedom). "
-        + ("The difference is within chance." if one.low <= 0 <= one.high else "The difference is beyond chance.")
+        f"Williams' test for dependent correlations (t = {one.t:.2f}, {one.dof} degrees of freedom). {said}"
     )
     exporting.downloads(table.drop(columns="text"), chart, "methods-by-tasks")
 
@@ -685,7 +695,7 @@ def curve(
     n = _plan.corpus.n_sentences
     sizes = [size for size in SENTENCE_STEPS if size < n] + [n]
     return sentence_subsets.sentence_curve(
-        task_correlation.beaten_by(_plan, services.store, state, pooling),
+        task_correlation.competitor_masks(_plan, services.store, state, pooling),
         codes,
         range(_plan.info.layers),
         np.array(y),
@@ -717,7 +727,7 @@ def show_sentences() -> None:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def fertility(key: str, _plan: Plan) -> dict[str, float]:
-    return task_correlation.tokens_a_sentence(_plan, services.store)
+    return task_correlation.tokens_per_sentence(_plan, services.store)
 
 
 def show_doubts() -> None:
@@ -762,7 +772,7 @@ def show_doubts() -> None:
     if len(codes) <= correlation.FEWEST:
         st.caption(f"Leaving one out would leave fewer than {correlation.FEWEST} languages.")
         return
-    influence = leaving_out.leave_one_out(x, used.y, codes)
+    influence = regression.leave_one_out(x, used.y, codes)
     influence.insert(1, "label", [wording.label(code) for code in influence["language"]])
     st.dataframe(
         influence,
@@ -792,7 +802,7 @@ def show_estimate() -> None:
         pivot_score = st.number_input("The pivot's own score", 0.0, 1.0, 0.8, 0.01, key="pivot_score")
     result = scores_of(task, state, pooling).pooled(layers)
     unknown = [k for k, code in enumerate(plan.languages) if code not in task.scores and code != plan.pivot]
-    found = prediction.predicted(result[used.at], used.y, result[unknown], float(pivot_score))
+    found = regression.predicted(result[used.at], used.y, result[unknown], float(pivot_score))
     rows = [
         ("alignment × pivot's score (MEXA)", found.adjusted_error),
         ("line through the other languages", found.line_error),
@@ -812,7 +822,7 @@ def show_estimate() -> None:
     st.caption(f"The smallest mean absolute error has: {best}.")
     everyone = pd.DataFrame({"language": [code for code in plan.languages if code != plan.pivot]})
     at = [plan.languages.index(code) for code in everyone["language"]]
-    known = prediction.predicted(result[used.at], used.y, result[at], float(pivot_score))
+    known = regression.predicted(result[used.at], used.y, result[at], float(pivot_score))
     everyone["label"] = [wording.label(code) for code in everyone["language"]]
     everyone["alignment"] = result[at]
     everyone["score"] = [task.scores.get(code, np.nan) for code in everyone["language"]]
@@ -897,7 +907,7 @@ def show_models() -> None:
         name = other.source.name
         if len(codes) < correlation.FEWEST or name == first:
             continue
-        gap = comparison.paired_difference(pooled[first], pooled[name])
+        gap = across_models.paired_difference(pooled[first], pooled[name])
         st.caption(
             wording.safe(
                 f"{first} less {name}: {gap.difference:+.4f} on average (95 % interval {gap.low:+.4f} to "
@@ -1027,7 +1037,7 @@ def the_report() -> str:
         ),
     ]
     if one.n > correlation.FEWEST:
-        influence = leaving_out.leave_one_out(x, used.y, used.languages)
+        influence = regression.leave_one_out(x, used.y, used.languages)
         sections.append(reports.Section("Without one language", [HELP["Doubts"]], None, influence))
     if task.unmatched:
         sections.append(reports.Section("What was not used", task.unmatched))

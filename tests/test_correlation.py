@@ -15,17 +15,14 @@ from scipy import stats
 from scipy.integrate import quad
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.measures import cosine_retrieval
+from neuronxa_core.measures import cosine_retrieval, sentence_subsets
 from neuronxa_core.statistics import (
     across_models,
     comparison,
     correlation,
     layer_choice,
-    leaving_out,
     partial,
-    prediction,
     regression,
-    sentence_subsets,
     transforms,
 )
 
@@ -481,7 +478,7 @@ COOK = [
 
 
 def test_leaving_one_out_against_a_loop_and_statsmodels():
-    table = leaving_out.leave_one_out(X, Y, NAMES)
+    table = regression.leave_one_out(X, Y, NAMES)
     assert list(table.columns) == ["language", "r", "change", "cooks_distance"]
     assert table["change"].abs().is_monotonic_decreasing
     table = table.set_index("language")
@@ -501,7 +498,7 @@ def test_cooks_distance_is_how_far_the_line_moves(pair):
     slope, intercept = slow_line(x, y)
     s2 = sum((b - intercept - slope * a) ** 2 for a, b in zip(x, y, strict=True)) / (n - 2)
     assume(s2 > 1e-6)
-    table = leaving_out.leave_one_out(x, y, range(n)).set_index("language")
+    table = regression.leave_one_out(x, y, range(n)).set_index("language")
     for k in range(n):
         rest = np.arange(n) != k
         distance = table.loc[k, "cooks_distance"]
@@ -514,7 +511,7 @@ def test_cooks_distance_is_how_far_the_line_moves(pair):
 
 
 def test_one_language_that_makes_it_all():
-    table = leaving_out.leave_one_out([0, 0, 0, 0, 0, 1, nan], [1, 2, 3, 4, 5, 9, 7], list("abcdefg"))
+    table = regression.leave_one_out([0, 0, 0, 0, 0, 1, nan], [1, 2, 3, 4, 5, 9, 7], list("abcdefg"))
     assert table["language"].tolist()[-1] == "f"
     last = table.iloc[-1]
     assert np.isnan(last["r"])
@@ -523,18 +520,18 @@ def test_one_language_that_makes_it_all():
 
 
 def test_leaving_one_out_where_nothing_moves():
-    on_a_line = leaving_out.leave_one_out(range(6), [2 * k + 0.1 for k in range(6)], list("abcdef"))
+    on_a_line = regression.leave_one_out(range(6), [2 * k + 0.1 for k in range(6)], list("abcdef"))
     assert on_a_line["r"].tolist() == [1] * 6
     assert on_a_line["cooks_distance"].tolist() == [0] * 6
-    constant = leaving_out.leave_one_out([0.3] * 6, range(6), list("abcdef"))
+    constant = regression.leave_one_out([0.3] * 6, range(6), list("abcdef"))
     assert constant[["r", "change", "cooks_distance"]].isna().all(axis=None)
 
 
 def test_leaving_one_of_five_out_is_refused():
     with pytest.raises(ExperimentError, match="at least 6"):
-        leaving_out.leave_one_out(range(5), range(5), list("abcde"))
+        regression.leave_one_out(range(5), range(5), list("abcde"))
     with pytest.raises(ValueError, match="11 names"):
-        leaving_out.leave_one_out(X, Y, NAMES[1:])
+        regression.leave_one_out(X, Y, NAMES[1:])
 
 
 # ------------------------------------------------------------------------------------------ one measure against another
@@ -616,7 +613,7 @@ def test_comparing_one_with_itself_and_with_a_constant():
 def test_the_difference_of_two_models():
     a = {"deu": 0.9, "fra": 0.8, "swh": 0.3, "zho": 0.6, "yor": 0.2, "only": 0.5, "gone": nan}
     b = pd.Series({"yor": 0.3, "zho": 0.5, "swh": 0.1, "fra": 0.8, "deu": 0.6, "other": 0.4, "gone": 0.1})
-    found = comparison.paired_difference(a, b, resamples=300, seed=1, level=0.8)
+    found = across_models.paired_difference(a, b, resamples=300, seed=1, level=0.8)
     assert found.languages == ("deu", "fra", "swh", "zho", "yor")
     assert found.n == 5
     differences = np.array([0.3, 0, 0.2, 0.1, -0.1])
@@ -627,7 +624,7 @@ def test_the_difference_of_two_models():
     slow = [sum(differences[k] for k in drawn) / 5 for drawn in draws]
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, [0.1, 0.9])), abs=CLOSE)
     assert found.few
-    by_place = comparison.paired_difference(X, Y)
+    by_place = across_models.paired_difference(X, Y)
     assert by_place.difference == pytest.approx(np.mean(X) - np.mean(Y))
     assert by_place.languages == tuple(range(12))
     assert not by_place.few
@@ -635,13 +632,13 @@ def test_the_difference_of_two_models():
 
 def test_what_cannot_be_paired():
     with pytest.raises(ExperimentError, match="at least 5"):
-        comparison.paired_difference({"deu": 1, "fra": 2}, {"deu": 1, "fra": 2})
+        across_models.paired_difference({"deu": 1, "fra": 2}, {"deu": 1, "fra": 2})
     with pytest.raises(ValueError, match="by name or by place"):
-        comparison.paired_difference({"deu": 1}, [1])
+        across_models.paired_difference({"deu": 1}, [1])
     with pytest.raises(ValueError, match="shapes"):
-        comparison.paired_difference(X, Y[1:])
+        across_models.paired_difference(X, Y[1:])
     with pytest.raises(ValueError, match="'deu' is there twice"):
-        comparison.paired_difference(pd.Series([1, 2], ["deu", "deu"]), {"deu": 1})
+        across_models.paired_difference(pd.Series([1, 2], ["deu", "deu"]), {"deu": 1})
 
 
 # -------------------------------------------------------------------------------------------------------------- layers
@@ -905,17 +902,17 @@ def test_curves_that_cannot_be_drawn():
 
 
 def test_the_adjusted_estimate_by_hand():
-    np.testing.assert_allclose(prediction.adjusted([0.5, 1, nan], 0.8), [0.4, 0.8, nan])
-    found = prediction.adjusted_error([0.5, 1, 0.25, 0.9], [0.3, 0.9, 0.2, nan], 0.8)
+    np.testing.assert_allclose(regression.adjusted([0.5, 1, nan], 0.8), [0.4, 0.8, nan])
+    found = regression.adjusted_error([0.5, 1, 0.25, 0.9], [0.3, 0.9, 0.2, nan], 0.8)
     # off by 0.1, -0.1 and 0
     assert found.n == 3
     assert found.mean_absolute == pytest.approx(0.2 / 3)
     assert found.root_mean_square == pytest.approx(math.sqrt(0.02 / 3))
     assert found.bias == pytest.approx(0)
     with pytest.raises(ExperimentError, match="pivot's own"):
-        prediction.adjusted([0.5], nan)
+        regression.adjusted([0.5], nan)
     with pytest.raises(ExperimentError, match="at least 1"):
-        prediction.adjusted_error([0.5], [nan], 0.8)
+        regression.adjusted_error([0.5], [nan], 0.8)
 
 
 def slow_errors(estimates, scores):
@@ -933,7 +930,7 @@ def fields(errors):
 
 
 def test_predictions_against_a_loop():
-    found = prediction.predicted([*X, 0.4], [*Y, nan], [0.2, 0.6, nan], 0.75)
+    found = regression.predicted([*X, 0.4], [*Y, nan], [0.2, 0.6, nan], 0.75)
     slope, intercept = slow_line(X, Y)
     np.testing.assert_allclose(found.line, [intercept + slope * 0.2, intercept + slope * 0.6, nan], atol=CLOSE)
     np.testing.assert_allclose(found.adjusted, [0.15, 0.45, nan], atol=CLOSE)
@@ -947,7 +944,7 @@ def test_predictions_against_a_loop():
     assert fields(found.line_error) == pytest.approx(slow_errors(lines, Y), abs=CLOSE)
     assert fields(found.mean_error) == pytest.approx(slow_errors(means, Y), abs=CLOSE)
     assert fields(found.adjusted_error) == pytest.approx(slow_errors([0.75 * v for v in X], Y), abs=CLOSE)
-    assert found.adjusted_error == prediction.adjusted_error(X, Y, 0.75)
+    assert found.adjusted_error == regression.adjusted_error(X, Y, 0.75)
     # the known shortcut: what a left-out line misses is residual / (1 - leverage)
     slope, intercept = slow_line(X, Y)
     leverage = 1 / 12 + (np.array(X) - np.mean(X)) ** 2 / (12 * np.var(X))
@@ -956,15 +953,15 @@ def test_predictions_against_a_loop():
 
 
 def test_a_line_that_nothing_leans_is_level():
-    found = prediction.predicted([0.5] * 5, [1, 2, 3, 4, 5], [0.1, 0.9], 10)
+    found = regression.predicted([0.5] * 5, [1, 2, 3, 4, 5], [0.1, 0.9], 10)
     assert found.line.tolist() == [3, 3]
     assert found.line_error == found.mean_error
     # without the only language that differs the line is level, too
-    one = prediction.predicted([0.5] * 4 + [0.7], [1, 2, 3, 4, 5], [0.7], 10)
+    one = regression.predicted([0.5] * 4 + [0.7], [1, 2, 3, 4, 5], [0.7], 10)
     assert one.line[0] == pytest.approx(5)
     assert one.line_error.n == 5
     with pytest.raises(ExperimentError, match="at least 5"):
-        prediction.predicted(X[:4], Y[:4], [0.5], 0.8)
+        regression.predicted(X[:4], Y[:4], [0.5], 0.8)
 
 
 # ------------------------------------------------------------------------------------------------------ several models

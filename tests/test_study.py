@@ -6,10 +6,10 @@ import pytest
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.measures import alignment, task_correlation
+from neuronxa_core.measures import alignment, sentence_subsets, task_correlation
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
-from neuronxa_core.statistics import correlation, sentence_subsets
+from neuronxa_core.statistics import correlation
 from neuronxa_core.store.cache import Store
 
 CODES = ("spa_Latn", "ell_Grek", "rus_Cyrl", "deu_Latn", "por_Latn", "swe_Latn")
@@ -61,7 +61,7 @@ def test_sentence_curves_come_out_at_the_correlation_of_all_sentences(computed):
     plan, store = computed
     points = task_correlation.points(plan, SCORES)
     curve = sentence_subsets.sentence_curve(
-        task_correlation.beaten_by(plan, store, "emb", "weighted"),
+        task_correlation.competitor_masks(plan, store, "emb", "weighted"),
         points.languages,
         range(plan.info.layers),
         points.y,
@@ -81,6 +81,6 @@ def test_the_models_own_scores_are_found_by_name(computed):
 
 def test_tokens_a_sentence_are_counted(computed):
     plan, store = computed
-    found = task_correlation.tokens_a_sentence(plan, store)
+    found = task_correlation.tokens_per_sentence(plan, store)
     assert set(found) == set(plan.all_languages)
     assert found["ell_Grek"] > 3 * found["eng_Latn"]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from neuronxa_core.measures import alignment
+from neuronxa_core.measures import alignment, sentence_subsets
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import StatesReader
-from neuronxa_core.statistics import layer_choice, sentence_subsets
+from neuronxa_core.statistics import layer_choice
 from neuronxa_core.store.cache import Store
 
 LAYER_POOLINGS = ("mean", "max")
@@ -115,18 +115,18 @@ def correlation_table(
     return pd.concat(tables, ignore_index=True)
 
 
-def beaten_by(plan: Plan, store: Store, state: str, pooling: str) -> Callable[[str, int], np.ndarray]:
-    """What `correlation.sentence_curve` asks for: beaten(language, layer) -> bool [n, n], against the pivot."""
+def competitor_masks(plan: Plan, store: Store, state: str, pooling: str) -> Callable[[str, int], np.ndarray]:
+    """What `sentence_subsets.sentence_curve` asks for: mask(language, layer) -> bool [n, n], against the pivot."""
 
-    def beaten(language: str, layer: int) -> np.ndarray:
+    def mask(language: str, layer: int) -> np.ndarray:
         with StatesReader(plan, store, [plan.pivot, language]) as reader:
             vectors = (reader.vectors(code, state, pooling, layer) for code in (plan.pivot, language))
             return sentence_subsets.competitor_mask(*vectors)
 
-    return beaten
+    return mask
 
 
-def tokens_a_sentence(plan: Plan, store: Store) -> dict[str, float]:
-    """Mean number of tokens of a sentence, by language: the tokenizer's fertility on this corpus."""
+def tokens_per_sentence(plan: Plan, store: Store) -> dict[str, float]:
+    """Mean number of tokens per sentence, by language: the tokenizer's fertility on this corpus."""
     with StatesReader(plan, store) as reader:
         return {code: float(reader.tokens(code).mean()) for code in plan.all_languages}

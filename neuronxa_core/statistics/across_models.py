@@ -1,16 +1,89 @@
-"""TODO"""
+"""Several models over the same languages: how two differ, and correlations within models and over all their points.
+
+Own code: no library has a bootstrap paired by language name, or says when pooling turns a correlation round.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.statistics.correlation import FEWEST, _complete, _is_constant, _p_of_r, fisher_interval, pearson_many
+from neuronxa_core.statistics.correlation import (
+    FEW,
+    FEWEST,
+    as_columns,
+    bootstrap_draws,
+    complete,
+    is_constant,
+    pearson_many,
+    percentile_interval,
+    with_interval,
+)
 
-# ------------------------------------------------------------------------------------------------------ several models
+
+@dataclass(frozen=True)
+class Difference:
+    """How two models' alignment differs over the languages that both have.
+
+    difference: mean of a - b. low, high: percentile bootstrap interval over languages. share_first_larger: of the
+    languages, in which a is above b.
+    """
+
+    languages: tuple[Hashable, ...]
+    difference: float
+    low: float
+    high: float
+    share_first_larger: float
+    level: float
+
+    @property
+    def n(self) -> int:
+        """How many languages both have."""
+        return len(self.languages)
+
+    @property
+    def few(self) -> bool:
+        """Whether there are so few languages that one can make the result."""
+        return self.n < FEW
+
+
+def paired_difference(
+    a: Mapping[str, float] | pd.Series | ArrayLike,
+    b: Mapping[str, float] | pd.Series | ArrayLike,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Mean difference of two models' alignment over languages, paired: by name, or by place if both are plain arrays.
+
+    a, b: language -> value, or [language] in the same order. Raises ExperimentError for fewer than 5 shared languages.
+    """
+    named = [isinstance(values, Mapping | pd.Series) for values in (a, b)]
+    if named[0] != named[1]:
+        raise ValueError("values are paired by name or by place: give both with languages or neither")
+    if not named[0]:
+        a, b = as_columns(a, b)
+    first, second = (pd.Series(values, dtype=np.float64) for values in (a, b))
+    for series in (first, second):
+        if series.index.has_duplicates:
+            raise ValueError(f"{series.index[series.index.duplicated()][0]!r} is there twice")
+    shared = first.index.intersection(second.index, sort=False)
+    (x, y), kept = complete(first.loc[shared], second.loc[shared])
+    differences = x - y
+    means = differences[bootstrap_draws(len(x), resamples, seed)].mean(axis=1)
+    return Difference(
+        tuple(shared[kept]),
+        float(differences.mean()),
+        *percentile_interval(means, level),
+        share_first_larger=float((differences > 0).mean()),
+        level=level,
+    )
 
 
 @dataclass(frozen=True)
@@ -34,12 +107,21 @@ class PooledWithin:
     within_high: float
     within_p: float
     per_model: pd.DataFrame
-    simpson: bool
     level: float
+
+    @property
+    def simpson(self) -> bool:
+        """Whether pooling turns the sign round, as the class says (Simpson's paradox)."""
+        signs = np.sign(self.per_model["r"].dropna())
+        return bool(
+            (self.pooled_low > 0 and self.within_high < 0)
+            or (self.pooled_high < 0 and self.within_low > 0)
+            or (len(signs) and self.pooled_r != 0 and (signs == -np.sign(self.pooled_r)).all())
+        )
 
 
 def pooled_and_within(frame: pd.DataFrame, level: float = 0.95) -> PooledWithin:
-    """Correlate x and y over the languages of several models; frame has the columns model, x and y, a row a point.
+    """Correlate x and y over the languages of several models; frame has the columns model, x and y, a point per row.
 
     Rows that lack one are left out. Raises ExperimentError where fewer than 5 points are left, or where points less
     models come below 4, the least that 5 points of one model have.
@@ -48,11 +130,10 @@ def pooled_and_within(frame: pd.DataFrame, level: float = 0.95) -> PooledWithin:
     if lacking:
         raise ValueError(f"the table has no column {' and no '.join(lacking)}")
     frame = frame[frame["model"].notna()]
-    (x, y), kept = _complete(frame["x"], frame["y"])
+    (x, y), kept = complete(frame["x"], frame["y"])
     codes, names = pd.factorize(frame["model"][kept])
     n, models = len(x), len(names)
-    effective = n - models + 1
-    if effective < FEWEST:
+    if n - models + 1 < FEWEST:
         raise ExperimentError(
             f"{n} points of {models} models are too few to look within models: at least {FEWEST + models - 1} are "
             "needed; choose fewer models, or more languages"
@@ -62,35 +143,15 @@ def pooled_and_within(frame: pd.DataFrame, level: float = 0.95) -> PooledWithin:
         own = codes == code
         count = int(own.sum())
         for values, within in ((x, x_within), (y, y_within)):
-            if not _is_constant(values[own]):
+            if not is_constant(values[own]):
                 within[own] = values[own] - values[own].mean()
-        row = {"model": name, "n": count, "r": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
-        if count >= FEWEST:
-            r = pearson_many(x[own], y[own])
-            low, high = fisher_interval(r, count, level)
-            row |= {"r": float(r), "low": float(low), "high": float(high), "p": float(_p_of_r(r, count - 2))}
-        rows.append(row)
-    per_model = pd.DataFrame(rows)
-    pooled, within = float(pearson_many(x, y)), float(pearson_many(x_within, y_within))
-    pooled_low, pooled_high = (float(v) for v in fisher_interval(pooled, n, level))
-    within_low, within_high = (float(v) for v in fisher_interval(within, effective, level))
-    signs = np.sign(per_model["r"].dropna().to_numpy())
+        figures = with_interval(pearson_many(x[own], y[own]), count, level) if count >= FEWEST else (np.nan,) * 4
+        rows.append((name, count, *figures))
     return PooledWithin(
-        n=n,
-        models=models,
-        pooled_r=pooled,
-        pooled_low=pooled_low,
-        pooled_high=pooled_high,
-        pooled_p=float(_p_of_r(pooled, n - 2)),
-        within_r=within,
-        within_low=within_low,
-        within_high=within_high,
-        within_p=float(_p_of_r(within, effective - 2)),
-        per_model=per_model,
-        simpson=bool(
-            (pooled_low > 0 and within_high < 0)
-            or (pooled_high < 0 and within_low > 0)
-            or (len(signs) and pooled != 0 and (signs == -np.sign(pooled)).all())
-        ),
+        n,
+        models,
+        *with_interval(pearson_many(x, y), n, level),
+        *with_interval(pearson_many(x_within, y_within), n, level, controls=models - 1),
+        per_model=pd.DataFrame(rows, columns=["model", "n", "r", "low", "high", "p"]),
         level=level,
     )

@@ -1,29 +1,26 @@
-"""TODO"""
+"""Whether one measure of alignment predicts a task better than another, over the same languages.
+
+Own code: neither scipy nor statsmodels has Williams' test of dependent correlations, or a bootstrap of their
+difference.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.measures.cosine_retrieval import TIE
 from neuronxa_core.statistics.correlation import (
-    FEW,
     FEWEST,
     NEGLIGIBLE,
-    _arrays,
-    _complete,
-    _draws,
-    _quantiles,
+    bootstrap_draws,
+    complete,
     pearson_many,
+    percentile_interval,
 )
-
-# ------------------------------------------------------------------------------------------ one measure against another
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,9 @@ def williams(r_xy: float, r_zy: float, r_xz: float, n: int) -> Williams:
     """Whether x correlates with y otherwise than z does, over the same n languages.
 
     t = (r_xy - r_zy) sqrt((n - 1) (1 + r_xz) / (2 (n - 1) / (n - 3) |R| + m^2 (1 - r_xz)^3)), with n - 3 degrees of
-    freedom, |R| = 1 - r_xy^2 - r_zy^2 - r_xz^2 + 2 r_xy r_zy r_xz and m = (r_xy + r_zy) / 2 (Williams, 1959; equation 7
-    of Steiger, 1980). NaN where a correlation is, or where x and z tell the same, so that nothing can differ.
+    freedom, |R| = 1 - r_xy^2 - r_zy^2 - r_xz^2 + 2 r_xy r_zy r_xz and m = (r_xy + r_zy) / 2 (Williams, JRSS B 21, 1959;
+    equation 7 of Steiger, Psychological Bulletin 87, 1980). NaN where a correlation is, or where x and z tell the same,
+    so that nothing can differ.
 
     Raises ExperimentError for fewer than 5 languages, ValueError for correlations that cannot be those of three
     variables.
@@ -82,6 +80,11 @@ class Comparison:
     resamples: int
     level: float
 
+    @property
+    def beyond_chance(self) -> bool | None:
+        """Whether Williams' test tells the two apart at the level; None where it is undefined: nothing can be said."""
+        return None if np.isnan(self.p) else self.p < 1 - self.level
+
 
 def compare(
     x: ArrayLike, z: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
@@ -90,13 +93,13 @@ def compare(
 
     Raises ExperimentError for fewer than 5 languages that have all three. NaN where one is constant.
     """
-    (x, z, y), _ = _complete(x, z, y)
+    (x, z, y), _ = complete(x, z, y)
     n = len(x)
     r_xy, r_zy, r_xz = (float(pearson_many(a, b)) for a, b in ((x, y), (z, y), (x, z)))
     test = williams(r_xy, r_zy, r_xz, n)
-    draws = _draws(n, resamples, seed)
+    draws = bootstrap_draws(n, resamples, seed)
     differences = pearson_many(x[draws], y[draws]) - pearson_many(z[draws], y[draws])
-    low, high = _quantiles(differences, level)
+    low, high = percentile_interval(differences, level)
     defined = differences[~np.isnan(differences)]
     return Comparison(
         n=n,
@@ -107,70 +110,11 @@ def compare(
         low=low,
         high=high,
         # two measures that are one up to scale differ by rounding, in either direction
-        share_first_larger=float((defined > TIE).mean()) if len(defined) else np.nan,
+        share_first_larger=float((defined > NEGLIGIBLE).mean()) if len(defined) else np.nan,
         undefined_resamples=resamples - len(defined),
         t=test.t,
         dof=test.dof,
         p=test.p,
         resamples=resamples,
-        level=level,
-    )
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How two models' alignment differs over the languages that both have.
-
-    difference: mean of a - b. low, high: percentile bootstrap interval over languages. share_first_larger: of the
-    languages, in which a is above b.
-    """
-
-    languages: tuple[Hashable, ...]
-    difference: float
-    low: float
-    high: float
-    share_first_larger: float
-    level: float
-
-    @property
-    def n(self) -> int:
-        return len(self.languages)
-
-    @property
-    def few(self) -> bool:
-        return self.n < FEW
-
-
-def paired_difference(
-    a: Mapping[str, float] | pd.Series | ArrayLike,
-    b: Mapping[str, float] | pd.Series | ArrayLike,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Difference:
-    """Mean difference of two models' alignment over languages, paired: by name, or by place if both are plain arrays.
-
-    a, b: language -> value, or [language] in the same order. Raises ExperimentError for fewer than 5 shared languages.
-    """
-    named = [isinstance(values, Mapping | pd.Series) for values in (a, b)]
-    if named[0] != named[1]:
-        raise ValueError("values are paired by name or by place: give both with languages or neither")
-    if not named[0]:
-        a, b = _arrays(a, b)
-    first, second = (pd.Series(values, dtype=np.float64) for values in (a, b))
-    for series in (first, second):
-        if series.index.has_duplicates:
-            raise ValueError(f"{series.index[series.index.duplicated()][0]!r} is there twice")
-    shared = first.index.intersection(second.index, sort=False)
-    (x, y), kept = _complete(first.loc[shared], second.loc[shared])
-    differences = x - y
-    low, high = _quantiles(differences[_draws(len(x), resamples, seed)].mean(axis=1), level)
-    return Difference(
-        languages=tuple(shared[kept]),
-        difference=float(differences.mean()),
-        low=low,
-        high=high,
-        share_first_larger=float((differences > 0).mean()),
         level=level,
     )

@@ -1,13 +1,13 @@
-"""Does alignment predict a task's scores over languages, and how far can that be believed?
+"""Correlation of alignment with a task's scores over languages, and what the other modules of this room share.
 
-A point is a language: x its alignment, y its score in a task. Languages without both values (NaN) are left out before
-anything is computed, and every result says by n how many were left. Fewer than 5 points are refused; a result of
-fewer than 10 says so by `few`.
+A point is a language: x its alignment, y its score in a task. Languages that lack a value (NaN) are left out before
+anything is computed, and every result gives the number of languages that were left, n. Fewer than 5 are refused.
 
-Sources: Fisher, Metron 1, 1921 (interval of r by z = artanh r); Kendall, Biometrika 33, 1945 (tau-b); Williams, JRSS B
-21, 1959, as given by Steiger, Psychological Bulletin 87, 1980 (two correlations that share a variable); Cook,
-Technometrics 19, 1977 (distance); Efron, Annals of Statistics 7, 1979 (bootstrap); Kargaran et al., Findings of ACL
-2025 (MEXA's adjusted estimate).
+Own code where scipy has no such thing: many correlations at once with constants that differ by rounding (scipy's
+`pearsonr` correlates that rounding), and Fisher's interval and p with variables held constant.
+
+Sources: Fisher, Metron 1, 1921 (interval of r by z = artanh r); Kendall, Biometrika 33, 1945 (tau-b); Efron, Annals of
+Statistics 7, 1979 (bootstrap).
 """
 
 from __future__ import annotations
@@ -28,26 +28,30 @@ NEGLIGIBLE = 1e-12
 ROUNDING = 1e-14
 
 
-# ------------------------------------------------------------------------------------------------------ what all share
+# ------------------------------------------------------------------------------------------------- shared by this room
 
 
-def _arrays(*columns: ArrayLike) -> list[np.ndarray]:
-    """The columns [language, ...] as float64, as long as each other and without infinities."""
+def as_columns(*columns: ArrayLike) -> list[np.ndarray]:
+    """The columns [language, ...] as float64. Raises where their lengths differ or one holds an infinite value."""
     arrays = [np.asarray(column, dtype=np.float64) for column in columns]
     if any(a.ndim == 0 for a in arrays) or len({len(a) for a in arrays}) > 1:
         raise ValueError(f"expected as many languages in each, got shapes {[a.shape for a in arrays]}")
-    _check_finite(*arrays)
+    check_finite(*arrays)
     return arrays
 
 
-def _check_finite(*arrays: np.ndarray) -> None:
+def check_finite(*arrays: np.ndarray) -> None:
+    """Raise ExperimentError where a value is infinite; NaN may be there."""
     if any(np.isinf(a).any() for a in arrays):
         raise ExperimentError("an infinite value cannot be correlated; leave it out or choose another transform")
 
 
-def _complete(*columns: ArrayLike, fewest: int = FEWEST) -> tuple[list[np.ndarray], np.ndarray]:
-    """The columns [language, ...] without the languages in which any is NaN; and which were kept, bool [language]."""
-    arrays = _arrays(*columns)
+def complete(*columns: ArrayLike, fewest: int = FEWEST) -> tuple[list[np.ndarray], np.ndarray]:
+    """The columns [language, ...] without the languages in which any is NaN; and which were kept, bool [language].
+
+    Raises ExperimentError where fewer than `fewest` are left.
+    """
+    arrays = as_columns(*columns)
     missing = [np.isnan(a).any(axis=tuple(range(1, a.ndim))) for a in arrays]
     kept = ~np.any(missing, axis=0)
     if kept.sum() < fewest:
@@ -58,47 +62,51 @@ def _complete(*columns: ArrayLike, fewest: int = FEWEST) -> tuple[list[np.ndarra
     return [a[kept] for a in arrays], kept
 
 
-def _tail(level: float) -> float:
+def tail(level: float) -> float:
+    """The share beyond each end of an interval. Raises ExperimentError for a level that is not between 0 and 1."""
     if not 0 < level < 1:
         raise ExperimentError(f"the level of an interval is above 0 and below 1, not {level}; 0.95 is usual")
     return (1 - level) / 2
 
 
-def _draws(n: int, resamples: int, seed: int) -> np.ndarray:
+def bootstrap_draws(n: int, resamples: int, seed: int) -> np.ndarray:
     """Bootstrap samples of n languages, with replacement: their numbers, [resample, n]."""
     if resamples < 1:
         raise ExperimentError(f"a bootstrap needs at least 1 resample, not {resamples}; 2000 are usual")
     return np.random.default_rng(seed).integers(n, size=(resamples, n))
 
 
-def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:
-    """The percentile interval of the values that are numbers; NaN where none is."""
-    tail = _tail(level)
+def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """The interval that holds the share `level` of the values that are numbers; NaN where none is."""
+    outside = tail(level)
     defined = values[~np.isnan(values)]
     if not len(defined):
         return np.nan, np.nan
-    low, high = np.quantile(defined, [tail, 1 - tail])
+    low, high = np.quantile(defined, [outside, 1 - outside])
     return float(low), float(high)
 
 
-def _length(values: np.ndarray) -> np.ndarray:
+def lengths(values: np.ndarray) -> np.ndarray:
+    """Euclidean length along the last axis, [..., 1]."""
     return np.sqrt((values**2).sum(axis=-1, keepdims=True))
 
 
-def _standardised(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+def standardised(values: np.ndarray, missing: np.ndarray | None = None) -> np.ndarray:
     """values [..., n] centred and of length 1 along the last axis, 0 where missing; NaN where they are constant."""
+    missing = np.zeros(values.shape, dtype=bool) if missing is None else missing
     values = np.where(missing, 0, values)
     # squares of what is around 1 neither overflow nor vanish
     largest = np.abs(values).max(axis=-1, keepdims=True, initial=0)
     values = values / np.where(largest == 0, 1, largest)
     count = np.maximum((~missing).sum(axis=-1, keepdims=True), 1)
     centred = np.where(missing, 0, values - values.sum(axis=-1, keepdims=True) / count)
-    length = _length(centred)
-    return centred / np.where(length <= NEGLIGIBLE * _length(values), np.nan, length)
+    length = lengths(centred)
+    return centred / np.where(length <= NEGLIGIBLE * lengths(values), np.nan, length)
 
 
-def _is_constant(values: np.ndarray) -> bool:
-    return bool(np.isnan(_standardised(values, np.zeros(values.shape, dtype=bool))).all())
+def is_constant(values: np.ndarray) -> bool:
+    """Whether values [n] are the same but for rounding."""
+    return bool(np.isnan(standardised(values)).all())
 
 
 def pearson_many(x: ArrayLike, y: ArrayLike) -> np.ndarray:
@@ -110,27 +118,28 @@ def pearson_many(x: ArrayLike, y: ArrayLike) -> np.ndarray:
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim == 0 or y.ndim == 0 or x.shape[-1] != y.shape[-1]:
         raise ValueError(f"expected x of [..., n] and y of as many points, got {list(x.shape)} and {list(y.shape)}")
-    _check_finite(x, y)
+    check_finite(x, y)
     x, y = np.broadcast_arrays(x, y)
     missing = np.isnan(x) | np.isnan(y)
-    r = (_standardised(x, missing) * _standardised(y, missing)).sum(axis=-1)
+    r = (standardised(x, missing) * standardised(y, missing)).sum(axis=-1)
     return np.where(1 - np.abs(r) < ROUNDING, np.sign(r), r)
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman rho of the rows of x [..., n] with y [n], without NaN: Pearson r of the ranks, ties sharing theirs."""
-    return pearson_many(stats.rankdata(x, axis=-1), stats.rankdata(y))
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman rho of the rows of x [..., n] with y [n], without NaN; NaN where one is constant but for rounding."""
+    rho = pearson_many(stats.rankdata(x, axis=-1), stats.rankdata(y))
+    return np.where(np.isnan(pearson_many(x, y)), np.nan, rho)
 
 
-def _kendall(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def kendall(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Kendall tau-b and its two-sided p: exact without ties up to 33 points, else from the normal distribution."""
-    if _is_constant(x) or _is_constant(y):
+    if is_constant(x) or is_constant(y):
         return np.nan, np.nan
     tau, p = stats.kendalltau(x, y)
     return float(tau), float(p)
 
 
-def _p_of_r(r: ArrayLike, dof: int) -> np.ndarray:
+def p_of_r(r: ArrayLike, dof: int) -> np.ndarray:
     """Two-sided p of a correlation: t = r sqrt(dof / (1 - r^2)) with dof degrees of freedom."""
     r = np.asarray(r, dtype=np.float64)
     with np.errstate(divide="ignore"):
@@ -145,48 +154,68 @@ def fisher_interval(r: ArrayLike, n: int, level: float = 0.95) -> tuple[np.ndarr
     """
     if n <= 3:
         raise ExperimentError(f"Fisher's interval needs more than 3 points, not {n}; add languages")
-    half = stats.norm.isf(_tail(level)) / np.sqrt(n - 3)
+    half = stats.norm.isf(tail(level)) / np.sqrt(n - 3)
     with np.errstate(divide="ignore"):
         z = np.arctanh(np.asarray(r, dtype=np.float64))
     return np.tanh(z - half), np.tanh(z + half)
+
+
+def with_interval(r: ArrayLike, n: int, level: float, controls: int = 0) -> tuple[float, float, float, float]:
+    """(r, low, high, p) of one correlation of n points with so many controls held constant."""
+    low, high = fisher_interval(r, n - controls, level)
+    return float(r), float(low), float(high), float(p_of_r(r, n - 2 - controls))
 
 
 # --------------------------------------------------------------------------------------------------------- correlation
 
 
 @dataclass(frozen=True)
-class Correlation:
-    """How x and y go together over n languages.
+class Association:
+    """How x and y go together over n languages, with so many controls held constant.
 
-    pearson_low, pearson_high: Fisher's interval. bootstrap_low, bootstrap_high: percentile interval of r over resampled
-    languages; `undefined_resamples` of them had one value only and are left out. kendall_tau: tau-b. Every p is
-    two-sided. All but n is NaN where x or y is constant.
+    pearson_low, pearson_high: Fisher's interval. Every p is two-sided. All but counts is NaN where x or y is constant.
     """
 
     n: int
+    controls: int
     pearson_r: float
     pearson_low: float
     pearson_high: float
     pearson_p: float
     spearman_rho: float
     spearman_p: float
+    level: float
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom of pearson_p."""
+        return self.n - 2 - self.controls
+
+    @property
+    def few(self) -> bool:
+        """Whether there are so few points, controls taken off, that one language can make the result."""
+        return self.n - self.controls < FEW
+
+    @property
+    def constant(self) -> bool:
+        """Whether x or y, or what the controls leave of it, is the same for all, so that r is not defined."""
+        return bool(np.isnan(self.pearson_r))
+
+
+@dataclass(frozen=True)
+class Correlation(Association):
+    """How x and y go together over n languages; controls is 0.
+
+    bootstrap_low, bootstrap_high: percentile interval of r over resampled languages; `undefined_resamples` of them had
+    one value only and are left out. kendall_tau: tau-b.
+    """
+
     kendall_tau: float
     kendall_p: float
     bootstrap_low: float
     bootstrap_high: float
     undefined_resamples: int
     resamples: int
-    level: float
-
-    @property
-    def few(self) -> bool:
-        """Whether there are so few points that one language can make the result."""
-        return self.n < FEW
-
-    @property
-    def constant(self) -> bool:
-        """Whether x or y is the same for all languages, so that no correlation is defined."""
-        return bool(np.isnan(self.pearson_r))
 
 
 def correlate(x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Correlation:
@@ -195,28 +224,24 @@ def correlate(x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int
     Spearman's p comes from t with n - 2 degrees of freedom, which is rough below 10 points. Raises ExperimentError for
     fewer than 5 languages with both values.
     """
-    (x, y), _ = _complete(x, y)
+    (x, y), _ = complete(x, y)
     n = len(x)
-    r = pearson_many(x, y)
-    low, high = fisher_interval(r, n, level)
-    rho = np.nan if np.isnan(r) else _spearman(x, y)
-    tau, tau_p = _kendall(x, y)
-    draws = _draws(n, resamples, seed)
+    rho = float(spearman(x, y))
+    tau, tau_p = kendall(x, y)
+    draws = bootstrap_draws(n, resamples, seed)
     resampled = pearson_many(x[draws], y[draws])
-    bootstrap_low, bootstrap_high = _quantiles(resampled, level)
+    low, high = percentile_interval(resampled, level)
     return Correlation(
-        n=n,
-        pearson_r=float(r),
-        pearson_low=float(low),
-        pearson_high=float(high),
-        pearson_p=float(_p_of_r(r, n - 2)),
-        spearman_rho=float(rho),
-        spearman_p=float(_p_of_r(rho, n - 2)),
+        n,
+        0,
+        *with_interval(pearson_many(x, y), n, level),
+        spearman_rho=rho,
+        spearman_p=float(p_of_r(rho, n - 2)),
+        level=level,
         kendall_tau=tau,
         kendall_p=tau_p,
-        bootstrap_low=bootstrap_low,
-        bootstrap_high=bootstrap_high,
+        bootstrap_low=low,
+        bootstrap_high=high,
         undefined_resamples=int(np.isnan(resampled).sum()),
         resamples=resamples,
-        level=level,
     )

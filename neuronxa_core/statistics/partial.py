@@ -1,4 +1,4 @@
-"""TODO"""
+"""Partial correlation: what is left of a correlation over languages when something else is held constant."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from scipy import stats
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.statistics.correlation import (
-    FEW,
     FEWEST,
     NEGLIGIBLE,
-    _arrays,
-    _check_finite,
-    _complete,
-    _length,
-    _p_of_r,
-    _standardised,
-    fisher_interval,
+    Association,
+    as_columns,
+    check_finite,
+    complete,
+    lengths,
+    p_of_r,
     pearson_many,
+    standardised,
+    with_interval,
 )
-
-# ------------------------------------------------------------------------------------------------ what else explains it
 
 
 @dataclass(frozen=True)
-class Partial:
+class Partial(Association):
     """What of the correlation of x and y is left when the controls are held constant.
 
     columns: the control variables, a category's values but the first one each. controls: how many of them count, those
@@ -36,32 +34,8 @@ class Partial:
     their ranks, on which spearman_rho and its p stand. NaN where the controls explain all of x or of y.
     """
 
-    n: int
     columns: tuple[str, ...]
-    controls: int
     rank_controls: int
-    pearson_r: float
-    pearson_low: float
-    pearson_high: float
-    pearson_p: float
-    spearman_rho: float
-    spearman_p: float
-    level: float
-
-    @property
-    def dof(self) -> int:
-        """Degrees of freedom of pearson_p."""
-        return self.n - 2 - self.controls
-
-    @property
-    def few(self) -> bool:
-        """Whether so few points remain, controls taken off, that one language can make the result."""
-        return self.n - self.controls < FEW
-
-    @property
-    def constant(self) -> bool:
-        """Whether the controls leave nothing of x or of y to correlate."""
-        return bool(np.isnan(self.pearson_r))
 
 
 def partial(x: ArrayLike, y: ArrayLike, controls: pd.DataFrame | ArrayLike, *, level: float = 0.95) -> Partial:
@@ -75,12 +49,11 @@ def partial(x: ArrayLike, y: ArrayLike, controls: pd.DataFrame | ArrayLike, *, l
     n - k is below 5, as 5 points without a control would be.
     """
     frame = controls if isinstance(controls, pd.DataFrame) else _named(controls)
-    x, y, lacking = _arrays(x, y, frame.isna().any(axis=1))
-    (x, y), kept = _complete(np.where(lacking, np.nan, x), y)
+    x, y, lacking = as_columns(x, y, frame.isna().any(axis=1))
+    (x, y), kept = complete(np.where(lacking, np.nan, x), y)
     n = len(x)
     design, names, numeric = _design(frame[kept])
-    ranked = design.copy()
-    ranked[:, numeric] = stats.rankdata(design[:, numeric], axis=0)
+    ranked = np.where(numeric, stats.rankdata(design, axis=0), design)
     left, used = _unexplained(np.stack([x, y]), design)
     left_ranks, ranks_used = _unexplained(stats.rankdata(np.stack([x, y]), axis=1), ranked)
     taken = max(used, ranks_used)
@@ -90,20 +63,16 @@ def partial(x: ArrayLike, y: ArrayLike, controls: pd.DataFrame | ArrayLike, *, l
             f"least {FEWEST + taken} are needed; choose fewer controls, or categories with fewer values"
         )
     r = pearson_many(*left)
-    low, high = fisher_interval(r, n - used, level)
-    rho = np.nan if np.isnan(r) else pearson_many(*left_ranks)
+    rho = np.nan if np.isnan(r) else float(pearson_many(*left_ranks))
     return Partial(
-        n=n,
-        columns=names,
-        controls=used,
-        rank_controls=ranks_used,
-        pearson_r=float(r),
-        pearson_low=float(low),
-        pearson_high=float(high),
-        pearson_p=float(_p_of_r(r, n - 2 - used)),
-        spearman_rho=float(rho),
-        spearman_p=float(_p_of_r(rho, n - 2 - ranks_used)),
+        n,
+        used,
+        *with_interval(r, n, level, controls=used),
+        spearman_rho=rho,
+        spearman_p=float(p_of_r(rho, n - 2 - ranks_used)),
         level=level,
+        columns=names,
+        rank_controls=ranks_used,
     )
 
 
@@ -113,22 +82,16 @@ def _named(controls: ArrayLike) -> pd.DataFrame:
 
 
 def _design(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    """Controls as numbers: ([language, k], their names, which of them are numeric [k])."""
-    columns, names, numeric = [], [], []
+    """Controls as numbers: ([language, column], the columns' names, which of them are numeric [column])."""
+    columns: list[tuple[str, bool, np.ndarray]] = []
     for name, values in frame.items():
         if pd.api.types.is_numeric_dtype(values):
-            columns.append(values.to_numpy(dtype=np.float64))
-            names.append(str(name))
-            numeric.append(True)
+            columns.append((str(name), True, values.to_numpy(dtype=np.float64)))
         else:
-            codes, categories = pd.factorize(values, sort=False)
-            for code in range(1, len(categories)):
-                columns.append((codes == code).astype(np.float64))
-                names.append(f"{name}: {categories[code]}")
-                numeric.append(False)
-    design = np.stack(columns, axis=1) if columns else np.empty((len(frame), 0))
-    _check_finite(design)
-    return design, tuple(names), np.array(numeric, dtype=bool)
+            columns += [(f"{name}: {one}", False, np.float64(values == one)) for one in values.unique()[1:]]
+    design = np.array([column for *_, column in columns]).reshape(len(columns), len(frame)).T
+    check_finite(design)
+    return design, tuple(name for name, *_ in columns), np.array([numeric for _, numeric, _ in columns], dtype=bool)
 
 
 def _unexplained(values: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, int]:
@@ -137,9 +100,7 @@ def _unexplained(values: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, in
     Columns that are constant or that others determine are not used. What is left by rounding alone is 0.
     """
     values = values - values.mean(axis=1, keepdims=True)
-    size = _length(values)
-    design = np.nan_to_num(_standardised(design.T, np.zeros(design.T.shape, dtype=bool)))
-    _, sizes, directions = np.linalg.svd(design, full_matrices=False)
-    directions = directions[sizes > 1e-9]
-    values = values - values @ directions.T @ directions
-    return np.where(_length(values) <= NEGLIGIBLE * size, 0, values), len(directions)
+    design = np.nan_to_num(standardised(design.T)).T
+    coefficients, _, rank, _ = np.linalg.lstsq(design, values.T, rcond=1e-9)
+    left = values - (design @ coefficients).T
+    return np.where(lengths(left) <= NEGLIGIBLE * lengths(values), 0, left), int(rank)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Scales on which alignment and task scores are correlated: as they are, log, and logit of shares."""
 
 from __future__ import annotations
 
@@ -7,36 +7,32 @@ from numpy.typing import ArrayLike
 
 from neuronxa_core.errors import ExperimentError
 
-
-def log(values: ArrayLike) -> np.ndarray:
-    """Natural logarithm of values [...]; NaN stays NaN. Raises ExperimentError where one is 0 or below."""
-    values = np.asarray(values, dtype=np.float64)
-    _check_where(
-        values <= 0, "are 0 or below, and have no logarithm; for shares choose logit, or leave them as they are"
-    )
-    return np.log(values)
-
-
 TRANSFORMS = ("identity", "logit", "log")
-
-
-# ---------------------------------------------------------------------------------------------------------- transforms
 
 
 def logit(scores: ArrayLike, n: int | ArrayLike) -> np.ndarray:
     """ln(p / (1 - p)) of scores [...] in [0, 1] that are shares of n, with p = (score n + 0.5) / (n + 1).
 
-    The correction (Haldane, 1956; Anscombe, 1956) keeps 0 and 1 finite. n: of sentences or questions, one or [...].
-    NaN stays NaN. Raises ExperimentError for scores outside [0, 1] and for n below 1.
+    The correction (Haldane, 1956; Anscombe, 1956), which scipy's logit has not, keeps 0 and 1 finite. n: of sentences
+    or questions, one or [...]. NaN stays NaN. Raises ExperimentError for scores outside [0, 1] and for n below 1.
     """
     scores, n = np.asarray(scores, dtype=np.float64), np.asarray(n, dtype=np.float64)
     if not (n >= 1).all():
         raise ExperimentError("a logit needs the number of sentences or questions behind a score, at least 1")
-    _check_where((scores < 0) | (scores > 1), "are not between 0 and 1, and have no logit; divide percentages by 100")
+    _check_none((scores < 0) | (scores > 1), "are not between 0 and 1, and have no logit; divide percentages by 100")
     return np.log((scores * n + 0.5) / (n - scores * n + 0.5))
 
 
-def _check_where(wrong: np.ndarray, why: str) -> None:
+def log(values: ArrayLike) -> np.ndarray:
+    """Natural logarithm of values [...]; NaN stays NaN. Raises ExperimentError where one is 0 or below."""
+    values = np.asarray(values, dtype=np.float64)
+    _check_none(
+        values <= 0, "are 0 or below, and have no logarithm; for shares choose logit, or leave them as they are"
+    )
+    return np.log(values)
+
+
+def _check_none(wrong: np.ndarray, why: str) -> None:
     if wrong.any():
         raise ExperimentError(f"{wrong.sum()} of {wrong.size} values {why}")
 
