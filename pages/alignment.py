@@ -16,16 +16,17 @@ from neuronxa_core.measures import alignment, all_pairs, cosine_retrieval
 from neuronxa_core.measures.alignment import METHODS, Alignment
 from neuronxa_core.states import stored
 from neuronxa_core.states.planning import Plan
-from pages.components import cached, controls, exporting, process, progress, session, wording
+from pages.components import cached, controls, exporting, process, selection, session, wording
 
 services = process.services()
 now = session.experiment()
-whole_plan, plan = progress.open_page("Alignment")
+selected = selection.open_page("Alignment")
+whole_plan, plan = selected.whole, selected.plan
 
 now = controls.reading_choice("alignment")
 state, pooling, layers = now.state, now.pooling, now.layers
 method = METHODS[state]
-with progress.healing(whole_plan):
+with selection.recompute_if_corrupt(whole_plan):
     found = cached.alignment_of(plan, state, pooling)
 chance = alignment.chance_level(found.n_sentences)
 
@@ -336,4 +337,4 @@ VIEWS = {
     "States": show_states,
     "Table": show_table,
 }
-controls.show_views(VIEWS, "view", whole_plan)
+controls.show_views({name: lambda _, show=show: show() for name, show in VIEWS.items()}, "view", selected)

@@ -43,7 +43,7 @@ from neuronxa_core.tasks import cells, consistency, matching, score_files, score
 from neuronxa_core.tasks.task_scores import TaskScores
 from neuronxa_core.wording import some_of
 from pages.access import host
-from pages.components import cached, controls, exporting, messages, process, progress, session, wording
+from pages.components import cached, controls, exporting, messages, process, progress, selection, session, wording
 
 HELP = {
     "Scatter": "Each point is a language: its alignment with the pivot, and its task score. A correlation over "
@@ -76,7 +76,8 @@ PAPER = {
 
 services = process.services()
 now = session.experiment()
-whole_plan, plan = progress.open_page("Downstream")
+selected = selection.open_page("Downstream")
+whole_plan, plan = selected.whole, selected.plan
 
 
 @dataclass(frozen=True)
@@ -385,7 +386,7 @@ def from_harness() -> Task | None:
 
 def measured(work: Work) -> bool:
     """Whether a measure is complete; where it is not, its button or its progress."""
-    return progress.is_done(work, "Measure", "measure_button", type="primary", icon=":material/play_arrow:")
+    return progress.ready(work, "Measure", "measure_button", type="primary", icon=":material/play_arrow:")
 
 
 # ------------------------------------------------------------------------------------------------------------- choices
@@ -399,7 +400,7 @@ SOURCES: dict[str, Callable[[], Task | None]] = {
 }
 with st.container(border=True):
     source = controls.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
-    with progress.healing(whole_plan):
+    with selection.recompute_if_corrupt(whole_plan):
         task = SOURCES[source]()
 if task is None:
     st.info("There are no task scores yet; choose or measure some above.")
@@ -850,7 +851,7 @@ def other_plan(model: str) -> Plan | None:
         return None
     work = computing.Extraction(whole)
     lacking = len(work.totals(services.store))
-    if not progress.is_done(work, f"Compute {wording.safe(model)}", f"compute-{model}"):
+    if not progress.ready(work, f"Compute {wording.safe(model)}", f"compute-{model}"):
         st.caption(wording.safe(f"{lacking} languages of {model} are not computed."))
         return None
     return whole
@@ -947,7 +948,7 @@ def measure_for(other: Plan) -> None:
     if task.work is not None:
         name = other.source.name
         work = replace(task.work, plan=other)
-        progress.is_done(
+        progress.ready(
             work, f"Measure {wording.safe(f'{task.name} on {name}')}", f"measure-{name}", icon=":material/play_arrow:"
         )
 
@@ -1069,4 +1070,6 @@ VIEWS = {
     "Models": show_models,
     "Report": show_report,
 }
-controls.show_views(VIEWS, "downstream_view", whole_plan, HELP)
+controls.show_views(
+    {name: lambda _, show=show: show() for name, show in VIEWS.items()}, "downstream_view", selected, HELP
+)

@@ -16,7 +16,7 @@ from neuronxa_core.measures.activation_counts import ActivationCounts
 from neuronxa_core.models import token_text
 from neuronxa_core.states import per_token
 from neuronxa_core.states.per_token import TextStates, TokenActivations
-from pages.components import cached, exporting, messages, process, progress, session, shading, wording
+from pages.components import cached, exporting, messages, process, selection, session, shading, wording
 
 # a model of fewer parameters is loaded without being asked for
 SMALL_MODEL = 1_000_000_000
@@ -26,8 +26,9 @@ MOST_BARS = 60
 
 services = process.services()
 now = session.experiment()
-whole_plan, plan = progress.open_page("Microscope")
-with progress.healing(whole_plan):
+selected = selection.open_page("Microscope")
+whole_plan, plan = selected.whole, selected.plan
+with selection.recompute_if_corrupt(whole_plan):
     activity = cached.activity_of(plan)
 codes = list(plan.all_languages)
 
@@ -137,7 +138,7 @@ def find_neurons() -> None:
     )
 
 
-with st.expander("Find a neuron", icon=":material/search:"), progress.healing(whole_plan):
+with st.expander("Find a neuron", icon=":material/search:"), selection.recompute_if_corrupt(whole_plan):
     find_neurons()
 
 st.subheader(f"Neuron {neuron} of layer {layer}", anchor=False)
@@ -180,7 +181,7 @@ def by_language() -> None:
     exporting.downloads(table, bars, f"neuron-{layer}-{neuron}")
 
 
-with progress.healing(whole_plan):
+with selection.recompute_if_corrupt(whole_plan):
     by_language()
 
 
@@ -240,7 +241,7 @@ def token_scale(read: list[TokenActivations], units: list[tuple[token_text.Unit,
 @st.fragment
 def sentences() -> None:
     """The sentences that excite the neuron most, in chosen languages side by side, token by token."""
-    with progress.healing(whole_plan):
+    with selection.recompute_if_corrupt(whole_plan):
         show_sentences()
 
 
@@ -365,7 +366,7 @@ def states_of_texts(key: str, texts: tuple[str, ...]) -> list[TextStates]:
 @st.fragment
 def free_text() -> None:
     """A typed sentence, and its translation, and their neurons."""
-    with progress.healing(whole_plan):
+    with selection.recompute_if_corrupt(whole_plan):
         show_free_text()
 
 

@@ -31,7 +31,7 @@ from neuronxa_core.states import interventions
 from neuronxa_core.states.interventions import Neurons
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.wording import some_of
-from pages.components import cached, controls, exporting, messages, process, progress, session, wording
+from pages.components import cached, controls, exporting, messages, process, progress, selection, session, wording
 
 SECONDS_A_LAYER = 0.9
 MOST_SETS = 6
@@ -63,8 +63,9 @@ HELP = {
 
 services = process.services()
 now = session.experiment()
-whole_plan, plan = progress.open_page("Overlap")
-with progress.healing(whole_plan):
+selected = selection.open_page("Overlap")
+whole_plan, plan = selected.whole, selected.plan
+with selection.recompute_if_corrupt(whole_plan):
     activity = cached.activity_of(plan)
 codes = list(plan.all_languages)
 last_layer = plan.info.layers - 1
@@ -692,7 +693,7 @@ def show_causal() -> None:
     work, neurons, draws = chosen
     to_do = sum(work.totals(services.store).values())
     label = f"Measure {to_do} of {len(work.everything) * len(work.languages)} effects"
-    if not progress.is_done(work, label, "causal_measure_button", type="primary", icon=":material/play_arrow:"):
+    if not progress.ready(work, label, "causal_measure_button", type="primary", icon=":material/play_arrow:"):
         st.caption(
             f"{len(work.sets)} sets and the untouched model, each read by {len(work.languages)} languages: "
             f"{work.sentences} sentences a language and one for the pivot."
@@ -779,4 +780,4 @@ VIEWS = {
     "Causal check": show_causal,
     "Summary": show_summary,
 }
-controls.show_views(VIEWS, "overlap_view", whole_plan, HELP)
+controls.show_views({name: lambda _, show=show: show() for name, show in VIEWS.items()}, "overlap_view", selected, HELP)

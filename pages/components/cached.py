@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
 from neuronxa_core.corpora import parallel, reading
@@ -11,6 +13,7 @@ from neuronxa_core.experiment import Experiment, digest
 from neuronxa_core.measures import activation_counts, alignment
 from neuronxa_core.measures.activation_counts import ActivationCounts
 from neuronxa_core.measures.alignment import Alignment
+from neuronxa_core.measures.base import Arrays, Measure, Part
 from neuronxa_core.models import description, structure
 from neuronxa_core.models.description import ModelSource
 from neuronxa_core.states import planning
@@ -74,6 +77,34 @@ def plan_for(chosen: Experiment) -> Plan:
     plan = _plan(chosen.extraction.key, prints, str(services().store.folder), device, source, corpus, chosen.extraction)
     allowed.check_size(plan)
     return plan
+
+
+def results_of(measure: Measure) -> Mapping[Part, Arrays]:
+    """A measure's numbers by part: all of an instant one, else those that are there. They must be left as they are."""
+    return _results(*_identity(measure), measure)
+
+
+def table_of(measure: Measure) -> pd.DataFrame:
+    """A measure's tidy table: all of an instant one, else of what is there."""
+    return _table(*_identity(measure), measure)
+
+
+def _identity(measure: Measure) -> tuple[str, str, int, str]:
+    """What decides a measure's table: choices, numbers, and how many parts are missing."""
+    store = services().store
+    missing = 0 if measure.instant else len(measure.missing(store))
+    return measure.key, repr(measure.choices()), missing, str(store.folder)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Computing …")
+def _results(key: str, choices: str, missing: int, folder: str, _measure: Measure) -> Mapping[Part, Arrays]:
+    store = services().store
+    return _measure.run(store) if _measure.instant else _measure.results(store)
+
+
+@st.cache_data(max_entries=64, show_spinner="Computing …")
+def _table(key: str, choices: str, missing: int, folder: str, _measure: Measure) -> pd.DataFrame:
+    return _measure.frame(results_of(_measure))
 
 
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")

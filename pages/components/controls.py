@@ -12,8 +12,7 @@ import streamlit as st
 from neuronxa_core import charts
 from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.measures.alignment import METHODS
-from neuronxa_core.states.planning import Plan
-from pages.components.progress import healing
+from pages.components.selection import Selection, recompute_if_corrupt
 from pages.components.session import choose, entered_with, experiment
 from pages.components.wording import label
 
@@ -46,24 +45,27 @@ def segments(
 
 
 def show_views(
-    views: dict[str, Callable[[], None]],
+    views: Mapping[str, Callable[[Selection], None]],
     key: str,
-    whole: Plan,
-    says: dict[str, str] | None = None,
+    selection: Selection,
+    says: Mapping[str, str] | None = None,
     formerly: Mapping[str, str] | None = None,
 ) -> None:
-    """A switch between a page's views, what the chosen one says of itself, and the view."""
+    """A switch between a page's views, what the chosen one says of itself, and the view.
+
+    formerly: see `segments`.
+    """
     view = segments("View", list(views), next(iter(views)), key, formerly, label_visibility="collapsed")
     if says is not None:
         st.caption(says[view])
-    _show_view(views[view], whole)
+    _show_view(views[view], selection)
 
 
 @st.fragment
-def _show_view(show: Callable[[], None], whole: Plan) -> None:
+def _show_view(show: Callable[[Selection], None], selection: Selection) -> None:
     """A view; what happens in it runs it alone again, errors included."""
-    with healing(whole):
-        show()
+    with recompute_if_corrupt(selection.whole):
+        show(selection)
 
 
 def layer_slider(layers: int, start: int, key: str) -> int:

@@ -26,7 +26,7 @@ def navigation() -> Page:
     )
 
 
-def _through_the_app() -> None:
+def ensure_app() -> None:
     """Run the whole app where Streamlit has run a page alone.
 
     Until st.navigation is called for the first time in a process, Streamlit takes a folder named pages for its older

@@ -13,7 +13,7 @@ from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store, default_folder
 from pages.access import people
 from pages.access.host import host_settings
-from pages.components.navigation import _through_the_app
+from pages.components.navigation import ensure_app
 
 
 class Services(NamedTuple):
@@ -34,6 +34,6 @@ def _services(folder: str, _allowed: Settings) -> Services:
 
 def services() -> Services:
     """The store, the model pool and the job queue of this process, for somebody who may use them."""
-    _through_the_app()
+    ensure_app()
     people.person()
     return _services(str(default_folder()), host_settings())

@@ -1,61 +1,31 @@
-"""Runs as a page shows them: started, watched, cancelled, and the part that is there."""
+"""Runs as a page shows them: started, watched, cancelled, ended."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core.errors import CorruptEntry, QueueFull
+from neuronxa_core.errors import QueueFull
 from neuronxa_core.jobs.job_queue import Job, JobQueue, Owner, Work
-from neuronxa_core.states import planning
-from neuronxa_core.states.computing import Extraction
-from neuronxa_core.states.planning import Plan
 from pages.access import people
-from pages.components.cached import plan_for
+from pages.components.cached import table_of
 from pages.components.messages import errors_shown
 from pages.components.process import services
-from pages.components.session import experiment
 from pages.components.wording import duration, label, safe, said
-
-
-def _part(plan: Plan) -> Plan | None:
-    """The plan of the languages whose states are there; None without the pivot or any other."""
-    lacking = set(planning.missing(plan, services().store))
-    ready = [code for code in plan.languages if code not in lacking]
-    if plan.pivot in lacking or not ready:
-        return None
-    return planning.restrict(plan, ready)
-
-
-# times that a damaged entry is computed again without being asked: a disk may damage it every time
-MOST_REPAIRS = 2
-
-
-@contextmanager
-def healing(plan: Plan) -> Iterator[None]:
-    """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile."""
-    with errors_shown():
-        try:
-            yield
-        except CorruptEntry as damage:
-            if services().store.damage[damage.key] > MOST_REPAIRS:
-                raise
-            submit(Extraction(plan))
-            st.toast(f"{said(str(damage))}. It is being computed again.", icon=":material/build:")
-            st.rerun()
 
 
 @st.fragment(run_every=1.0)
 @errors_shown()
-def watch(work: Work) -> None:
-    """A job's bar, until it is over."""
+def watch(work: Work, until: Callable[[], bool] = lambda: False) -> None:
+    """A job's bar; the page runs again when the job is over, or earlier when `until()` says so."""
     job = services().queue.find(work)
     if job is None or not job.active:
         st.rerun()
     job_progress(job, services().queue, by_language=False)
+    if until():
+        st.rerun()
 
 
 def owner() -> Owner:
@@ -75,95 +45,44 @@ def submit(work: Work) -> bool:
 
 
 def how_it_ended(work: Work) -> bool:
-    """Say how the last run of work ended that is not complete; whether the server did not live to end it."""
+    """Say how the last run of incomplete work ended; whether it was interrupted by a stop of the server."""
     queue = services().queue
     job = queue.find(work)
     if job is not None and job.status == "failed":
         st.error(said(job.error), icon=":material/error:")
     if job is not None and job.status == "cancelled":
         st.info("The run was cancelled; what was finished is kept.")
-    lost = job is None and queue.interrupted(work)
-    if lost:
-        asked = pd.Timestamp(lost[-1].asked, unit="s", tz="UTC")
+    interrupted = queue.interrupted(work) if job is None else []
+    if interrupted:
+        asked = pd.Timestamp(interrupted[-1].asked, unit="s", tz="UTC")
         st.warning(
             safe(f"The server stopped before this run was over (asked for on {asked:%Y-%m-%d at %H:%M} UTC). ")
             + "What was finished is kept; resuming computes the rest.",
             icon=":material/power_off:",
         )
-    return bool(lost)
+    return bool(interrupted)
 
 
-def is_done(work: Work, button: str, key: str, **options: object) -> bool:
-    """Whether work is complete; where it is not, its progress, or what ended it and a button that starts it."""
+def ready(work: Work, button: str, key: str, **options: object) -> bool:
+    """Whether a measure or other work is complete.
+
+    Where it is not, an instant measure is computed at once; otherwise this shows its progress, or how it ended and a
+    button that starts it.
+    """
     queue = services().queue
     job = queue.find(work)
     if job is not None and job.active:
         watch(work)
         return False
+    if getattr(work, "instant", False):
+        table_of(work)
+        return True
     if not work.totals(services().store):
         return True
-    lost = how_it_ended(work)
-    if st.button("Resume" if lost else button, key=key, **options) and submit(work):
+    interrupted = how_it_ended(work)
+    if st.button("Resume" if interrupted else button, key=key, **options) and submit(work):
         st.rerun()
     return False
-
-
-@st.fragment(run_every=1.0)
-@errors_shown()
-def _progress(plan: Plan, shown: int) -> None:
-    """The run's bar, and what is seen anew as languages are finished."""
-    job = services().queue.find(Extraction(plan))
-    if job is None or not job.active:
-        st.rerun()
-    job_progress(job, services().queue, by_language=False)
-    part = _part(plan)
-    if part is not None and len(part.languages) >= (2 * shown or 1):
-        st.rerun()
-
-
-def computed_part(whole: Plan) -> Plan:
-    """The part of a plan whose states are there, with a line that says what it is; ends the page where there is none.
-
-    For the rest it shows the run that computes it, or offers one. The bundled model on the bundled corpus is computed
-    without being asked.
-    """
-    queue, work = services().queue, Extraction(whole)
-    lacking = planning.missing(whole, services().store)
-    is_demo = (whole.experiment.model, whole.experiment.corpus) == ("demo", "demo")
-    if lacking and is_demo and queue.find(work) is None:
-        submit(work)
-    part = _part(whole)
-    job = queue.find(work)
-    if lacking and job is not None and job.active:
-        _progress(whole, 0 if part is None else len(part.languages))
-    elif lacking:
-        lost = how_it_ended(work)
-        st.info(
-            f"{len(lacking)} of {len(whole.all_languages)} languages of this choice are not computed yet.",
-            icon=":material/info:",
-        )
-        said = "Resume" if lost else "Compute them"
-        if st.button(said, type="primary", icon=":material/play_arrow:") and submit(work):
-            st.rerun()
-    if part is None:
-        st.caption("The first results appear here as soon as the pivot and one more language are read.")
-        st.stop()
-    st.caption(
-        safe(
-            f"{part.info.name} on {part.corpus.name}: {len(part.corpus.usable)} parallel sentences, "
-            f"{len(part.languages)} languages against {label(part.pivot)}, {part.info.layers} layers of "
-            f"{part.info.neurons:,} neurons, {part.dtype}."
-        )
-    )
-    return part
-
-
-def open_page(title: str) -> tuple[Plan, Plan]:
-    """A page's title, the plan of the session's experiment, and the part of it whose states are there."""
-    st.title(title)
-    with errors_shown():
-        whole = plan_for(experiment())
-    return whole, computed_part(whole)
 
 
 def job_progress(job: Job, queue: JobQueue, *, by_language: bool) -> None:

@@ -1,0 +1,132 @@
+"""What a page shows: the session's experiment, its plan, and the part of it whose states are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import streamlit as st
+
+from neuronxa_core.errors import CorruptEntry
+from neuronxa_core.experiment import Experiment
+from neuronxa_core.measures import alignment_tables
+from neuronxa_core.measures.alignment import METHODS, Alignment
+from neuronxa_core.states import planning
+from neuronxa_core.states.computing import Extraction
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.store.cache import Store
+from pages.components.cached import alignment_of, plan_for
+from pages.components.messages import errors_shown
+from pages.components.process import services
+from pages.components.progress import how_it_ended, submit, watch
+from pages.components.session import experiment
+from pages.components.wording import label, safe, said
+
+# times that a damaged entry is computed again without being asked: a disk may damage it every time
+MOST_REPAIRS = 2
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a page hands to its views.
+
+    whole: the plan of the experiment. plan: the part of it whose states are stored.
+    """
+
+    experiment: Experiment
+    whole: Plan
+    plan: Plan
+
+    @property
+    def store(self) -> Store:
+        """The store of this process."""
+        return services().store
+
+    @property
+    def method(self) -> str:
+        """The name of the alignment score that belongs to the representation: NASCA, NAVCA or MEXA."""
+        return METHODS[self.experiment.state]
+
+    @property
+    def codes(self) -> list[str]:
+        """All languages, the pivot first."""
+        return list(self.plan.all_languages)
+
+    def alignment(self, state: str | None = None) -> Alignment:
+        """Alignment with the pivot, by the experiment's representation or another one."""
+        return alignment_of(self.plan, state or self.experiment.state, self.experiment.pooling)
+
+    def best_aligned(self) -> list[str]:
+        """The languages without the pivot, the best aligned first."""
+        return alignment_tables.ranked(self.alignment(), self.experiment.layers)
+
+
+def open_page(title: str) -> Selection:
+    """A page's title, what is selected, and a line that says so; ends the page where nothing is computed yet."""
+    st.title(title)
+    with errors_shown():
+        whole = plan_for(experiment())
+    return Selection(experiment(), whole, _computed_part(whole))
+
+
+@contextmanager
+def recompute_if_corrupt(whole: Plan) -> Iterator[None]:
+    """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile."""
+    with errors_shown():
+        try:
+            yield
+        except CorruptEntry as damage:
+            if services().store.damage[damage.key] > MOST_REPAIRS:
+                raise
+            submit(Extraction(whole))
+            st.toast(f"{said(str(damage))}. It is being computed again.", icon=":material/build:")
+            st.rerun()
+
+
+def _computed_part(whole: Plan) -> Plan:
+    """The part of a plan whose states are there, with a line that says what it is; ends the page where there is none.
+
+    For the rest it shows the run that computes it, or offers one. The bundled model on the bundled corpus is computed
+    without being asked.
+    """
+    queue, work = services().queue, Extraction(whole)
+    lacking = planning.missing(whole, services().store)
+    is_demo = (whole.experiment.model, whole.experiment.corpus) == ("demo", "demo")
+    if lacking and is_demo and queue.find(work) is None:
+        submit(work)
+    part = _part(whole)
+    job = queue.find(work)
+    if lacking and job is not None and job.active:
+        shown = 0 if part is None else len(part.languages)
+        # what is there is shown anew whenever it has doubled
+        watch(work, until=lambda: (now := _part(whole)) is not None and len(now.languages) >= (2 * shown or 1))
+    elif lacking:
+        interrupted = how_it_ended(work)
+        st.info(
+            f"{len(lacking)} of {len(whole.all_languages)} languages of this choice are not computed yet.",
+            icon=":material/info:",
+        )
+        button = "Resume" if interrupted else "Compute them"
+        if st.button(button, type="primary", icon=":material/play_arrow:") and submit(work):
+            st.rerun()
+    if part is None:
+        st.caption("The first results appear here as soon as the pivot and one more language are read.")
+        st.stop()
+    st.caption(
+        safe(
+            f"{part.info.name} on {part.corpus.name}: {len(part.corpus.usable)} parallel sentences, "
+            f"{len(part.languages)} {'language' if len(part.languages) == 1 else 'languages'} against "
+            f"{label(part.pivot)}, {part.info.layers} layers of {part.info.neurons:,} neurons, {part.dtype}."
+        )
+    )
+    return part
+
+
+def _part(plan: Plan) -> Plan | None:
+    """The plan of the languages whose states are there; None without the pivot or any other."""
+    lacking = set(planning.missing(plan, services().store))
+    ready = [code for code in plan.languages if code not in lacking]
+    if plan.pivot in lacking or not ready:
+        return None
+    return planning.restrict(plan, ready)
