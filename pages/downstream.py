@@ -201,7 +201,7 @@ def from_file() -> Task | None:
     allowed = host.host_settings()
     left, right = st.columns(2)
     path = ""
-    if allowed.score_folders != ():
+    if allowed.scores.folders != ():
         path = left.text_input(
             "File or folder",
             key="scores_path",
@@ -209,11 +209,11 @@ def from_file() -> Task | None:
             help="A CSV or TSV table, long or wide; results_*.json of lm-evaluation-harness, or a folder of them.",
         ).strip()
     upload = right.file_uploader(
-        "or upload" if allowed.score_folders != () else "A table, or results_*.json of lm-evaluation-harness",
+        "or upload" if allowed.scores.folders != () else "A table, or results_*.json of lm-evaluation-harness",
         type=["csv", "tsv", "tab", "txt", "json"],
         key="scores_upload",
-        max_upload_size=max(1, allowed.upload_mib),
-        disabled=not allowed.upload_mib,
+        max_upload_size=max(1, allowed.uploads.file_mib),
+        disabled=not allowed.uploads.file_mib,
     )
     if upload is not None:
         name, data = upload.name, upload.getvalue()
@@ -224,7 +224,7 @@ def from_file() -> Task | None:
         name, data = where.name, task_scores.read_content(where)
     else:
         st.caption(
-            "Give a path or upload a file to go on." if allowed.score_folders != () else "Upload a file to go on."
+            "Give a path or upload a file to go on." if allowed.scores.folders != () else "Upload a file to go on."
         )
         return None
     if name.lower().endswith(".json"):
@@ -340,7 +340,7 @@ def measured_task(work: Work) -> Task:
 def from_harness() -> Task | None:
     """Tasks of lm-evaluation-harness, run on this model as a background job."""
     allowed = host.host_settings()
-    if not allowed.harness:
+    if not allowed.scores.harness:
         st.info(
             "The host of this app does not let visitors run the evaluation harness. Results that you have already are "
             "read under *File*."
@@ -358,7 +358,7 @@ def from_harness() -> Task | None:
         "Tasks", key="harness_tasks", placeholder="xnli_de, xnli_fr, belebele_deu_Latn", help="Names, with commas."
     )
     include = ""
-    if allowed.task_folders != ():
+    if allowed.scores.task_folders != ():
         include = columns[1].text_input(
             "Folder of task definitions, if of your own",
             key="harness_include",

@@ -51,7 +51,7 @@ def found_below(folders: tuple[tuple[str, ...], ...], _allowed: Settings) -> tup
     return _allowed.models_found(), _allowed.corpora_found()
 
 
-folders = (allowed.model_folders, allowed.corpus_folders)
+folders = (allowed.models.folders, allowed.corpora.folders)
 models_found, corpora_found = found_below(tuple(tuple(map(str, some or ())) for some in folders), allowed)
 
 
@@ -59,8 +59,8 @@ def model_choice() -> str:
     """The model's name: bundled, from the hub cache, one of those that the host allows, or typed."""
     in_hub_cache = [name for name in sources.cached_models() if may(allowed.model_source, name)]
     found = models_found
-    may_type = allowed.model_folders is None or bool(allowed.hub_models)
-    typed = "Local folder or hub id" if allowed.model_folders is None else "Hub id"
+    may_type = allowed.models.folders is None or bool(allowed.models.hub)
+    typed = "Local folder or hub id" if allowed.models.folders is None else "Hub id"
     kinds = ["Bundled", *(["Models of this host"] if found else []), *([typed] if may_type else [])]
     kinds += ["Hub cache"] if in_hub_cache else []
     if now.model == "demo" or len(kinds) == 1:
@@ -78,13 +78,15 @@ def model_choice() -> str:
         at = found.index(now.model) if now.model in found else 0
         return st.selectbox("Folder", found, index=at, key="run_found_model", format_func=short)
     return st.text_input(
-        "Folder or hub id" if allowed.model_folders is None else "Hub id",
+        "Folder or hub id" if allowed.models.folders is None else "Hub id",
         value="" if now.model == "demo" else now.model,
         key="run_model",
-        placeholder="/models/my-model or Qwen/Qwen3-8B@main" if allowed.model_folders is None else "Qwen/Qwen3-8B@main",
+        placeholder="/models/my-model or Qwen/Qwen3-8B@main"
+        if allowed.models.folders is None
+        else "Qwen/Qwen3-8B@main",
         help="A folder in transformers' format with .safetensors weights, or a hub id, optionally with @revision."
-        if allowed.model_folders is None
-        else f"One of {some_of(map(wording.safe, allowed.hub_models))}, optionally with @revision.",
+        if allowed.models.folders is None
+        else f"One of {some_of(map(wording.safe, allowed.models.hub))}, optionally with @revision.",
     ).strip()
 
 
@@ -105,10 +107,10 @@ def short(path: str) -> str:
 def corpus_choice() -> str:
     """The corpus's name: bundled, one of those that the host allows, typed, or an upload kept beside the cache."""
     found = corpora_found
-    may_type = allowed.corpus_folders is None or bool(allowed.hub_corpora)
-    typed = "File or folder" if allowed.corpus_folders is None else "Hub data set"
+    may_type = allowed.corpora.folders is None or bool(allowed.corpora.hub)
+    typed = "File or folder" if allowed.corpora.folders is None else "Hub data set"
     kinds = ["Bundled", *(["Corpora of this host"] if found else []), *([typed] if may_type else [])]
-    kinds += ["Upload"] if allowed.upload_mib else []
+    kinds += ["Upload"] if allowed.uploads.file_mib else []
     if now.corpus == "demo":
         at = 0
     elif now.corpus in found:
@@ -123,23 +125,23 @@ def corpus_choice() -> str:
         return st.selectbox("Folder or file", found, index=at, key="run_found_corpus", format_func=short)
     if kind == typed:
         return st.text_input(
-            "Folder, file or hub data set" if allowed.corpus_folders is None else "Hub data set",
+            "Folder, file or hub data set" if allowed.corpora.folders is None else "Hub data set",
             value="" if now.corpus == "demo" else now.corpus,
             key="run_corpus",
             placeholder="/data/flores200_dataset/devtest or sentences.csv or hub:openlanguagedata/flores_plus"
-            if allowed.corpus_folders is None
+            if allowed.corpora.folders is None
             else "hub:openlanguagedata/flores_plus",
             help="One file a language (<code>.txt, FLORES' <code>.dev or .devtest), a CSV, TSV or Parquet file with "
             "one column a language, or a tab-separated pair file such as eng-deu.tsv."
-            if allowed.corpus_folders is None
-            else f"One of {some_of(map(wording.safe, allowed.hub_corpora))}, with hub: before it.",
+            if allowed.corpora.folders is None
+            else f"One of {some_of(map(wording.safe, allowed.corpora.hub))}, with hub: before it.",
         ).strip()
     files = st.file_uploader(
         "One table, one pair file, or one text file a language",
         accept_multiple_files=True,
         type=["txt", "dev", "devtest", "csv", "tsv", "parquet"],
         key="run_files",
-        max_upload_size=allowed.upload_mib,
+        max_upload_size=allowed.uploads.file_mib,
     )
     if files:
         with messages.errors_shown():
@@ -147,9 +149,9 @@ def corpus_choice() -> str:
                 uploads.keep(
                     [(f.name, f.getvalue()) for f in files],
                     services.store.folder / uploads.FOLDER,
-                    file_mib=allowed.upload_mib,
-                    most_files=allowed.upload_files,
-                    kept_mib=allowed.uploads_mib,
+                    file_mib=allowed.uploads.file_mib,
+                    most_files=allowed.uploads.files,
+                    kept_mib=allowed.uploads.kept_mib,
                 )
             )
     # an upload that was made before, or that a link names
@@ -231,8 +233,8 @@ with left, st.container(border=True):
     with st.expander("Neuron, numbers and device"):
         neuron = choice(st.radio, "Neuron definition", "neuron", format_func=wording.NEURON_NAMES.get)
         auto = "auto: as stored on a GPU, float32 on a CPU. int8 and nf4 need a CUDA GPU and bitsandbytes."
-        dtype = choice(st.selectbox, "dtype", "dtype", ("auto", *allowed.dtypes), help=auto)
-        device = choice(st.selectbox, "Device", "device", ("auto", *allowed.devices))
+        dtype = choice(st.selectbox, "dtype", "dtype", ("auto", *allowed.models.dtypes), help=auto)
+        device = choice(st.selectbox, "Device", "device", ("auto", *allowed.models.devices))
         storage = choice(
             st.selectbox,
             "States on disk",
@@ -266,7 +268,7 @@ with right, st.container(border=True):
         pivot = st.selectbox("Pivot", codes, index=codes.index(first), key="run_pivot", format_func=wording.label)
         chosen_languages = language_choice(raw, pivot)
         longest = len(raw.texts[pivot])
-        most = min(longest, allowed.most_sentences or longest)
+        most = min(longest, allowed.runs.sentences or longest)
         whole = now.sentences is None or now.sentences >= longest
         every = most == longest and st.toggle(f"All {longest:,} sentences", value=whole, key="run_every")
         sentences, seed = None, None

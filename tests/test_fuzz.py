@@ -225,14 +225,14 @@ def test_settings_and_what_links_ask_of_them(tmp_path_factory, content, query):
         allowed = host.read(file)
     except NeuronXAError as error:
         assert str(file) in str(error)
-        allowed = host.Settings.closed()
+        allowed = host.Settings()
     try:
         experiment = Experiment.from_query(query)
         allowed.check(experiment)
     except NeuronXAError:
         return
     assert Experiment.from_query(experiment.to_query()) == experiment
-    for place, folders in ((experiment.model, allowed.model_folders), (experiment.corpus, allowed.corpus_folders)):
+    for place, folders in ((experiment.model, allowed.models.folders), (experiment.corpus, allowed.corpora.folders)):
         if place != "demo" and folders == ():
             assert not Path(place).is_absolute()
 

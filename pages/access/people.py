@@ -127,7 +127,7 @@ def _sign_in(claims: Mapping[str, object]) -> str:
 
 def _managers() -> frozenset[str]:
 
-    return frozenset(address.casefold() for address in host.host_settings().managers)
+    return frozenset(address.casefold() for address in host.host_settings().people.managers)
 
 
 def admit() -> None:

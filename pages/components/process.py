@@ -27,8 +27,8 @@ class Services(NamedTuple):
 
 @st.cache_resource(show_spinner=False)
 def _services(folder: str, _allowed: Settings) -> Services:
-    store, pool = Store(folder, _allowed.cache_bytes), ModelPool(_allowed.models_loaded)
-    queue = JobQueue(store, pool, _allowed.waiting, _allowed.waiting_a_person)
+    store, pool = Store(folder, _allowed.cache.limit_bytes), ModelPool(_allowed.models.loaded)
+    queue = JobQueue(store, pool, _allowed.queue.waiting, _allowed.queue.waiting_a_person)
     return Services(store, pool, queue, PairScores(store))
 
 

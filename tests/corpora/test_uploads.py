@@ -1,9 +1,13 @@
 """Uploads: kept under their content, whatever their names."""
 
+import os
+import time
+
 import pytest
 
 from neuronxa_core.corpora import reading, uploads
-from neuronxa_core.errors import CorpusError
+from neuronxa_core.errors import CorpusError, NotAllowed
+from neuronxa_core.host import limits
 
 
 def test_uploads_are_kept_under_their_content(tmp_path):
@@ -34,3 +38,22 @@ def test_no_name_and_equal_names_are_refused(tmp_path):
         uploads.keep([("...", b"")], tmp_path)
     with pytest.raises(CorpusError, match=r"called eng\.txt"):
         uploads.keep([("a/eng.txt", b"1"), ("b/eng.txt", b"2")], tmp_path)
+
+
+def test_uploads_are_as_many_and_as_large_as_the_host_allows(tmp_path):
+    most = {"file_mib": 1, "most_files": 2, "kept_mib": 2}
+    mib = b"x" * limits.MIB
+    with pytest.raises(NotAllowed, match="3 files"):
+        uploads.keep([(f"{k}.txt", b"x") for k in range(3)], tmp_path, **most)
+    with pytest.raises(NotAllowed, match="1 MiB a file"):
+        uploads.keep([("a.txt", mib + b"x")], tmp_path, **most)
+    assert not list(tmp_path.iterdir()), "nothing of it is kept"
+    first = uploads.keep([("a.txt", mib)], tmp_path, **most)
+    second = uploads.keep([("b.txt", mib)], tmp_path, **most)
+    with pytest.raises(NotAllowed, match="last day"):
+        uploads.keep([("c.txt", mib)], tmp_path, **most)
+    assert uploads.keep([("b.txt", mib)], tmp_path, **most) == second, "what is there takes no more room"
+    yesterday = time.time() - 2 * uploads.KEPT_S
+    os.utime(first.parent, (yesterday, yesterday))
+    third = uploads.keep([("c.txt", mib)], tmp_path, **most)
+    assert third.is_file() and second.is_file() and not first.parent.exists()
