@@ -33,7 +33,7 @@ from neuronxa_core.corpora import reading
 from neuronxa_core.host import process_memory
 from neuronxa_core.models import loading, sources, structure
 from neuronxa_core.models.description import LoadedModel
-from neuronxa_core.states import extraction, precision
+from neuronxa_core.states import batches, extraction, precision
 
 LANGUAGES = ("eng_Latn", "deu_Latn", "fra_Latn", "rus_Cyrl", "zho_Hans", "tur_Latn", "jpn_Jpan", "arb_Arab")
 
@@ -63,17 +63,17 @@ def measure(name: str, loaded: LoadedModel, times: int, sentences: int) -> None:
     """Print a row of the table."""
     raw = reading.read("demo").texts
     texts = [raw[code][:sentences] for code in LANGUAGES]
-    rows = [extraction.tokenize(loaded, sentences, loaded.info.max_length).ids for sentences in texts]
-    sizes = extraction.TOKEN_BUDGET["cpu"], extraction.PASS_TOKENS["cpu"]
-    batches = [
-        [ids[k] for k in batch] for ids in rows for batch in extraction.batches_by_length(list(map(len, ids)), *sizes)
+    rows = [batches.tokenize(loaded, sentences, loaded.info.max_length).ids for sentences in texts]
+    sizes = batches.TOKEN_BUDGET["cpu"], batches.PASS_TOKENS["cpu"]
+    id_batches = [
+        [ids[k] for k in batch] for ids in rows for batch in batches.batches_by_length(list(map(len, ids)), *sizes)
     ]
     options = {"use_cache": False} if loaded.info.causal else {}
 
     @torch.inference_mode()
     def bare() -> None:
-        for batch in batches:
-            ids, _, mask = extraction.right_padded(loaded, batch)
+        for batch in id_batches:
+            ids, _, mask = batches.right_padded(loaded, batch)
             loaded.model(input_ids=ids, attention_mask=mask, **options)
 
     def extract() -> None:
@@ -122,7 +122,7 @@ def measure_memory(few: int) -> None:
     for sentences, languages in ((few, 1), (few, 16), (4 * few, 1), (16 * few, 1), (64 * few, 1)):
         command = [sys.executable, __file__, "--peak-of", str(sentences), str(languages)]
         peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        held = sentences * precision.bytes_a_sentence(info, "exact") >> 20
+        held = sentences * precision.bytes_per_sentence(info, "exact") >> 20
         print(f"| {sentences} | {languages} | {held} | {peak} |", flush=True)
 
 

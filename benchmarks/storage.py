@@ -1,7 +1,7 @@
 """What shorter storage of states costs in scores: python benchmarks/storage.py [--model M ...] [--corpus C] [--pivot P]
 
-The states of a model are computed once, exactly, and packed in every form. A row of the table compares the decisions
-(is sentence i aligned, for every language, layer and sentence) that a form's states give with those of exact ones.
+The states of a model are computed once, exactly, and rounded to half precision. A row of the table compares the
+decisions (is sentence i aligned, for every language, layer and sentence) of rounded states with those of exact ones.
 """
 
 from __future__ import annotations
@@ -24,16 +24,14 @@ from neuronxa_core.states.stored import StatesReader
 from neuronxa_core.store.cache import Store
 
 
-def read(plan: Plan, store: Store, name: str, form: str) -> dict[str, np.ndarray]:
-    """What a form keeps of every language's exact states: {language: [layer, sentence, width]}."""
+def read(plan: Plan, store: Store, name: str, storage: str) -> dict[str, np.ndarray]:
+    """What is stored of every language's exact states: {language: [layer, sentence, width]}."""
     kept = {}
-    short = precision.shortened(name, form)
     with StatesReader(plan, store) as reader:
         for code in plan.all_languages:
             layers = [reader.vectors(code, *name.split("_"), layer) for layer in range(plan.info.layers)]
-            if short is not None:
-                tokens = reader.tokens(code)
-                layers = [precision.shorten(pooled_sums, tokens, short)[0] for pooled_sums in layers]
+            if precision.is_rounded(name, storage):
+                layers = [precision.to_half(pooled_sums)[0] for pooled_sums in layers]
             kept[code] = np.stack(layers)
     return kept
 
@@ -56,30 +54,24 @@ def main() -> None:
     parser.add_argument("--pivot", default="eng_Latn")
     parser.add_argument("--sentences", type=int)
     options = parser.parse_args()
-    print("| model | states | kept as | decisions | changed | score of a layer, most | pooled over layers, most |")
-    print("| --- | --- | --- | ---: | ---: | ---: | ---: |")
+    print("| model | states | decisions | changed | score of a layer, most | pooled over layers, most |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
     for model in options.model:
         with tempfile.TemporaryDirectory() as folder:
             store = Store(folder)
             asked = Experiment(model=model, corpus=options.corpus, pivot=options.pivot, sentences=options.sentences)
             plan = planning.make_plan(asked, store)
             computing.compute_missing(plan, store, ModelPool())
-            for name in (f"{state}_{pooling}" for state in extraction.STATES for pooling in extraction.POOLINGS):
+            for name in (f"{state}_{pooling}" for state in ("nav", "emb") for pooling in extraction.POOLINGS):
                 exact = decisions(plan, read(plan, store, name, "exact"))
-                for form in precision.FORMS:
-                    short = precision.shortened(name, form)
-                    if short is None or short in (
-                        precision.shortened(name, before) for before in precision.FORMS[: precision.FORMS.index(form)]
-                    ):
-                        continue
-                    other = decisions(plan, read(plan, store, name, form))
-                    by_layer = np.abs(exact.mean(axis=2) - other.mean(axis=2))
-                    pooled = np.abs(exact.mean(axis=(1, 2)) - other.mean(axis=(1, 2)))
-                    print(
-                        f"| {plan.source.name} | {name.replace('_', ' ')} | {np.dtype(short).name} | {exact.size:,} "
-                        f"| {(exact != other).sum()} | {by_layer.max():.3f} | {pooled.max():.5f} |",
-                        flush=True,
-                    )
+                half = decisions(plan, read(plan, store, name, "half"))
+                by_layer = np.abs(exact.mean(axis=2) - half.mean(axis=2))
+                pooled = np.abs(exact.mean(axis=(1, 2)) - half.mean(axis=(1, 2)))
+                print(
+                    f"| {plan.source.name} | {name.replace('_', ' ')} | {exact.size:,} | {(exact != half).sum()} "
+                    f"| {by_layer.max():.3f} | {pooled.max():.5f} |",
+                    flush=True,
+                )
             store.close()
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.host.limits import CORPUS_COLUMNS, NAME_LETTERS, PATH_LETTERS
-from neuronxa_core.states.precision import FORMS
+from neuronxa_core.states.precision import STORAGE
 
 CHOICES = {
     "state": ("nas", "nav", "emb"),
@@ -18,7 +18,7 @@ CHOICES = {
     "dtype": ("auto", "float32", "bfloat16", "float16", "int8", "nf4"),
     "device": ("auto", "cpu", "cuda"),
     "layers": ("mean", "max"),
-    "storage": FORMS,
+    "storage": STORAGE,
 }
 
 
@@ -28,7 +28,8 @@ class Experiment:
 
     model: `demo`, a folder or a hub id. corpus: `demo`, a folder or a file. languages: codes, empty for all of the
     corpus. sentences: the first so many lines, or a random sample where there is a seed; None for all.
-    state, pooling, neuron: see extraction. layers: how the layers' scores are pooled. storage: see forms.
+    state, pooling, neuron: see states.extraction. layers: how the layers' scores are pooled. storage: see
+    states.precision.
     """
 
     model: str = "demo"
@@ -103,10 +104,3 @@ def digest(content: object) -> str:
     """A short hash of anything that JSON can say."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def states_key(
-    model_identity: str, dtype: str, neuron: str, storage: str, max_length: int, version: int, sentences: Sequence[str]
-) -> str:
-    """The cache key of one language's states: it changes exactly when the numbers could."""
-    return "states-" + digest([model_identity, dtype, neuron, storage, max_length, version, list(sentences)])

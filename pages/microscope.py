@@ -288,7 +288,7 @@ def show_sentences() -> None:
     except ModelBusy as busy:
         wait_for_model(str(busy))
         return
-    tokenizer = token_text.tokenizer_of(plan)
+    tokenizer = token_text.tokenizer_of(plan.source, plan.identity)
     units = {
         code: [token_text.align_tokens_to_text(tokenizer, one.text, one.ids) for one in read[code]] for code in shown
     }
@@ -388,7 +388,7 @@ def show_free_text() -> None:
     except ModelBusy as busy:
         wait_for_model(str(busy))
         return
-    tokenizer = token_text.tokenizer_of(plan)
+    tokenizer = token_text.tokenizer_of(plan.source, plan.identity)
     own = [TokenActivations(one.text, one.ids, one.values[layer, :, neuron], one.truncated) for one in states]
     units = [token_text.align_tokens_to_text(tokenizer, one.text, one.ids) for one in own]
     scale = token_scale(own, units)

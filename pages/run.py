@@ -14,7 +14,7 @@ from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.host.settings import Settings
 from neuronxa_core.models import estimates, sources
-from neuronxa_core.states import extraction, planning
+from neuronxa_core.states import batches, planning
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.wording import some_of
 from pages.access import host
@@ -23,7 +23,6 @@ from pages.components import cached, messages, process, progress, session, wordi
 STORAGE_NAMES = {
     "exact": "exact · whole numbers and float32",
     "half": "half · NAV and EMB in float16",
-    "compact": "compact · and weighted NAS in 8 bits",
 }
 
 services = process.services()
@@ -240,13 +239,13 @@ with left, st.container(border=True):
             "States on disk",
             "storage",
             format_func=STORAGE_NAMES.get,
-            help="Half and compact round once, before storing. On the bundled model, half changed 1 of 115,200 "
-            "decisions whether a sentence is aligned, and compact 6 of 19,200 more.",
+            help="Half rounds once, before storing. On the bundled model it changed 1 of 115,200 decisions whether a "
+            "sentence is aligned.",
         )
         if model:
             try:
                 where = allowed.device(device)
-                need = estimates.estimate_memory(info, dtype, where, extraction.TOKEN_BUDGET[where])
+                need = estimates.estimate_memory(info, dtype, where, batches.TOKEN_BUDGET[where])
                 said = f"Needs about {wording.size(need.needed)} on {where}; {wording.size(need.free)} are free."
                 (st.caption if need.fits else st.warning)(said)
             except NeuronXAError as error:
@@ -321,7 +320,7 @@ def state_of_the_run() -> None:
     job = services.queue.find(Extraction(plan))
     lacking = planning.missing(plan, services.store)
     everyone = len(plan.all_languages)
-    disk = wording.size(planning.bytes_a_language(plan) * len(lacking))
+    disk = wording.size(planning.bytes_per_language(plan) * len(lacking))
     st.subheader(f"{everyone - len(lacking)} of {everyone} languages cached", anchor=False)
     if lacking:
         named = some_of(map(wording.label, lacking))

@@ -21,8 +21,9 @@ from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import ablation, alignment, cosine_retrieval
 from neuronxa_core.measures.ablation import Ablation, Effect
 from neuronxa_core.models import description, loading, moe, sources
-from neuronxa_core.states import computing, extraction, interventions, planning, stored
+from neuronxa_core.states import computing, interventions, planning, stored
 from neuronxa_core.states.extraction import POOLINGS, STATES, extract
+from neuronxa_core.states.hooks import StateHooks
 from neuronxa_core.states.interventions import Neurons, random_like, zero_ablated
 from neuronxa_core.states.likelihood import negative_log_likelihood
 from neuronxa_core.states.pools import ModelPool
@@ -282,8 +283,8 @@ def test_hooks_that_were_there_before_see_the_zeros_too(neuron, loaded):
     ids = [model.tokenizer(sentence)["input_ids"] for sentence in SENTENCES]
     kept = {}
     keep = lambda state, layer, pooled: kept.update({(state, layer): pooled.copy()})  # noqa: E731
-    with extraction.StateHooks(model, neuron, keep) as hooks, zero_ablated(model, SOME, neuron):
-        extraction._run_batch(model, hooks, ids)
+    with StateHooks(model, neuron, keep) as hooks, zero_ablated(model, SOME, neuron):
+        hooks.run(ids)
     for layer, counts in enumerate(wanted.arrays["nas_weighted"]):
         assert np.array_equal(kept["nas", layer][:, 0], counts)
 

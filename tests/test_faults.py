@@ -32,6 +32,7 @@ from neuronxa_core.measures import activation_counts, alignment
 from neuronxa_core.models import description, loading, sources, structure
 from neuronxa_core.states import computing, extraction, planning
 from neuronxa_core.states.computing import Extraction
+from neuronxa_core.states.hooks import StateHooks
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store import cache as store_module
 from neuronxa_core.store.cache import Store
@@ -380,7 +381,7 @@ def test_a_run_on_a_full_disk_says_so_and_the_next_one_finishes(small_disk, righ
     with contextlib.closing(Store(folder)) as store:
         plan = planning.make_plan(CHOSEN, store)
         ballast = folder / "ballast"
-        room = int(1.5 * planning.bytes_a_language(plan))
+        room = int(1.5 * planning.bytes_per_language(plan))
         ballast.write_bytes(bytes(store.free() - room))
         monkeypatch.setattr(planning, "check_size", lambda *_arguments: None)  # others fill the disk meanwhile
         queue = JobQueue(store, ModelPool())
@@ -765,15 +766,15 @@ def test_memory_that_runs_out_is_known_by_all_its_names(error):
 def test_memory_that_runs_out_in_a_batch_halves_it_and_costs_no_number(store, undisturbed, monkeypatch):
     plan = planning.make_plan(replace(CHOSEN, languages=("rus_Cyrl",)), store)
     sizes = []
-    real = extraction._run_batch
+    real = StateHooks.run
 
-    def run(loaded, hooks, rows):
+    def run(hooks, rows):
         sizes.append(len(rows))
         if len(rows) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        real(loaded, hooks, rows)
+        real(hooks, rows)
 
-    monkeypatch.setattr(extraction, "_run_batch", run)
+    monkeypatch.setattr(StateHooks, "run", run)
     queue = JobQueue(store, ModelPool())
     job = queue.submit(Extraction(plan))
     assert queue.wait(job, PATIENCE_S)
@@ -791,18 +792,18 @@ def test_memory_that_runs_out_in_a_batch_halves_it_and_costs_no_number(store, un
 
 def test_a_sentence_that_never_fits_fails_its_job_alone(store, monkeypatch):
     plan = planning.make_plan(CHOSEN, store)
-    real = extraction._run_batch
+    real = StateHooks.run
 
     def full(*_arguments):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(extraction, "_run_batch", full)
+    monkeypatch.setattr(StateHooks, "run", full)
     queue = JobQueue(store, ModelPool())
     job = queue.submit(Extraction(plan))
     assert queue.wait(job, PATIENCE_S)
     assert job.status == "failed"
     assert "memory ran out on a single sentence" in job.error
-    monkeypatch.setattr(extraction, "_run_batch", real)
+    monkeypatch.setattr(StateHooks, "run", real)
     again = queue.submit(Extraction(plan))
     assert queue.wait(again, PATIENCE_S)
     assert again.status == "done"

@@ -218,9 +218,9 @@ def test_units_give_any_text_back(name, text):
 @pytest.mark.parametrize("name", EVERY)
 @settings(max_examples=20)
 @given(text=st.sampled_from(TEXTS), max_length=st.integers(2, 20))
-def test_what_was_cut_is_one_unit_at_the_end(name, text, longest):
+def test_what_was_cut_is_one_unit_at_the_end(name, text, max_length):
     tokenizer = made(name)
-    ids = ids_of(tokenizer, text, longest)
+    ids = ids_of(tokenizer, text, max_length)
     units = align_tokens_to_text(tokenizer, text, ids)
     check(text, ids, units)
     was_cut = len(ids) < len(ids_of(tokenizer, text))
@@ -586,13 +586,13 @@ def plan(store, tiny):
 def read(monkeypatch):
     """The sentences that the model reads, in order."""
     sentences: list[str] = []
-    real = per_token._read
+    real = per_token.token_activations
 
-    def spied(loaded, texts, *choices):
+    def spied(loaded, texts, *choices, **options):
         sentences.extend(texts)
-        return real(loaded, texts, *choices)
+        return real(loaded, texts, *choices, **options)
 
-    monkeypatch.setattr(per_token, "_read", spied)
+    monkeypatch.setattr(per_token, "token_activations", spied)
     return sentences
 
 
@@ -626,7 +626,7 @@ def test_values_come_back_to_the_last_bit(plan, store, pool, monkeypatch):
     values = np.array([-0.0, 1e-45, 3.4028235e38, 0.1, -1 / 3, 16777217.0, np.nextafter(np.float32(1), 2)], np.float32)
     values = np.concatenate([values, np.random.default_rng(0).standard_normal(500).astype(np.float32)])
     made_up = per_token.TokenActivations("a", tuple(range(len(values))), values, True)
-    monkeypatch.setattr(per_token, "_read", lambda *_choices: [made_up])
+    monkeypatch.setattr(per_token, "token_activations", lambda *_choices, **_options: [made_up])
     token_activations.activations_of(plan, store, pool, "eng_Latn", ["a"], 0, 0)
     (back,) = token_activations.activations_of(plan, store, None, "eng_Latn", ["a"], 0, 0)
     assert back.values.dtype == np.float32 and same(back, made_up)
@@ -675,15 +675,15 @@ def test_sessions_at_once_never_give_wrong_values(plan, store, pool):
 
 
 def test_what_another_session_adds_meanwhile_is_kept(plan, store, pool, monkeypatch, read):
-    real = per_token._read
+    real = per_token.token_activations
 
-    def slow(loaded, texts, *choices):
-        found = real(loaded, texts, *choices)
-        monkeypatch.setattr(per_token, "_read", real)
+    def slow(loaded, texts, *choices, **options):
+        found = real(loaded, texts, *choices, **options)
+        monkeypatch.setattr(per_token, "token_activations", real)
         token_activations.activations_of(plan, store, _Lent(loaded), "eng_Latn", [1], 1, 3)
         return found
 
-    monkeypatch.setattr(per_token, "_read", slow)
+    monkeypatch.setattr(per_token, "token_activations", slow)
     token_activations.activations_of(plan, store, pool, "eng_Latn", [0], 1, 3)
     assert len(token_activations.activations_of(plan, store, None, "eng_Latn", [0, 1], 1, 3)) == 2
 
@@ -727,8 +727,8 @@ def test_an_empty_row_and_an_unknown_neuron_are_refused_without_a_model(plan, st
 
 def test_the_tokenizer_of_a_plan_reads_what_was_read(plan, store, pool):
     (found,) = token_activations.activations_of(plan, store, pool, "spa_Latn", [0], 1, 3)
-    tokenizer = token_text.tokenizer_of(plan)
-    assert tokenizer is token_text.tokenizer_of(plan)
+    tokenizer = token_text.tokenizer_of(plan.source, plan.identity)
+    assert tokenizer is token_text.tokenizer_of(plan.source, plan.identity)
     check(found.text, list(found.ids), align_tokens_to_text(tokenizer, found.text, found.ids))
     assert len(token_text.token_strings(tokenizer, found.ids)) == len(found.values)
     assert token_text.token_strings(tokenizer, [10**6]) == ("",)

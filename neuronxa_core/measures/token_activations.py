@@ -1,7 +1,7 @@
 """One neuron, one sentence: the tokens as a reader reads them, and signed activations token by token.
 
 A token is what the tokenizer makes of a text, and often no unit that anyone can read: a byte of a character, a vowel
-sign without its letter, a word with the space before it. `reading_units` joins tokens into slices of the text that
+sign without its letter, a word with the space before it. `align_tokens_to_text` joins tokens into slices of text that
 can be shown. `token_activations` reads one neuron at every token of a few sentences and `activations_of` keeps what it
 read; `text_activations` reads all neurons at every token of a text that someone has just typed.
 """
@@ -14,8 +14,8 @@ import numpy as np
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import digest
-from neuronxa_core.states import extraction
-from neuronxa_core.states.per_token import KEPT_SENTENCES, VERSION, TokenActivations, _check_neuron, _read
+from neuronxa_core.states import extraction, per_token
+from neuronxa_core.states.per_token import KEPT_SENTENCES, VERSION, TokenActivations
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
@@ -35,18 +35,19 @@ def activations_of(
     """One neuron at every token of some sentences, by the plan's definition; what was read before is in the store.
 
     rows_or_texts: rows of the language in the plan's corpus, from 0, or texts, in any order. layer, neuron: from 0.
-    The model is borrowed, as ModelShelf.acquire says, only where some of the sentences are not in the store. Raises
+    The model is borrowed, as ModelPool.acquire says, only where some of the sentences are not in the store. Raises
     ExperimentError for a row, layer or neuron that there is not, and ModelBusy, ModelError, ExtractionError,
     StoreError.
     """
-    _check_neuron(plan.info, layer, neuron)
+    per_token.check_neuron(plan.info, layer, neuron)
     texts = [item if isinstance(item, str) else _text_of_row(plan, language, item) for item in rows_or_texts]
     key = _activations_key(plan, layer, neuron)
     known = _known(store, key)
     todo = [text for text in dict.fromkeys(texts) if digest(text) not in known]
     if todo:
         with pool.acquire(plan, patience=patience) as loaded:
-            fresh = _read(loaded, todo, layer, neuron, plan.experiment.neuron, language)
+            definition = plan.experiment.neuron
+            fresh = per_token.token_activations(loaded, todo, layer, neuron, definition, language=language)
         added = {digest(read.text): _as_json(read) for read in fresh}
         known |= added
         # what another session has added meanwhile is taken in; what is lost between the two lines is read again

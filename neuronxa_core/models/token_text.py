@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronxa_core.models import sources
 from neuronxa_core.models.description import ModelSource
-from neuronxa_core.states.planning import Plan
 
 _CLUSTER = regex.compile(r"\X")
 _UNDECODED = "\ufffd"
@@ -50,17 +49,13 @@ class _Placed:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(source: ModelSource, _identity: str) -> PreTrainedTokenizerBase:
-    return sources.load_tokenizer(source)
-
-
-def tokenizer_of(plan: Plan) -> PreTrainedTokenizerBase:
-    """The tokenizer of a plan's model, for `reading_units` and `pieces`; no weights are loaded.
+def tokenizer_of(source: ModelSource, _identity: str) -> PreTrainedTokenizerBase:
+    """A model's tokenizer, for `align_tokens_to_text` and `token_strings`; no weights are loaded.
 
     It is another one than the loaded model's, which an extraction may be using in its own thread: to cut long
     sentences changes a tokenizer's state. Raises ModelError.
     """
-    return _tokenizer(plan.source, plan.identity)
+    return sources.load_tokenizer(source)
 
 
 def token_strings(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, ...]:
@@ -70,7 +65,7 @@ def token_strings(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tup
 
 
 def align_tokens_to_text(tokenizer: PreTrainedTokenizerBase, text: str, ids: Sequence[int]) -> tuple[Unit, ...]:
-    """The text as units of one or more tokens, in reading order; `ids` are the text's, from `extraction.tokenize`.
+    """The text as units of one or more tokens, in reading order; `ids` are the text's, from `states.batches.tokenize`.
 
     Every token is in exactly one unit. The texts of the units that are not special give the text back exactly, so
     what no token covers is in units without tokens, and no unit begins or ends inside a grapheme cluster. A space

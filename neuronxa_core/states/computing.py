@@ -1,4 +1,4 @@
-"""TODO"""
+"""The missing states of a plan, computed language by language and put into the store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def compute_missing(
                 language,
                 sentences,
                 plan.experiment.neuron,
-                form=plan.experiment.storage,
+                storage=plan.experiment.storage,
                 folder=store.folder,
                 on_progress=lambda done, whole, language=language: on_progress(language, done, whole),
                 cancelled=cancelled,
@@ -65,7 +65,7 @@ def compute_missing(
 
 @dataclass(frozen=True)
 class Extraction:
-    """The work of computing the states that a plan lacks."""
+    """The computation of the states of a plan that are missing, as a job."""
 
     plan: Plan
     unit: ClassVar[str] = "sentences"

@@ -5,7 +5,7 @@ nats = sum over the sentence's tokens of -ln p(token | prefix and the tokens bef
 by the convention of lm-evaluation-harness (Gao et al., 2024): the tokens are the sentence's own, without the special
 tokens that a tokenizer adds, and each is predicted, the first after a prefix token: the beginning of a text, or where
 the model knows none, the end of one. Divided by UTF-8 bytes, the figure can be compared between tokenizers; between
-languages it cannot, since scripts need from one to three bytes a letter.
+languages it cannot, since scripts need from one to three bytes per letter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from neuronxa_core.errors import ExtractionError, ModelError
 from neuronxa_core.models.description import LoadedModel
-from neuronxa_core.states import extraction
+from neuronxa_core.states import batches
 
 # part of the cache key: raise it whenever the numbers below could change
 VERSION = 2
@@ -72,7 +72,7 @@ def negative_log_likelihood(
     cancelled: Callable[[], bool] = lambda: False,
     on_progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Likelihood:
-    """-ln p of each sentence's own tokens, from one forward pass a sentence.
+    """-ln p of each sentence's own tokens, from one forward pass per sentence.
 
     Sentences are cut at the model's longest and counted. Where the model has neither a BOS nor an EOS token, a
     sentence's first token is not predicted (`prefixed` is False) but only read.
@@ -85,7 +85,7 @@ def negative_log_likelihood(
     if loaded.head is None:
         raise ModelError(f"model {loaded.info.name} was loaded without its language-model head; load it with head=True")
     language = language or "the sentences"
-    rows = extraction.tokenize(loaded, sentences, sys.maxsize, special=False).ids
+    rows = batches.tokenize(loaded, sentences, sys.maxsize, special=False).ids
     sizes = np.array([len(sentence.encode()) for sentence in sentences], dtype=np.int64)
     cut = [k for k, row in enumerate(rows) if len(row) > loaded.info.max_length]
     for k in cut:
@@ -104,8 +104,8 @@ def negative_log_likelihood(
         return _run_batch(loaded, [read[run[k]] for k in batch], [predicted[run[k]] for k in batch])
 
     lengths = [len(read[k]) for k in run]
-    budget = min(token_budget or extraction.TOKEN_BUDGET[loaded.device.type], _tokens_of_logits(loaded))
-    for batch, sums in extraction.forward_passes(loaded, language, lengths, budget, forward, cancelled=cancelled):
+    budget = min(token_budget or batches.TOKEN_BUDGET[loaded.device.type], _tokens_of_logits(loaded))
+    for batch, sums in batches.forward_passes(loaded, language, lengths, budget, forward, cancelled=cancelled):
         if not torch.isfinite(sums).all():
             raise ExtractionError(
                 f"{language}: inf or NaN in the logits of {loaded.info.name} at dtype {loaded.dtype}; choose bfloat16 "
@@ -134,7 +134,7 @@ def _bytes_read(loaded: LoadedModel, sentence: str, ids: list[int]) -> int:
 @torch.inference_mode()
 def _run_batch(loaded: LoadedModel, read: list[list[int]], predicted: list[list[int]]) -> torch.Tensor:
     """Nats of each row, float64 [row] on the host: predicted[row][k] is what should follow read[row][k]."""
-    ids, lengths, mask = extraction.right_padded(loaded, read)
+    ids, lengths, mask = batches.right_padded(loaded, read)
     rows, width = ids.shape
     wanted = torch.zeros((rows, width), dtype=torch.long)
     for k, row in enumerate(predicted):

@@ -1,4 +1,4 @@
-"""The way of the data: corpus and model to a plan, the plan's missing states into the store, states to scores."""
+"""A plan: an experiment with its corpus read, its model described and the states of every language named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from neuronxa_core.corpora import reading, selection
 from neuronxa_core.corpora.parallel import Corpus, RawCorpus
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.experiment import Experiment, digest, states_key
+from neuronxa_core.experiment import Experiment, digest
 from neuronxa_core.models import estimates, fingerprint, sources, structure
 from neuronxa_core.models.description import ModelInfo, ModelSource
 from neuronxa_core.states import extraction, precision
@@ -31,7 +31,7 @@ class Plan:
     keys: dict[str, str]
     """The store's key of every language's states, the pivot's first."""
     identity: str = ""
-    """What tells the model's numbers from any other's; see models.identity."""
+    """What tells the model's numbers from any other's; see fingerprint.identity."""
 
     @property
     def pivot(self) -> str:
@@ -97,6 +97,13 @@ def make_plan(
     return Plan(experiment, corpus, source, info, device, dtype, keys, identity)
 
 
+def states_key(
+    model_identity: str, dtype: str, neuron: str, storage: str, max_length: int, version: int, sentences: Sequence[str]
+) -> str:
+    """The cache key of one language's states: it changes exactly when the numbers could."""
+    return "states-" + digest([model_identity, dtype, neuron, storage, max_length, version, list(sentences)])
+
+
 def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:
     """A file's hash, kept in the store under the file's path, size and time."""
     name = "hash-" + digest(key)
@@ -122,27 +129,27 @@ def missing(plan: Plan, store: Store) -> list[str]:
     return [language for language, key in plan.keys.items() if key not in store]
 
 
-def bytes_a_language(plan: Plan) -> int:
+def bytes_per_language(plan: Plan) -> int:
     """Size on disk of one language's states, in bytes, for sentences of 23 to 255 tokens."""
-    return len(plan.corpus.lines) * precision.bytes_a_sentence(plan.info, plan.experiment.storage)
+    return len(plan.corpus.lines) * precision.bytes_per_sentence(plan.info, plan.experiment.storage)
 
 
 def check_size(plan: Plan, store: Store) -> None:
     """Raise ExperimentError where the plan's states cannot all be kept at once: the first would go before the last."""
     gib = 1 << 30
-    one = bytes_a_language(plan)
-    whole, lacking = one * len(plan.all_languages), one * len(missing(plan, store))
+    one = bytes_per_language(plan)
+    all_bytes, missing_bytes = one * len(plan.all_languages), one * len(missing(plan, store))
     free = store.free()
     smaller = "choose fewer languages or sentences" + (
-        ", or shorter numbers (storage half or compact)" if plan.experiment.storage == "exact" else ""
+        ", or half precision (storage half)" if plan.experiment.storage == "exact" else ""
     )
-    if whole > store.size_limit:
+    if all_bytes > store.size_limit:
         raise ExperimentError(
-            f"the states of {len(plan.all_languages)} languages take {whole / gib:,.1f} GiB and the cache holds "
+            f"the states of {len(plan.all_languages)} languages take {all_bytes / gib:,.1f} GiB and the cache holds "
             f"at most {store.size_limit / gib:,.1f} GiB; {smaller}, or set {LIMIT_VARIABLE} higher"
         )
-    if lacking > free:
+    if missing_bytes > free:
         raise ExperimentError(
-            f"the states to compute take {lacking / gib:,.1f} GiB and {free / gib:,.1f} GiB are free in "
+            f"the states to compute take {missing_bytes / gib:,.1f} GiB and {free / gib:,.1f} GiB are free in "
             f"{store.folder}; {smaller}, or put the cache on a larger disk"
         )

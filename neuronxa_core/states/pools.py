@@ -1,4 +1,4 @@
-"""TODO"""
+"""The models that a process holds in memory, used by one computation at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuronxa_core.errors import ModelBusy
 from neuronxa_core.host import process_memory
 from neuronxa_core.models import loading
 from neuronxa_core.models.description import LoadedModel
-from neuronxa_core.states import extraction
+from neuronxa_core.states.batches import TOKEN_BUDGET
 from neuronxa_core.states.planning import Plan
 
 
@@ -42,8 +42,7 @@ class ModelPool:
             if loaded is None or (head and loaded.head is None):
                 del loaded
                 self._shrink(self.most - 1)
-                budget = extraction.TOKEN_BUDGET[plan.device]
-                loaded = loading.load(plan.source, plan.dtype, plan.device, budget, head)
+                loaded = loading.load(plan.source, plan.dtype, plan.device, TOKEN_BUDGET[plan.device], head)
             self._models[key] = loaded
             yield loaded
         finally:

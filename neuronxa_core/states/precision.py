@@ -1,12 +1,10 @@
-"""How pooled states are kept: the sums as they are, or shorter with a rounding that is done once, before storing.
+"""How pooled states are stored: the sums as they are, or rounded to half precision once, before storing.
 
-- `exact`: NAS pooled_sums as the smallest unsigned integers that hold them, NAV and EMB as float32.
-- `half`: NAV and EMB as float16, 11 significant bits.
-- `compact`: as `half`, and NAS `weighted` in 8 bits: the frequency sum_t t n_t / sum_t t in steps of 1/255.
+- `exact`: NAS sums as the smallest unsigned integers that hold them, NAV and EMB as float32.
+- `half`: NAV and EMB as float16, 11 significant bits; NAS, and with it the activation counts, stays exact.
 
-A sentence's vector is kept up to a factor of its own, its scale: a cosine does not change with it, so scores are read
-off the kept values as they are. Half values are scaled by a power of two to at most 1, which rounds nothing and cannot
-overflow. NAS `last` and `mean`, and with it the activation counts, are exact in every form.
+A rounded vector is divided by a power of two of its own, its scale, so that its largest entry is at most 1 in size:
+nothing overflows, and no bit is lost to the division. Cosines do not change with it, so scores need no scale.
 """
 
 from __future__ import annotations
@@ -18,48 +16,27 @@ import numpy as np
 if TYPE_CHECKING:
     from neuronxa_core.models.description import ModelInfo
 
-
-FORMS = ("exact", "half", "compact")
-STEPS = 255
+STORAGE = ("exact", "half")
 
 
-def shortened(name: str, form: str) -> type[np.generic] | None:
-    """What a form shortens the array `<state>_<pooling>` to; None where it keeps the pooled_sums as they are."""
-    if form == "exact":
-        return None
-    if name == "nas_weighted":
-        return np.uint8 if form == "compact" else None
-    return None if name.startswith("nas_") else np.float16
+def is_rounded(name: str, storage: str) -> bool:
+    """Whether the array `<state>_<pooling>` is stored as float16."""
+    return storage == "half" and not name.startswith("nas_")
 
 
 def scale_name(name: str) -> str:
-    """The name under which a shortened array's scales are kept, float32 [layer, sentence]."""
+    """The name under which a rounded array's scales are stored, float32 [layer, sentence]."""
     return f"{name}_scale"
 
 
-def shorten(pooled_sums: np.ndarray, tokens: np.ndarray, to: type[np.generic]) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, scales) of sentences' pooled_sums [sentence, width], with pooled_sums = kept * scales [sentence].
-
-    tokens: of each sentence, [sentence]. to: what `shortened` says.
-    """
-    return _half(pooled_sums) if to is np.float16 else _eighth(pooled_sums, tokens)
-
-
-def _half(pooled_sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(float16 in [-1, 1], powers of two)."""
+def to_half(pooled_sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(float16 values in [-1, 1], scales [sentence]) of [sentence, width], with pooled_sums = values * scales."""
     largest = np.maximum(pooled_sums.max(axis=1), -pooled_sums.min(axis=1))
     scales = np.ldexp(np.float32(1), np.frexp(largest)[1])
     return (pooled_sums / scales[:, None]).astype(np.float16), scales
 
 
-def _eighth(pooled_sums: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(uint8 frequencies in steps of 1/255, what a step is in pooled_sums)."""
-    whole = tokens.astype(np.float64) * (tokens + 1) / 2
-    return np.rint(pooled_sums * (STEPS / whole)[:, None]).astype(np.uint8), (whole / STEPS).astype(np.float32)
-
-
-def bytes_a_sentence(info: ModelInfo, form: str) -> int:
+def bytes_per_sentence(info: ModelInfo, storage: str) -> int:
     """On disk, all states and poolings of all layers, for a sentence of 23 to 255 tokens."""
-    real = 4 if form == "exact" else 2
-    whole = 1 + 1 + 1 if form == "compact" else 2 + 1 + 1
-    return info.layers * (info.neurons * (whole + 3 * real) + info.hidden * 3 * real)
+    real = 4 if storage == "exact" else 2
+    return info.layers * (info.neurons * (2 + 1 + 1 + 3 * real) + info.hidden * 3 * real)

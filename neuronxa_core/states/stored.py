@@ -1,4 +1,4 @@
-"""TODO"""
+"""Stored states of a plan's languages, read layer by layer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StatesReader:
         self._stack.close()
 
     def vectors(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
-        """Vectors [sentence, neuron or hidden] of one layer as they are kept: pooled_sums up to a factor a sentence."""
+        """Vectors [sentence, neuron or hidden] of one layer as they are kept: sums up to a factor per sentence."""
         return self._rows(language, self._entries[language].layer(f"{state}_{pooling}", layer))
 
     def read(self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None) -> np.ndarray:
@@ -53,7 +53,7 @@ class StatesReader:
         return np.empty(max(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in arrays), np.uint8)
 
     def pooled_sums(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
-        """Numerators [sentence, neuron or hidden] of one layer; where they were rounded, float64."""
+        """Pooled sums [sentence, neuron or hidden] of one layer; where they were rounded, float64."""
         name = f"{state}_{pooling}"
         kept = self.vectors(language, state, pooling, layer)
         entry = self._entries[language]
