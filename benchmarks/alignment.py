@@ -97,7 +97,7 @@ def plain_read(plan: Plan, store: Store, name: str) -> Callable[[], object]:
     for key in plan.keys.values():
         with store.get(key) as entry:
             states = entry.array(name)
-            places.append((entry._file.name, entry._header.layouts[name].offset, states.nbytes))
+            places.append((entry.file.name, entry._starts[name], states.nbytes))
 
     def read() -> None:
         for path, offset, size in places:

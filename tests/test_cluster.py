@@ -9,12 +9,12 @@ import contextlib
 import itertools
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,16 +115,9 @@ class Beside(threading.Thread):
             raise self.error
 
 
-def stored_files(folder: Path) -> dict[str, str]:
-    """{key: the file of its entry}, of all states."""
-    database = folder / "cache.db"
-    if not database.exists():
-        return {}
-    with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'Cache'").fetchall():
-            return {}  # it is being made
-        rows = connection.execute("SELECT key, filename FROM Cache WHERE key LIKE 'arrays:states-%'").fetchall()
-    return {key.removeprefix("arrays:"): filename for key, filename in rows}
+def stored_files(folder: Path) -> dict[str, datetime]:
+    """{key: when it was stored} of all states."""
+    return {entry.key: entry.stored for entry in Store(folder).entries() if entry.key.startswith("states-")}
 
 
 def options(chosen, corpus_folder: str, cache: Path, *more: str) -> list[str]:
@@ -197,7 +190,7 @@ def test_a_worker_that_is_killed_midway_loses_nothing_and_costs_nothing_that_was
     assert "raylet" not in err  # Ray's notice of the dead worker
     finally_stored = stored_files(cache)
     assert set(finally_stored) == set(plan.keys.values())
-    assert {key: finally_stored[key] for key in at_kill} == at_kill  # an entry that is written again gets another file
+    assert {key: finally_stored[key] for key in at_kill} == at_kill  # nothing was written again
     assert main(options([model], folder, tmp_path / "one", "--out", str(tmp_path / "one.csv"))) == 0
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ def test_the_content_of_the_cache_is_every_entry_with_what_it_is_of(filled):
     assert set(states.index) == {"eng_Latn", "spa_Latn", "rus_Cyrl"}
     assert set(states["model"]) == set(states["corpus"]) == {"demo"}
     assert (states["sentences"] == 4).all()
-    files = {path.stat().st_size for path in filled.folder.glob("??/??/*.val")}
+    files = {path.stat().st_size for path in filled.folder.glob("entries/*.safetensors")}
     assert set(table["bytes"]) <= files
     (scores,) = table.loc[table["kind"] == "scores"].to_dict("records")
     assert (scores["model"], scores["language"], scores["sentences"]) == ("demo", "", "")
@@ -89,7 +90,7 @@ def test_verification_finds_what_was_damaged_since_it_was_read_and_drops_it(fill
     alignment.align(plan, filled, "emb", "mean")  # reads every block, so that this process takes them for verified
     victim = plan.keys["rus_Cyrl"]
     with filled.get(victim) as entry:
-        path = filled.folder / entry._filename
+        path = Path(entry.file.name)
     content = bytearray(path.read_bytes())
     status = path.stat()
     content[-100] ^= 1

@@ -447,7 +447,7 @@ def test_damaged_states_are_computed_again(plan, store, pool, monkeypatch):
     for work in works:
         for key in work._keys.values():
             store.drop(key)
-    for file in store.folder.rglob("*.val"):
+    for file in store.folder.rglob("*.safetensors"):
         content = bytearray(file.read_bytes())
         for at in range(len(content) // 50, len(content), 997):
             content[at] ^= 0xFF

@@ -106,7 +106,7 @@ def test_much_work_is_not_done_without_being_asked_for(plan, store, computed, mo
 
 
 def files(folder):
-    return {path for path in folder.rglob("*.val") if path.is_file()}
+    return {path for path in folder.rglob("*.safetensors") if path.is_file()}
 
 
 def test_damaged_scores_are_computed_again(plan, store, computed):

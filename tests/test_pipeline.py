@@ -1,5 +1,7 @@
 """From corpus and model to scores: plans, what is computed and when, damage, and bit-identical results."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -151,7 +153,7 @@ def test_languages_that_count_in_numbers_of_their_own_are_compared(store, pool, 
             states = stored.LayerStates(reader, plan.all_languages, "nas", "weighted", 2, buffer)
             assert len(states) == 3
             np.testing.assert_array_equal(states[number], vectors[code])
-            np.testing.assert_array_equal(reader.read(code, "nas", "weighted", 2), vectors[code])
+            np.testing.assert_array_equal(reader.vectors(code, "nas", "weighted", 2), vectors[code])
         assert not np.array_equal(vectors["eng"], vectors["fra"])
     found = alignment.align(plan, store, "nas", "weighted")
     matrix = all_pairs.pair_matrix(plan, store, "nas", "weighted", 2)
@@ -166,7 +168,7 @@ def test_a_damaged_entry_is_computed_again(store, pool, counted):
     plan = planning.make_plan(Experiment(languages=("spa_Latn",), sentences=10), store)
     computing.compute_missing(plan, store, pool)
     before = alignment.align(plan, store, "nas", "weighted")
-    for file in store.folder.rglob("*.val"):
+    for file in store.folder.rglob("*.safetensors"):
         content = bytearray(file.read_bytes())
         for at in range(len(content) // 2, len(content), 997):
             content[at] ^= 0xFF
@@ -334,7 +336,7 @@ def test_activation_counts_are_summed_once_and_again_when_damaged(computed, monk
         np.testing.assert_array_equal(activation_counts.activation_counts(plan, store).counts, before.counts)
     key = activation_counts._language_counts_key(plan, "tha_Thai")
     with store.get(key) as entry:
-        file = store.folder / entry._filename
+        file = Path(entry.file.name)
     content = bytearray(file.read_bytes())
     content[-9] ^= 0xFF
     file.write_bytes(content)

@@ -200,7 +200,7 @@ class AlignmentScores(Measure):
 
             def compare(layer: int) -> Retrieved:
                 run.check()
-                pivot = reader.read(self.plan.pivot, self.state, self.pooling, layer)
+                pivot = reader.vectors(self.plan.pivot, self.state, self.pooling, layer)
                 buffer = reader.buffer(self.state, self.pooling)
                 return cosine_retrieval.retrieve(
                     pivot, LayerStates(reader, parts, self.state, self.pooling, layer, buffer)
@@ -258,7 +258,7 @@ def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling
     src2trg, trg2src = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
     with StatesReader(plan, store, [x, y]) as reader:
         for layer in range(plan.info.layers):
-            mine, other = (reader.read(code, state, pooling, layer) for code in (x, y))
+            mine, other = (reader.vectors(code, state, pooling, layer) for code in (x, y))
             found = cosine_retrieval.retrieve(mine, [other])
             src2trg[:, layer], trg2src[:, layer] = found.src2trg, found.trg2src
     return Alignment((y,), src2trg, trg2src)

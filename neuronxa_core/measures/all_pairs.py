@@ -139,4 +139,4 @@ def pair_vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two languages' pooled sums at a layer, each [sentence, neuron or hidden]."""
     with StatesReader(plan, store, [x, y]) as reader:
-        return tuple(reader.read(code, state, pooling, layer) for code in (x, y))
+        return tuple(reader.vectors(code, state, pooling, layer) for code in (x, y))

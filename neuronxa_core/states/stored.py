@@ -16,7 +16,10 @@ from neuronxa_core.store.cache import Entry, Store
 
 
 class StatesReader:
-    """Open entries of a plan's languages: states by layer, memory-mapped, restricted to the rows all languages have."""
+    """Open entries of a plan's languages: states by layer, restricted to the rows all languages have.
+
+    Raises ExperimentError where a language's states are not in the cache.
+    """
 
     def __init__(self, plan: Plan, store: Store, languages: Sequence[str] | None = None) -> None:
         self._stack = ExitStack()
@@ -39,16 +42,17 @@ class StatesReader:
     def __exit__(self, *_exception) -> None:
         self._stack.close()
 
-    def vectors(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
-        """Vectors [sentence, neuron or hidden] of one layer as they are kept: sums up to a factor per sentence."""
-        return self._rows(language, self._entries[language].layer(f"{state}_{pooling}", layer))
+    def vectors(
+        self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Vectors [sentence, neuron or hidden] of one layer as they are kept: sums up to a factor per sentence.
 
-    def read(self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None) -> np.ndarray:
-        """The same as `vectors`, read into a buffer, its own or the one given: for what is read once."""
-        return self._rows(language, self._entries[language].read_layer(f"{state}_{pooling}", layer, buffer))
+        buffer: bytes to read into, as `self.buffer` gives; the vectors are then gone with the next that are read there.
+        """
+        return self._rows(language, self._entries[language].layer(f"{state}_{pooling}", layer, buffer))
 
     def buffer(self, state: str, pooling: str) -> np.ndarray:
-        """Bytes enough to `read` any language into."""
+        """Bytes enough to read the `vectors` of any language into."""
         arrays = [entry.arrays[f"{state}_{pooling}"] for entry in self._entries.values()]
         return np.empty(max(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in arrays), np.uint8)
 
@@ -94,4 +98,4 @@ class LayerStates(Sequence[np.ndarray]):
         return len(self.languages)
 
     def __getitem__(self, number: int) -> np.ndarray:
-        return self.reader.read(self.languages[number], self.state, self.pooling, self.layer, self.buffer)
+        return self.reader.vectors(self.languages[number], self.state, self.pooling, self.layer, self.buffer)
