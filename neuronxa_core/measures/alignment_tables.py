@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from neuronxa_core.corpora import languages
-from neuronxa_core.measures import alignment
-from neuronxa_core.measures.alignment import Alignment
+from neuronxa_core.measures import alignment, all_pairs, cosine_retrieval
+from neuronxa_core.measures.alignment import METHODS, Alignment, Match
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.stored import StatesReader
+from neuronxa_core.store.cache import Store
+
+ALIGNED, MISSED, WRONG = MARKS = ("mutual nearest neighbours", "missed translation", "nearest wrong sentence")
+"""What a cell of a similarity matrix is marked as."""
 
 
 def ranked(found: Alignment, layers: str) -> list[str]:
     """The languages by score, the best first; layers: `mean` or `max`."""
     return [found.languages[k] for k in np.argsort(-found.pooled(layers), kind="stable")]
+
+
+def best_layer(found: Alignment) -> int:
+    """The layer at which the languages together score highest."""
+    return int(found.score.mean(axis=0).argmax())
 
 
 def ranking_table(found: Alignment, layers: str) -> pd.DataFrame:
@@ -56,3 +68,108 @@ def curve_table(found: Alignment, codes: Sequence[str]) -> pd.DataFrame:
             "high": high.ravel(),
         }
     )
+
+
+def states_table(by_state: Mapping[str, Alignment], codes: Sequence[str]) -> pd.DataFrame:
+    """`curve_table` for several representations. More columns: state, method (as a person reads it)."""
+    return pd.concat(
+        curve_table(found, codes).assign(state=state, method=f"{METHODS[state]} ({state.upper()})")
+        for state, found in by_state.items()
+    )
+
+
+def summary_table(plan: Plan, store: Store, by_state: Mapping[str, Alignment], state: str, layers: str) -> pd.DataFrame:
+    """A row per language, the best aligned by one representation first.
+
+    Columns: language, label, script, family, the scores by representation (MEXA, NASCA, NAVCA), peak_layer (of
+    `state`), tokens_per_sentence, sentences_cut (how many are longer than the model reads).
+    """
+    long = pd.concat(ranking_table(found, layers).assign(method=METHODS[name]) for name, found in by_state.items())
+    wide = long.pivot(index=["language", "label", "script", "family"], columns="method", values="score").reset_index()
+    peaks = long[long["method"] == METHODS[state]].set_index("language")["peak_layer"]
+    wide["peak_layer"] = wide["language"].map(peaks)
+    with StatesReader(plan, store) as reader:
+        wide["tokens_per_sentence"] = [reader.tokens(code).mean() for code in wide["language"]]
+        wide["sentences_cut"] = [reader.truncated(code) for code in wide["language"]]
+    return wide.sort_values([METHODS[state], "label"], ascending=[False, True])
+
+
+def pairs_table(scores: np.ndarray, codes: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Scores of all pairs [language, language] as a square table, ordered by hierarchical clustering, and that order.
+
+    Columns: language, and one per language.
+    """
+    order = alignment.hierarchical_order(scores)
+    ordered = [codes[k] for k in order]
+    square = pd.DataFrame(scores[np.ix_(order, order)], index=ordered, columns=ordered)
+    return square.rename_axis("language").reset_index(), ordered
+
+
+@dataclass(frozen=True)
+class SentencePairs:
+    """The sentences of languages x and y at one layer.
+
+    matches: what each finds in the other language. cosines: [sentence of x, sentence of y].
+    """
+
+    plan: Plan
+    x: str
+    y: str
+    matches: Sequence[Match]
+    cosines: np.ndarray
+
+    @property
+    def misses(self) -> list[int]:
+        """The sentences that are not aligned, by number from 0."""
+        return [match.row for match in self.matches if match.status != "aligned"]
+
+    def line(self, row: int) -> int:
+        """The line of the corpus that a sentence is in, from 1."""
+        return self.plan.corpus.lines[self.plan.corpus.usable[row]]
+
+    def text(self, code: str, row: int) -> str:
+        """A sentence in one of the languages."""
+        return self.plan.corpus.texts[code][self.plan.corpus.usable[row]]
+
+    def marks(self) -> pd.DataFrame:
+        """The cells to mark. Columns: row, column (from 0), kind (one of MARKS), cosine."""
+        rows = []
+        for match in self.matches:
+            i, j = match.row, match.best_in_y
+            rows.append((i, i, ALIGNED if match.status == "aligned" else MISSED))
+            if match.status == "aligned":
+                continue
+            if j >= 0 and self.matches[j].best_in_x == i:
+                rows.append((i, j, ALIGNED))
+            elif j >= 0 and j != i:
+                rows.append((i, j, WRONG))
+        table = pd.DataFrame(rows, columns=["row", "column", "kind"])
+        table["cosine"] = [float(self.cosines[r, c]) for r, c in zip(table["row"], table["column"], strict=True)]
+        return table
+
+    def table(self) -> pd.DataFrame:
+        """A row per sentence, from 1, as a person reads it; the nearest one is empty where two tie."""
+        said = {"x to y only": f"{self.x} → {self.y} only", "y to x only": f"{self.y} → {self.x} only"}
+        rows = [match.row for match in self.matches]
+
+        def numbers(best: list[int]) -> pd.Series:
+            return pd.Series([k + 1 if k >= 0 else pd.NA for k in best], dtype="Int64")
+
+        return pd.DataFrame(
+            {
+                "sentence": [row + 1 for row in rows],
+                "line": [self.line(row) for row in rows],
+                "status": [said.get(match.status, match.status) for match in self.matches],
+                "cosine": np.diag(self.cosines),
+                f"nearest in {self.y}": numbers([match.best_in_y for match in self.matches]),
+                f"nearest in {self.x}": numbers([match.best_in_x for match in self.matches]),
+                self.x: [self.text(self.x, row) for row in rows],
+                self.y: [self.text(self.y, row) for row in rows],
+            }
+        )
+
+
+def sentence_pairs(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str, layer: int) -> SentencePairs:
+    """What the sentences of two languages find in each other at a layer, from stored states."""
+    vectors = all_pairs.pair_vectors(plan, store, x, y, state, pooling, layer)
+    return SentencePairs(plan, x, y, tuple(alignment.matches(*vectors)), cosine_retrieval.similarity(*vectors))

@@ -1,0 +1,82 @@
+"""The similarity matrix of two languages at a layer, and the sentence that was clicked."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuronxa_core import charts
+from neuronxa_core.measures import alignment_tables
+from neuronxa_core.measures.alignment_tables import SentencePairs
+from neuronxa_core.states.planning import Plan
+from pages.components.exporting import downloads
+from pages.components.process import services
+from pages.components.selection import Selection
+from pages.components.wording import counted, label, name, passages
+
+
+def show(selection: Selection, x: str, y: str, layer: int, key: str) -> None:
+    """x, y: codes of two languages. key: that of the widgets."""
+    chosen = selection.experiment
+    pairs = _pairs(selection.plan.extraction_key, x, y, chosen.state, chosen.pooling, layer, selection.plan)
+    chart = charts.similarity_matrix(pairs.cosines, pairs.marks(), label(y), label(x))
+    count = len(pairs.matches)
+    step = charts.picture_step(count)
+    side_by_side = st.container(horizontal=True, gap="large")
+    picture, detail = side_by_side.container(width=680), side_by_side.container(width=420)
+    with picture:
+        event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key=f"{key}-matrix")
+        if step > 1:
+            st.caption(f"Each point of the picture is the mean of {step} × {step} cells.")
+    with detail:
+        aligned = count - len(pairs.misses)
+        st.metric(f"{selection.method} at layer {layer}", f"{aligned / count:.3f}")
+        st.caption(f"{aligned} of {counted(count, 'sentence')} aligned")
+        cells = event.selection.get("cell") or []
+        if cells and "row" in cells[0]:
+            # a tap, without a pointer over the picture before it, tells the row alone
+            row, column = int(cells[0]["row"]), int(cells[0].get("column", cells[0]["row"]))
+        else:
+            row = column = pairs.misses[0] if pairs.misses else 0
+        row, column = min(row, count - 1), min(column, count - 1)
+        _sentence(pairs, row)
+        if column != row:
+            st.caption(f"The cell that was clicked: sentence {column + 1}, cosine {pairs.cosines[row, column]:.4f}")
+            st.html(passages([("", pairs.text(y, column), y)]))
+        if not cells:
+            st.caption(f"Click a {'cell' if step == 1 else 'mark'} of the matrix to see its sentences.")
+    downloads(pairs.table(), chart, f"sentences-{x}-{y}-layer{layer}")
+
+
+@st.cache_resource(max_entries=8, show_spinner="Comparing sentences …")
+def _pairs(key: str, x: str, y: str, state: str, pooling: str, layer: int, _plan: Plan) -> SentencePairs:
+    return alignment_tables.sentence_pairs(_plan, services().store, x, y, state, pooling, layer)
+
+
+def _sentence(pairs: SentencePairs, row: int) -> None:
+    """A sentence and its translation; for a miss the wrong sentences that are nearer."""
+    x, y, match = pairs.x, pairs.y, pairs.matches[row]
+    line = pairs.line(row)
+    st.markdown(f"**Sentence {row + 1}**" + ("" if line == row + 1 else f" (line {line} of the corpus)"))
+    st.caption(
+        {
+            "aligned": "Aligned: mutual nearest neighbours.",
+            "x to y only": f"Retrieved {name(x)} → {name(y)} only.",
+            "y to x only": f"Retrieved {name(y)} → {name(x)} only.",
+            "missed": "Retrieved in neither direction.",
+        }[match.status]
+    )
+    rows = [
+        (label(x), pairs.text(x, row), x),
+        (f"{label(y)} · cosine {pairs.cosines[row, row]:.4f}", pairs.text(y, row), y),
+    ]
+    if match.best_in_y not in (row, -1):
+        wrong = match.best_in_y
+        title = f"Nearest wrong sentence in {label(y)}: {wrong + 1} · cosine {pairs.cosines[row, wrong]:.4f}"
+        rows.append((title, pairs.text(y, wrong), y))
+    if match.best_in_x not in (row, -1):
+        wrong = match.best_in_x
+        title = f"Nearest wrong sentence in {label(x)}: {wrong + 1} · cosine {pairs.cosines[wrong, row]:.4f}"
+        rows.append((title, pairs.text(x, wrong), x))
+    if -1 in (match.best_in_x, match.best_in_y):
+        st.caption("Two sentences tie for the nearest; a tie is not an alignment.")
+    st.html(passages(rows))

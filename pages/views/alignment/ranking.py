@@ -1,0 +1,41 @@
+"""Languages by score; a click opens a language's layers and sentences."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuronxa_core import charts
+from neuronxa_core.demo import training
+from neuronxa_core.measures import alignment_tables
+from neuronxa_core.measures.alignment import chance_level
+from pages.components.exporting import downloads
+from pages.components.selection import Selection
+from pages.components.wording import counted, label
+from pages.views.alignment import pair
+from pages.views.alignment.choices import layer_slider
+
+
+def show(selection: Selection) -> None:
+    found, layers, method = selection.alignment(), selection.experiment.layers, selection.method
+    chance = chance_level(found.n_sentences)
+    table = alignment_tables.ranking_table(found, layers)
+    above = int((table["low"] > chance).sum())
+    st.markdown(
+        f"**{above} of {counted(len(table), 'language')}** {'is' if above == 1 else 'are'} above chance; together they "
+        f"score highest at **layer {alignment_tables.best_layer(found)}**."
+    )
+    chart = charts.ranking(table, chance, method, layers)
+    picture, detail = st.columns([3, 2], gap="large")
+    event = picture.altair_chart(chart, on_select="rerun", selection_mode="language", key="ranking")
+    chosen = event.selection.get("language") or []
+    code = chosen[0].get("language") if chosen else None
+    if code in found.languages:
+        with detail:
+            st.subheader(label(code), anchor=False)
+            curve = alignment_tables.curve_table(found, [code])
+            st.altair_chart(charts.layer_curves(curve, chance, method))
+            layer = layer_slider(selection, "ranking_layer")
+        pair.show(selection, selection.plan.pivot, code, layer, "ranking")
+    else:
+        detail.caption("Click a language to see its layers and its sentences.")
+    downloads(training.with_shares(table) if selection.plan.source.kind == "demo" else table, chart, "ranking")
