@@ -2,6 +2,11 @@
 
 from collections.abc import Iterable
 
+ALIGNED, MISSED, WRONG = MARKS = ("mutual nearest neighbours", "missed translation", "nearest wrong sentence")
+"""What a cell of a similarity matrix is marked as, in a measure's table and in the chart's legend."""
+PARALLEL_KINDS = ("translations", "mismatched sentences", "translations − mismatched")
+"""What the overlap of sentences' active neurons is taken over, in a measure's table and in the chart's legend."""
+
 
 def some_of(names: Iterable[str], most: int = 12, separator: str = ", ") -> str:
     """The first names, and how many more there are."""

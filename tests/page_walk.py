@@ -1,5 +1,6 @@
 """What the tests of pages share: a page run without a browser, and what it shows."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
@@ -39,3 +40,21 @@ def activity_of(folder):
     activity = activation_counts.activation_counts(plan, store)
     store.close()
     return plan, activity
+
+
+def turn(test, **state):
+    """The page with other choices, run again without an error."""
+    for key, value in state.items():
+        test.session_state[key] = value
+    test.run()
+    assert not test.exception
+    assert not test.error
+    return test
+
+
+@contextmanager
+def plan_of(experiment, folder):
+    """The experiment's plan and the store of a folder."""
+    store = Store(folder)
+    yield planning.make_plan(experiment, store), store
+    store.close()

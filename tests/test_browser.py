@@ -56,7 +56,7 @@ def test_from_run_to_alignment(address, page):
     settled(page)
     assert "languages=spa_Latn" in page.url
 
-    for view in ("Layers", "Sentences", "All pairs", "States", "Table", "Sentences"):
+    for view in ("Layers", "Sentences", "All pairs", "Representations", "Table", "Sentences"):
         page.get_by_role("radio", name=view, exact=True).or_(
             page.get_by_test_id("stMain").get_by_role("button", name=view, exact=True)
         ).first.click()
@@ -81,7 +81,7 @@ def test_from_run_to_alignment(address, page):
     canvas.hover(position=top_left)
     page.wait_for_timeout(300)
     canvas.click(position=top_left)
-    page.get_by_text("Sentence 0", exact=True).wait_for()
+    page.get_by_text("Sentence 1", exact=True).wait_for()
     settled(page)
     assert page.errors == []
     assert page.strangers == []

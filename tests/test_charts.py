@@ -210,7 +210,7 @@ def test_a_language_matrix_is_small_and_its_colours_stay(n):
     spec = language_chart(np.random.default_rng(4).random((n, n))).to_dict()
     assert len(json.dumps(spec)) < PAYLOAD
     assert domains(spec, "color") == [[0, 1]]
-    if n <= charts.MOST_LABELLED:
+    if not charts.is_picture(n):
         assert "layer" not in spec
     else:
         rows = rows_by_layer(spec)
@@ -240,7 +240,7 @@ def test_a_picture_of_sentences_tells_the_cosine_under_the_pointer():
     under["value"] = [{"row": 5}]
     drawn = vl_convert.vegalite_to_svg(spec)
     told = re.findall(r"below: 6; Sentence of y: (\d); Sentence of x: (\d); Cosine: ([\d.−-]+)", drawn)
-    assert [(int(r), int(c)) for r, c, _ in told] == [(5, k) for k in range(7)]
+    assert [(int(r), int(c)) for r, c, _ in told] == [(6, k + 1) for k in range(7)]
     assert [float(value.replace("−", "-")) for _, _, value in told] == np.round(cosines[5], 4).tolist()
 
 

@@ -1,7 +1,7 @@
 """DataFrames to altair charts: pure functions, one file a family."""
 
 from neuronxa_core.charts.alignment import layer_curves, ranking, states_side_by_side
-from neuronxa_core.charts.matrices import language_matrix, picture_step, similarity_matrix
+from neuronxa_core.charts.matrices import is_picture, language_matrix, picture_step, similarity_matrix
 from neuronxa_core.charts.neurons import effects, probability_bars, value_distribution
 from neuronxa_core.charts.overlap import (
     MEANING_KINDS,
@@ -20,7 +20,6 @@ from neuronxa_core.charts.theme import (
     LANGUAGES_SIZE,
     MATRIX_SIZE,
     MOST_CURVES,
-    MOST_LABELLED,
     MOST_MARKS,
     MOST_VALUES,
     SCORE_AXIS,
@@ -38,7 +37,6 @@ __all__ = [
     "MATRIX_SIZE",
     "MEANING_KINDS",
     "MOST_CURVES",
-    "MOST_LABELLED",
     "MOST_MARKS",
     "MOST_VALUES",
     "SCORE_AXIS",
@@ -46,6 +44,7 @@ __all__ = [
     "VIRIDIS",
     "correlation_by_layer",
     "effects",
+    "is_picture",
     "language_matrix",
     "layer_curves",
     "meaning",

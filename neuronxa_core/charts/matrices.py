@@ -16,17 +16,27 @@ from neuronxa_core.charts.theme import (
     COLOURS,
     LANGUAGES_SIZE,
     MATRIX_SIZE,
-    MOST_LABELLED,
     MOST_VALUES,
     STANDARD_RANGE,
     VIRIDIS,
     _quoted,
 )
+from neuronxa_core.wording import MARKS
+
+# languages that a language matrix names at its sides; with more it is a picture
+MOST_LABELLED = 60
+# the far sides of a cell, which are also its row and column counted from 1
+RIGHT_AND_BELOW = {"right": "datum.column + 1", "below": "datum.row + 1"}
 
 
 def picture_step(n: int) -> int:
     """How many rows and columns of an n x n matrix one pixel of its picture stands for."""
     return -(-n // MATRIX_SIZE)
+
+
+def is_picture(languages: int) -> bool:
+    """Whether the matrix of so many languages is one picture, in which no language is named."""
+    return languages > MOST_LABELLED
 
 
 def _block_means(values: np.ndarray, step: int) -> np.ndarray:
@@ -104,7 +114,7 @@ def _cells(
         .add_params(under)
     )
     of_the_row = {name: f"isValid(under.{name}) ? under.{name}[0] : null" for name in rows.columns}
-    calculated = {"right": "datum.column + 1", "below": "datum.row + 1"}
+    calculated = dict(RIGHT_AND_BELOW)
     if values is not None:
         whole = np.rint(values * 10_000).astype(np.int64)
         columns = columns.assign(values=[",".join(map(str, column)) for column in whole.T.tolist()])
@@ -147,14 +157,15 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
         legend=alt.Legend(orient="bottom", gradientLength=300, titleLimit=400, gradientOpacity=1),
     )
     places = [
-        alt.Tooltip("row:Q", title="Sentence of " + y_title, format="d"),
-        alt.Tooltip("column:Q", title="Sentence of " + x_title, format="d"),
+        alt.Tooltip("below:Q", title="Sentence of " + y_title, format="d"),
+        alt.Tooltip("right:Q", title="Sentence of " + x_title, format="d"),
     ]
     marks_legend = alt.Legend(orient="top", labelLimit=220, symbolSize=110, symbolStrokeWidth=0.6)
-    kinds = ["mutual nearest neighbours", "missed translation", "what won instead"]
     shapes = (
         alt.Chart(marks)
-        .transform_calculate(x="datum.column + 0.5", y="datum.row + 0.5")
+        .transform_calculate(
+            x="datum.column + 0.5", y="datum.row + 0.5", right="datum.column + 1", below="datum.row + 1"
+        )
         .mark_point(
             size=30 if n <= 150 else 9, stroke="black", strokeWidth=0.6, filled=True, opacity=1, cursor="pointer"
         )
@@ -165,13 +176,13 @@ def similarity_matrix(cosines: np.ndarray, marks: pd.DataFrame, x_title: str, y_
         shape=alt.Shape(
             "kind:N",
             title=None,
-            scale=alt.Scale(domain=kinds, range=["circle", "cross", "triangle-up"]),
+            scale=alt.Scale(domain=list(MARKS), range=["circle", "cross", "triangle-up"]),
             legend=marks_legend,
         ),
         color=alt.Color(
             "kind:N",
             title=None,
-            scale=alt.Scale(domain=kinds, range=["#FFFFFF", "#FF8C5A", "#E8A9D0"]),
+            scale=alt.Scale(domain=list(MARKS), range=["#FFFFFF", "#FF8C5A", "#E8A9D0"]),
             legend=marks_legend,
         ),
         tooltip=[
@@ -221,7 +232,7 @@ def language_matrix(
     )
     pick = alt.selection_point(name="pair", fields=["row_code", "column_code"], empty=False)
     titles = row_title or "Language", column_title or "and"  # equal titles would be one line
-    if n > MOST_LABELLED:
+    if is_picture(n):
         layers = _language_picture(values, domain, codes, labels, titles, measure, chosen)
         layers[-1] = layers[-1].add_params(pick)
         picture = alt.layer(_scale_of_colours(colour), *layers)

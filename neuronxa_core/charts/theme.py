@@ -18,8 +18,6 @@ MOST_MARKS = 4_000
 # above this many cells a picture sends no values for its tooltips
 MOST_VALUES = 100_000
 MATRIX_SIZE = 560
-# languages that a language matrix names at its sides; with more it is a picture
-MOST_LABELLED = 60
 LANGUAGES_SIZE = 900
 # lines that colours and dashes together can tell apart
 MOST_CURVES = len(COLOURS) * len(DASHES)

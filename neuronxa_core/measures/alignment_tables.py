@@ -14,9 +14,7 @@ from neuronxa_core.measures.alignment import METHODS, Alignment, Match
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import StatesReader
 from neuronxa_core.store.cache import Store
-
-ALIGNED, MISSED, WRONG = MARKS = ("mutual nearest neighbours", "missed translation", "nearest wrong sentence")
-"""What a cell of a similarity matrix is marked as."""
+from neuronxa_core.wording import ALIGNED, MISSED, WRONG
 
 
 def ranked(found: Alignment, layers: str) -> list[str]:
@@ -132,7 +130,7 @@ class SentencePairs:
         return self.plan.corpus.texts[code][self.plan.corpus.usable[row]]
 
     def marks(self) -> pd.DataFrame:
-        """The cells to mark. Columns: row, column (from 0), kind (one of MARKS), cosine."""
+        """The cells to mark. Columns: row, column (from 0), kind (one of wording.MARKS), cosine."""
         rows = []
         for match in self.matches:
             i, j = match.row, match.best_in_y

@@ -86,7 +86,7 @@ def pair_of_matrix(chart: alt.TopLevelMixin, codes: list[str], key: str, said: s
 
     Where there are too many languages for marks, a click chooses two of them in lists below, as the keyboard can too.
     """
-    if len(codes) <= charts.MOST_LABELLED:
+    if not charts.is_picture(len(codes)):
         cells = st.altair_chart(chart, on_select="rerun", selection_mode="pair", key=key).selection.get("pair")
         if cells and {cells[0]["row_code"], cells[0]["column_code"]} <= set(codes):
             return cells[0]["row_code"], cells[0]["column_code"]
@@ -113,17 +113,20 @@ def spread(ranked: Sequence[str], count: int) -> list[str]:
 
 
 def reading_choice(page: str) -> Experiment:
-    """Widgets for state, sentence vector and pooled layers, which need no run; the experiment as they say.
+    """Widgets for representation, token pooling and layer aggregation, which need no run; the experiment as they say.
 
     Each starts at what it was when the page was entered.
     """
     columns = {
-        "state": ("State", "NAS: which neurons are on. NAV: how strongly. EMB: the hidden state, MEXA's baseline."),
+        "state": (
+            "Representation",
+            "NAS: which neurons are active. NAV: how strongly. EMB: the hidden state, MEXA's baseline.",
+        ),
         "pooling": (
-            "Sentence vector",
+            "Token pooling",
             "Weighted by token position, the last token alone, or the plain mean of tokens.",
         ),
-        "layers": ("Layers pooled by", None),
+        "layers": ("Layer aggregation", None),
     }
     chosen = {}
     with st.container(horizontal=True, gap="large"):

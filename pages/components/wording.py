@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+from collections.abc import Iterable
 
 from neuronxa_core.corpora import languages
 from neuronxa_core.experiment import Experiment
@@ -21,6 +22,11 @@ NEURON_NAMES = {"product": "product · input of the last projection", "gate": "g
 def label(code: str) -> str:
     """A language's English name and code."""
     return languages.label(code)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number of things: `1 language`, `1,024 languages`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -57,6 +63,15 @@ def sentence(text: str, code: str) -> str:
     """HTML of a sentence in its own writing direction."""
     direction = "rtl" if languages.is_rtl(code) else "ltr"
     return f'<span dir="{direction}" lang="{html.escape(code.split("_")[0])}">{html.escape(text)}</span>'
+
+
+def passages(rows: Iterable[tuple[str, str, str]]) -> str:
+    """HTML of sentences under each other: (what it is, the text, its language's code)."""
+    return "".join(
+        f"<p style='margin:0 0 .2rem;opacity:.65;font-size:.85rem'>{html.escape(title)}</p>"
+        f"<p style='margin:0 0 .9rem'>{sentence(text, code)}</p>"
+        for title, text, code in rows
+    )
 
 
 def safe(text: str) -> str:

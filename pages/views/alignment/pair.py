@@ -5,19 +5,21 @@ from __future__ import annotations
 import streamlit as st
 
 from neuronxa_core import charts
-from neuronxa_core.measures import alignment_tables
+from neuronxa_core.corpora.languages import name
+from neuronxa_core.measures import alignment, alignment_tables
 from neuronxa_core.measures.alignment_tables import SentencePairs
 from neuronxa_core.states.planning import Plan
 from pages.components.exporting import downloads
 from pages.components.process import services
 from pages.components.selection import Selection
-from pages.components.wording import counted, label, name, passages
+from pages.components.wording import counted, label, passages
 
 
 def show(selection: Selection, x: str, y: str, layer: int, key: str) -> None:
     """x, y: codes of two languages. key: that of the widgets."""
     chosen = selection.experiment
-    pairs = _pairs(selection.plan.extraction_key, x, y, chosen.state, chosen.pooling, layer, selection.plan)
+    key_of_states = alignment.scores_key(selection.plan, chosen.state, chosen.pooling)
+    pairs = _pairs(key_of_states, x, y, chosen.state, chosen.pooling, layer, selection.plan)
     chart = charts.similarity_matrix(pairs.cosines, pairs.marks(), label(y), label(x))
     count = len(pairs.matches)
     step = charts.picture_step(count)

@@ -19,11 +19,11 @@ def show(selection: Selection) -> None:
     found, layers, method = selection.alignment(), selection.experiment.layers, selection.method
     chance = chance_level(found.n_sentences)
     table = alignment_tables.ranking_table(found, layers)
-    above = int((table["low"] > chance).sum())
-    st.markdown(
-        f"**{above} of {counted(len(table), 'language')}** {'is' if above == 1 else 'are'} above chance; together they "
-        f"score highest at **layer {alignment_tables.best_layer(found)}**."
-    )
+    best = f"Together, the languages score highest at **layer {alignment_tables.best_layer(found)}**."
+    if layers == "mean":  # the highest of several layers would be above the chance level by chance
+        above = int((table["low"] > chance).sum())
+        best = f"**{above} of {counted(len(table), 'language')}** {'is' if above == 1 else 'are'} above chance. {best}"
+    st.markdown(best)
     chart = charts.ranking(table, chance, method, layers)
     picture, detail = st.columns([3, 2], gap="large")
     event = picture.altair_chart(chart, on_select="rerun", selection_mode="language", key="ranking")
