@@ -24,7 +24,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronxa_core.__main__ import main
+from neuronxa_core.cli.main import main
 from neuronxa_core.errors import ExperimentError, ModelError, StoreError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.jobs import cluster

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuronxa_core import exports
-from neuronxa_core.__main__ import main
+from neuronxa_core.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 # how OWASP lists the beginnings that spreadsheets take for a formula

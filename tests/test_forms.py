@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from neuronxa_core.__main__ import main
+from neuronxa_core.cli.main import main
 from neuronxa_core.errors import ExperimentError, StoreError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import activation_counts, alignment, neuron_rankings

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core.__main__ import main
+from neuronxa_core.cli.main import main
 from neuronxa_core.corpora import reading, selection
 from neuronxa_core.errors import NeuronXAError, ScoresError
 from neuronxa_core.experiment import CHOICES, Experiment

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from neuronxa_core.__main__ import main
 from neuronxa_core.charts import report as reports
+from neuronxa_core.cli.main import main
 from neuronxa_core.corpora import reading
 from neuronxa_core.errors import CorpusError, CorruptEntry, HarnessError, NeuronXAError
 from neuronxa_core.experiment import Experiment

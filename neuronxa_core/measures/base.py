@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,12 +32,13 @@ Arrays: TypeAlias = "dict[str, np.ndarray]"
 T = TypeVar("T")
 
 
-def choice(default: Any, says: str, among: Sequence[str] = (), of: type | None = None) -> Any:
+def choice(default: Any, says: str, among: Sequence[str] = (), of: type | None = None, optional: bool = False) -> Any:
     """A field of a measure that is an option of the command line too.
 
-    says: its help. among: the values it can have. of: its type, where the default does not tell.
+    says: its help. among: the values it can have. of: its type, where the default does not tell; a tuple takes several
+    values. A field named `data` is a path, and must be given unless it is optional.
     """
-    return field(default=default, metadata={"says": says, "among": tuple(among), "type": of})
+    return field(default=default, metadata={"says": says, "among": tuple(among), "type": of, "optional": optional})
 
 
 def state_choice(default: str = "nas") -> Any:
@@ -90,7 +91,8 @@ class Measure:
     `content`, `compute` and `frame`.
 
     needs: `states` where it reads stored states, `model` or `head` where it runs the model (with its language-model
-    head), `nothing` otherwise. instant: whether it takes no longer than a page may.
+    head), `nothing` otherwise. needs_corpus: whether the plan's corpus plays a part. instant: whether it takes no
+    longer than a page may.
     """
 
     plan: Plan
@@ -98,6 +100,7 @@ class Measure:
     version: ClassVar[int] = 1
     unit: ClassVar[str] = "parts"
     needs: ClassVar[Literal["states", "model", "head", "nothing"]] = "states"
+    needs_corpus: ClassVar[bool] = True
     instant: ClassVar[bool] = False
 
     # what a measure defines -------------------------------------------------------------------------------------------
@@ -123,6 +126,11 @@ class Measure:
         for part in parts:
             run.check()
             yield part, self.compute(part, run)
+
+    @classmethod
+    def make(cls, plan: Plan, store: Store, pool: ModelPool, **choices: Any) -> Self:
+        """The measure as the command line and notebooks ask for it; for measures that find some choices themselves."""
+        return cls(plan, **choices)
 
     def units_of(self, part: Part) -> int:
         """How many units of work a part is."""
@@ -243,10 +251,3 @@ class Measure:
 def options(kind: type[Measure]) -> list[Field]:
     """A measure's choices, as its fields name them."""
     return [one for one in fields(kind) if one.metadata]
-
-
-def default_of(option: Field) -> Any:
-    """An option's default. Raises ExperimentError where it has none."""
-    if option.default is MISSING:
-        raise ExperimentError(f"{option.name} must be chosen")
-    return option.default

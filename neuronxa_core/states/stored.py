@@ -66,6 +66,15 @@ class StatesReader:
         scales = self._rows(language, entry.layer(precision.scale_name(name), layer))
         return kept * scales[:, None].astype(np.float64)
 
+    def sentence_vectors(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
+        """The sentence vectors themselves of one layer, float64 [sentence, neuron or hidden]: sums over weights.
+
+        For what does not stay the same when a sentence's vector is scaled, as a cosine does.
+        """
+        tokens = self.tokens(language).astype(np.float64)
+        whole = {"weighted": tokens * (tokens + 1) / 2, "mean": tokens, "last": np.ones_like(tokens)}[pooling]
+        return self.pooled_sums(language, state, pooling, layer) / whole[:, None]
+
     def _rows(self, language: str, block: np.ndarray) -> np.ndarray:
         """The rows that every language has, of all that the language has."""
         positions = self._positions[language]

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from neuronxa_core.__main__ import COLUMNS, main
+from neuronxa_core.cli.main import main
+from neuronxa_core.cli.score import COLUMNS
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import alignment, task_correlation
 from neuronxa_core.states import planning
 from neuronxa_core.store.cache import Store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BASE = ["score", "--model", "demo", "--corpus", "demo", "--pivot", "eng_Latn"]
 
 

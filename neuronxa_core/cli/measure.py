@@ -1,0 +1,105 @@
+"""`measure NAME`: any measure as a tidy CSV; its options are the choices that its dataclass declares."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import Field
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from neuronxa_core import exports
+from neuronxa_core.cli.options import OneLineParser, add_options, destination, plans_of, prepared, progress
+from neuronxa_core.measures import registry
+from neuronxa_core.measures.base import Measure, options
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
+
+USAGE = "neuronxa_core measure (--list | NAME [options])"
+# choices that are options of every command
+SHARED = ("state", "pooling")
+
+
+def measure(arguments: Sequence[str]) -> int:
+    """Compute what is missing of a measure and write its table. Raises NeuronXAError."""
+    if list(arguments) == ["--list"]:
+        for name in registry.MEASURES:
+            print(f"{name}: {registry.sentence(registry.find(name))}")
+        return 0
+    if not arguments or arguments[0].startswith("-"):
+        top = OneLineParser(prog="neuronxa_core measure", usage=USAGE, description=__doc__)
+        top.add_argument("--list", action="store_true", help="the measures, with a sentence each")
+        top.parse_args(arguments or ["-h"])
+        top.error(f"name one measure: {', '.join(registry.MEASURES)}")
+    kind = registry.find(arguments[0])
+    chosen = parser(kind).parse_args(arguments[1:])
+    store, pool = prepared(chosen), ModelPool()
+    plans = plans_of(chosen, [chosen.model], planning.make_plan, store)
+    ((name, plan),) = plans.items()
+    if kind.needs == "states":
+        with progress(plans, store) as on_progress:
+            computing.compute_missing(
+                plan, store, pool, on_progress=lambda language, done, _all: on_progress(name, language, done)
+            )
+    table = pd.concat(
+        [_table(kind, plan, store, pool, chosen, state) for state in dict.fromkeys(chosen.states)], ignore_index=True
+    )
+    columns = {"model": name, "corpus": plan.corpus.name} if kind.needs_corpus else {"model": name}
+    for place, (column, value) in enumerate(columns.items()):
+        if column not in table:
+            table.insert(place, column, value)
+    with destination(chosen.out) as handle:
+        handle.write(exports.csv_text(table))
+    return 0
+
+
+def parser(kind: type[Measure]) -> argparse.ArgumentParser:
+    """The options of a measure: those of `score`, and its own choices."""
+    command = OneLineParser(prog=f"neuronxa_core measure {kind.name}", description=registry.sentence(kind))
+    add_options(command, states=["nas"], needs_corpus=kind.needs_corpus)
+    own = command.add_argument_group(f"choices of {kind.name}")
+    for option in options(kind):
+        if option.name not in SHARED:
+            _add(own, option)
+    if not any(option.name == "state" for option in options(kind)):
+        command.set_defaults(states=["nas"])
+    return command
+
+
+def _add(group: argparse._ArgumentGroup, option: Field) -> None:
+    """An option as its field declares it."""
+    says, among, default = option.metadata["says"], option.metadata["among"], option.default
+    kind = option.metadata["type"] or type(default)
+    shown = "" if default is None or default == () else f" (default: {default})"
+    settings: dict = {"help": says.replace("%", "%%") + shown, "dest": option.name}
+    if option.name == "data":
+        settings |= {"type": Path, "metavar": "PATH", "required": default is None and not option.metadata["optional"]}
+    elif kind is bool:
+        settings |= {"action": argparse.BooleanOptionalAction, "default": default, "help": says}
+    elif kind is tuple:
+        settings |= {"nargs": "+", "default": default, "choices": among or None}
+    else:
+        settings |= {"type": kind, "default": default, "choices": among or None}
+    group.add_argument(f"--{option.name.replace('_', '-')}", **settings)
+
+
+def _table(
+    kind: type[Measure], plan: Plan, store: Store, pool: ModelPool, chosen: argparse.Namespace, state: str
+) -> pd.DataFrame:
+    """The measure's table for one representation; what is missing is computed under a progress bar."""
+    values = {**vars(chosen), "state": state}
+    made = kind.make(plan, store, pool, **{option.name: values[option.name] for option in options(kind)})
+    totals = made.totals(store)
+    seen = dict.fromkeys(totals, 0)
+    with tqdm(total=sum(totals.values()), unit=f" {made.unit}", file=sys.stderr, disable=not totals) as bar:
+
+        def on_progress(group: str, done: int, _all: int) -> None:
+            bar.update(done - seen.get(group, 0))
+            seen[group] = done
+
+        return made.frame(made.run(store, pool, on_progress))
