@@ -1,4 +1,13 @@
-"""TODO"""
+"""What is known of a model: where it comes from, what its layers are, and the loaded model itself.
+
+A neuron is one column of the feed-forward network's inner layer. Its activation is read at one of two places:
+
+- MLP_POST, `product` for users: the input of the network's last projection (`down_proj`, `c_proj`, `fc2`, ...);
+- GATE_POST, `gate` for users: the output of the activation function, act(W_gate x), LAPE's definition (Tang et al.,
+  ACL 2024). In a plain, ungated network the two are one.
+
+In a mixture of experts, a layer's neurons are the columns of all its routed experts; see moe.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +21,8 @@ from transformers import PreTrainedModel
 from neuronxa_core.errors import ModelError
 
 Neuron = Literal["product", "gate"]
+MLP_POST: Neuron = "product"
+GATE_POST: Neuron = "gate"
 
 
 @dataclass(frozen=True)
@@ -57,18 +68,18 @@ class FeedForward:
     def module_for(self, neuron: Neuron) -> tuple[str, Literal["input", "output"]]:
         """The module to hook for a neuron definition, and which side of it to read.
 
-        Raises ModelError where the definition cannot be read, and for a mixture: see experts.recording.
+        Raises ModelError where the definition cannot be read, and for a mixture: see moe.recording.
         """
         if self.experts:
             raise ModelError(f"the neurons of {self.layer}, a mixture of experts, are those of no single module")
         self.check_readable(neuron)
-        if neuron == "product" or not self.gated:
+        if neuron == MLP_POST or not self.gated:
             return self.last_projection, "input"
         return self.activation, "output"
 
     def check_readable(self, neuron: Neuron) -> None:
         """Raise ModelError where a neuron definition has no place in the network."""
-        if neuron == "gate" and self.gated and self.activation is None:
+        if neuron == GATE_POST and self.gated and self.activation is None:
             raise ModelError(
                 f"the output of the activation function of {self.layer} does not stand by itself, so the neuron "
                 "definition 'gate' cannot be read there; choose 'product'"
@@ -79,7 +90,7 @@ class FeedForward:
 class ModelInfo:
     """What can be said of a model without its weights.
 
-    neurons: of a layer; of a mixture, of all its routed experts. experts: of a layer, 0 where it is dense. chosen:
+    neurons: per layer; of a mixture, of all its routed experts. experts: per layer, 0 where it is dense. chosen:
     experts that a token is sent to. projected: weights of linear projections, which int8 and nf4 shrink. attention:
     width of the queries. scored: heads whose attention scores are held in memory, 0 where a fused kernel holds none.
     """

@@ -1,4 +1,4 @@
-"""TODO"""
+"""How much memory a model takes, and the dtype and device that `auto` stands for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from transformers import PretrainedConfig
 
 from neuronxa_core.errors import ModelError
 from neuronxa_core.models.description import ModelInfo
@@ -72,9 +71,9 @@ def estimate_memory(info: ModelInfo, dtype: str, device: str, token_budget: int)
       values before and after rotation, output) and six of inner width (gate, up, what the activation function makes on
       its way). In a mixture, the inner width is that of all experts that the token is sent to, and each of these has
       four hidden vectors more (its input, its output, that weighted, and that put back in order).
-    - Pooling holds, as float32, one inner vector a token, and three of all neurons a sentence (of a mixture, for NAS
-      and for NAV); sentences are taken to have at least SHORT tokens.
-    - The attention mask has one number a pair of tokens, as truth and in the activations' dtype. Eager attention has
+    - Pooling holds, as float32, one inner vector per token, and three of all neurons per sentence (of a mixture, for
+      NAS and for NAV); sentences are taken to have at least SHORT tokens.
+    - The attention mask has one number per pair of tokens, as truth and in the activations' dtype. Eager attention has
       scores for each head besides: as float32 for the softmax, and four in the activations' dtype. Fused kernels hold
       none. Sentences are taken to have up to LONG tokens; longer ones may exceed the estimate, and then go in smaller
       batches.
@@ -98,14 +97,3 @@ def estimate_memory(info: ModelInfo, dtype: str, device: str, token_budget: int)
 def free_gpu_bytes() -> list[int]:
     """Free memory of every visible GPU, in bytes."""
     return [torch.cuda.mem_get_info(k)[0] for k in range(torch.cuda.device_count())]
-
-
-def _stored_quantized(config: PretrainedConfig) -> bool:
-    """Whether the weights are stored in few bits."""
-    return any(getattr(part, "quantization_config", None) for part in (config, config.get_text_config()))
-
-
-def _head_parameters(config: PretrainedConfig) -> int:
-    """Weights of the language-model head that are not the embedding's too."""
-    text = config.get_text_config()
-    return 0 if getattr(text, "tie_word_embeddings", False) else text.vocab_size * text.hidden_size

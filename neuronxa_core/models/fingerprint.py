@@ -1,7 +1,8 @@
-"""TODO"""
+"""What tells a model's numbers from any other's: the hub's commit, or a hash of its files."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,24 +12,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from neuronxa_core.errors import ModelError
 from neuronxa_core.models.description import ModelSource
-from neuronxa_core.models.sources import _explained, _read_json
-from neuronxa_core.wording import some_of
-
-
-def _shards(index: Path) -> list[str]:
-    """The files that an index of weights names, each once. Raises ModelError for no index, and for files elsewhere."""
-    content = _read_json(index)
-    named = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(named, dict) or not named or not isinstance(content.get("metadata"), dict):
-        raise ModelError(f"{index} is no index of weights (a weight_map and metadata); copy it again")
-    shards = {str(name) for name in named.values()}
-    strange = sorted(name for name in shards if Path(name).name != name or not name.endswith(".safetensors"))
-    if strange:
-        raise ModelError(
-            f"{index} names what is no .safetensors file beside it ({some_of(strange, 4)}); copy the model again "
-            "(files elsewhere and pickled weights are never loaded)"
-        )
-    return sorted(shards)
+from neuronxa_core.models.sources import explained
 
 
 def identity(source: ModelSource, remembered: Callable[[str, Callable[[], str]], str] | None = None) -> str:
@@ -58,7 +42,7 @@ def _commit(source: ModelSource) -> str:
     try:
         file = cached_file(source.location, "config.json", revision=source.revision)
     except Exception as error:
-        raise _explained(source, error) from error
+        raise explained(source, error) from error
     commit = extract_commit_hash(file, None)
     if not commit:
         raise ModelError(f"model {source.name} has no commit on the hub that could name its version")
@@ -67,17 +51,9 @@ def _commit(source: ModelSource) -> str:
 
 def _files_that_matter(folder: Path) -> list[Path]:
     """Configuration, weights and tokenizer files of a local model."""
-    patterns = (
-        "config.json",
-        "*.safetensors",
-        "*.safetensors.index.json",
-        "tokenizer*",
-        "*.model",
-        "vocab*",
-        "merges.txt",
-    )
-    extra = ("special_tokens_map.json", "added_tokens.json")
-    return sorted({file for pattern in (*patterns, *extra) for file in folder.glob(pattern) if file.is_file()})
+    weights = ("config.json", "*.safetensors", "*.safetensors.index.json")
+    words = ("tokenizer*", "*.model", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+    return sorted({file for pattern in (*weights, *words) for file in folder.glob(pattern) if file.is_file()})
 
 
 def _file_state(file: Path) -> str:
@@ -86,8 +62,5 @@ def _file_state(file: Path) -> str:
 
 
 def _hash_file(file: Path) -> str:
-    digest = xxhash.xxh3_128()
     with file.open("rb") as handle:
-        while block := handle.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, xxhash.xxh3_128).hexdigest()

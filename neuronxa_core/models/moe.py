@@ -15,17 +15,13 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from transformers.integrations import moe
 
 from neuronxa_core.errors import ModelError
-
-if TYPE_CHECKING:
-    from neuronxa_core.models.description import LoadedModel, Neuron
-
+from neuronxa_core.models.description import GATE_POST, MLP_POST, LoadedModel, Neuron
 
 Record = Callable[[int, int, torch.Tensor, torch.Tensor], None]
 """record(layer, expert, tokens, activations): tokens, int64 [token], are the flat numbers (row x width of the batch +
@@ -34,7 +30,7 @@ once for every expert of a layer that some token chose, in ascending order."""
 Replace = Callable[[int, int, torch.Tensor, torch.Tensor], torch.Tensor]
 """As Record, and gives back the activations that the model is to go on with."""
 
-_OURS = "neuronxa"
+_IMPLEMENTATION = "neuronxa"
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def sizes(module: torch.nn.Module) -> Sizes | None:
 
 @contextmanager
 def recording(
-    loaded: LoadedModel, record: Record, neuron: Neuron = "product", layers: Collection[int] | None = None
+    loaded: LoadedModel, record: Record, neuron: Neuron = MLP_POST, layers: Collection[int] | None = None
 ) -> Iterator[None]:
     """While it is open, record() sees the activations of the experts in some layers, all unless `layers` names them.
 
@@ -99,7 +95,7 @@ def recording(
 
 @contextmanager
 def replacing(
-    loaded: LoadedModel, replace: Replace, neuron: Neuron = "product", layers: Collection[int] | None = None
+    loaded: LoadedModel, replace: Replace, neuron: Neuron = MLP_POST, layers: Collection[int] | None = None
 ) -> Iterator[None]:
     """While it is open, the model goes on with what replace() makes of the activations; else as `recording`."""
     with _listening(loaded, replace, neuron, layers, replaces=True):
@@ -131,10 +127,10 @@ def _listening(
             feed_forward = loaded.feed_forwards[layer]
             feed_forward.check_readable(neuron)
             module = loaded.model.get_submodule(feed_forward.last_projection)
-            listener = _Listener(layer, call, neuron if feed_forward.gated else "product", replaces)
+            listener = _Listener(layer, call, neuron if feed_forward.gated else MLP_POST, replaces)
             _listeners.setdefault(module, []).append(listener)
             opened.append((module, listener, module.config._experts_implementation_internal))
-            module.config._experts_implementation_internal = _OURS
+            module.config._experts_implementation_internal = _IMPLEMENTATION
         yield
     finally:
         for module, listener, before in reversed(opened):
@@ -145,7 +141,7 @@ def _listening(
 def _forward(
     self: torch.nn.Module, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
 ) -> torch.Tensor:
-    """A layer's routed experts on hidden_states [token, hidden], one product an expert that some token chose.
+    """A layer's routed experts on hidden_states [token, hidden], one product per expert that some token chose.
 
     top_k_index, top_k_weights: [token, choice]. It waits for the device once, for how many tokens each expert has. An
     index that is no expert's stands for no choice, as in the library's own implementations. Outputs of one token are
@@ -171,7 +167,7 @@ def _forward(
     return outputs
 
 
-moe.ALL_EXPERTS_FUNCTIONS.register(_OURS, _forward)
+moe.ALL_EXPERTS_FUNCTIONS.register(_IMPLEMENTATION, _forward)
 
 
 def _activations(
@@ -182,7 +178,7 @@ def _activations(
     The gate is kept apart only where someone listens to it; the two ways round give the same numbers.
     """
     into = _project(module, "gate_up_proj" if module.has_gate else "up_proj", expert, states)
-    gates = [listener for listener in listeners if listener.neuron == "gate"]
+    gates = [listener for listener in listeners if listener.neuron == GATE_POST]
     if gates:
         gate, up = into.chunk(2, dim=-1)
         gate = module.act_fn(gate)
@@ -192,7 +188,7 @@ def _activations(
     else:
         activations = module._apply_gate(into) if module.has_gate else module.act_fn(into)
     for listener in listeners:
-        if listener.neuron == "product":
+        if listener.neuron == MLP_POST:
             activations = listener.hear(expert, tokens, activations)
     return activations
 

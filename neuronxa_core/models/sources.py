@@ -1,9 +1,8 @@
-"""TODO"""
+"""Find models: what a user names, its configuration and tokenizer, and what the hub's cache holds."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +66,7 @@ def hub_source(text: str) -> ModelSource | None:
     return ModelSource(identity, identity, "hub", revision or None)
 
 
-def _explained(source: ModelSource, error: Exception) -> ModelError:
+def explained(source: ModelSource, error: Exception) -> ModelError:
     """One clear sentence for what the libraries raise while a model is read."""
     where = f"model {source.name}"
     causes: list[BaseException] = []
@@ -116,7 +115,7 @@ def read_config(source: ModelSource) -> PretrainedConfig:
         folder = Path(source.location)
         if not (folder / "config.json").is_file():
             raise ModelError(f"the folder {source.location} has no config.json; give a folder in transformers' format")
-        settings = _read_json(folder / "config.json")
+        settings = read_json(folder / "config.json")
         if not isinstance(settings, dict):
             raise ModelError(f"{folder / 'config.json'} holds no settings of a model; copy it again")
         _check_config(source, settings)
@@ -134,7 +133,7 @@ def read_config(source: ModelSource) -> PretrainedConfig:
     except ModelError:
         raise
     except Exception as error:
-        raise _explained(source, error) from error
+        raise explained(source, error) from error
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"model {source.name} ({type(config).__name__}) is an encoder-decoder; decoders and encoders are supported"
@@ -142,7 +141,7 @@ def read_config(source: ModelSource) -> PretrainedConfig:
     return config
 
 
-def _read_json(file: Path) -> object:
+def read_json(file: Path) -> object:
     """What a JSON file holds. Raises ModelError."""
     try:
         if file.stat().st_size > MOST_CONFIG_BYTES:
@@ -194,9 +193,9 @@ def load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(source.location, **source.hub_options)
         tokenizer(["a"])  # some settings that make no sense are met here first
     except Exception as error:
-        explained = _explained(source, error)
-        if "could not be read" not in str(explained):
-            raise explained from error
+        cause = explained(source, error)
+        if "could not be read" not in str(cause):
+            raise cause from error
         raise ModelError(
             f"the tokenizer of model {source.name} could not be read (tokenizer.json, or the files that its "
             f"tokenizer class wants): {' '.join(str(error).split())[:200]}"
@@ -214,16 +213,12 @@ def load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
 
 def cached_models() -> list[str]:
     """Hub ids whose configuration and safetensors weights are in the local hub cache, by name."""
-    if not os.path.isdir(hub_constants.HF_HUB_CACHE):  # noqa: PTH112
+    if not Path(hub_constants.HF_HUB_CACHE).is_dir():
         return []
-    return sorted(_complete_models())
+    models = [one for one in scan_cache_dir(hub_constants.HF_HUB_CACHE).repos if one.repo_type == "model"]
+    files = {one.repo_id: [{file.file_name for file in of.files} for of in one.revisions] for one in models}
+    return sorted(name for name, revisions in files.items() if any(map(_is_complete, revisions)))
 
 
-def _complete_models() -> Iterator[str]:
-    for repository in scan_cache_dir(hub_constants.HF_HUB_CACHE).repos:
-        if repository.repo_type == "model":
-            for revision in repository.revisions:
-                names = {file.file_name for file in revision.files}
-                if "config.json" in names and any(name.endswith(".safetensors") for name in names):
-                    yield repository.repo_id
-                    break
+def _is_complete(names: set[str]) -> bool:
+    return "config.json" in names and any(name.endswith(".safetensors") for name in names)

@@ -1,4 +1,9 @@
-"""TODO"""
+"""Where a model's neurons are, found from its modules alone, and what can be said of it without its weights.
+
+Both places of a neuron's activation are found by structure, not by a list of architectures: in every layer, the one
+projection from the inner width to the hidden width that has a projection from the hidden to the inner width before it
+and is no part of attention.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +18,14 @@ from transformers.pytorch_utils import Conv1D
 from neuronxa_core.errors import ModelError
 from neuronxa_core.models import moe
 from neuronxa_core.models.description import FeedForward, ModelInfo, ModelSource
-from neuronxa_core.models.sources import _explained, read_config
+from neuronxa_core.models.sources import explained, read_config
 
 # a sentence longer than this is cut even where the model could read more, so that memory stays bounded
 LONGEST_SENTENCE = 2048
 
 # while transformers builds a model it changes torch's default dtype for the whole process, and two builds at once can
-# leave it changed for good; models are loaded while no other is at work, see ModelShelf
-_BUILDING = threading.RLock()
+# leave it changed for good; models are loaded while no other is at work, see ModelPool
+BUILDING = threading.RLock()
 
 
 def _shape(module: torch.nn.Module) -> tuple[int, int] | None:
@@ -230,24 +235,24 @@ def _is_causal(config: PretrainedConfig) -> bool:
 
 def describe(source: ModelSource) -> ModelInfo:
     """Layers, neurons and size of a model from its configuration alone, without its weights."""
-    return _describe_unloaded(source, read_config(source))
+    return describe_config(source, read_config(source))
 
 
-def _without_weights(kind: type, config: PretrainedConfig) -> PreTrainedModel:
+def without_weights(kind: type, config: PretrainedConfig) -> PreTrainedModel:
     """A model's modules without their numbers.
 
     Built in float32, torch's default, whatever the model's own dtype is: a forward pass in another thread would
     otherwise make its tensors in that dtype meanwhile.
     """
-    with _BUILDING, torch.device("meta"):
+    with BUILDING, torch.device("meta"):
         return kind.from_config(copy.deepcopy(config), dtype=torch.float32, trust_remote_code=False)
 
 
-def _describe_unloaded(source: ModelSource, config: PretrainedConfig) -> ModelInfo:
+def describe_config(source: ModelSource, config: PretrainedConfig) -> ModelInfo:
     try:
-        model = _without_weights(AutoModel, config)
+        model = without_weights(AutoModel, config)
     except Exception as error:
-        raise _explained(source, error) from error
+        raise explained(source, error) from error
     try:
         return _describe(source, config, model)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:

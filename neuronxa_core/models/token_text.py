@@ -1,4 +1,8 @@
-"""TODO"""
+"""A text as a reader sees it: tokens joined into slices of the text that can be shown.
+
+A token is often no unit that anyone can read: a byte of a character, a vowel sign without its letter, a word with the
+space before it.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,6 @@ from neuronxa_core.models.description import ModelSource
 
 _CLUSTER = regex.compile(r"\X")
 _UNDECODED = "\ufffd"
-
-
-# ------------------------------------------------------------------------------------------------------------ tokens
 
 
 @dataclass(frozen=True)
