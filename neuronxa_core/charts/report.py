@@ -13,9 +13,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from neuronxa_core.charts import theme
+from neuronxa_core.charts import tasks, theme
 from neuronxa_core.exports import harmless
 from neuronxa_core.host.redaction import redacted
+from neuronxa_core.statistics.correlation import Correlation
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "altair", "streamlit")
 # what a browser may do with a report: draw it
@@ -39,6 +40,42 @@ class Section:
     sentences: Sequence[str] = ()
     chart: alt.TopLevelMixin | None = None
     table: pd.DataFrame | None = None
+
+
+def correlation_sections(
+    one: Correlation,
+    joined: pd.DataFrame,
+    scatter: alt.TopLevelMixin,
+    by_layer: pd.DataFrame,
+    by_method: pd.DataFrame,
+    influence: pd.DataFrame | None,
+    unmatched: Sequence[str],
+    says: Mapping[str, str],
+    *,
+    lower_is_better: bool,
+) -> list[Section]:
+    """What a report on alignment and a task holds.
+
+    The tables are those of measures.task_tables, influence that of leave_one_out. says: what each part is and is not,
+    by scatter, layers, methods, robustness.
+    """
+    figures = (
+        f"Pearson's r = {one.pearson_r:.4f} (95 % interval {one.pearson_low:.4f} to {one.pearson_high:.4f}, "
+        f"p = {one.pearson_p:.3g}), Spearman's rho = {one.spearman_rho:.4f}, Kendall's tau = {one.kendall_tau:.4f}, "
+        f"n = {one.n} languages without the pivot."
+    )
+    layers = tasks.correlation_by_layer(by_layer, "Correlation by layer", lower_is_better=lower_is_better)
+    methods = tasks.methods_by_tasks(by_method, "Pearson's r (number of languages)")
+    sections = [
+        Section("Correlation over languages", [figures, says["scatter"]], scatter.properties(width=700), joined),
+        Section("By layer", [says["layers"]], layers.properties(width=700), by_layer),
+        Section("Methods and tasks", [says["methods"]], methods, by_method.drop(columns="row")),
+    ]
+    if influence is not None:
+        sections.append(Section("Without one language", [says["robustness"]], None, influence))
+    if unmatched:
+        sections.append(Section("What was not used", unmatched))
+    return sections
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Alignment and task scores together: scatter, by layer, method, number of sentences and model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import pandas as pd
 
 from neuronxa_core.charts.theme import COLOURS, SCORE_AXIS, _around, _colours_of, _layer_axis
 
-# ---------------------------------------------------------------------------------------------------------- downstream
+# correlations that the paper reports for large models (Huang et al., ACL 2025, with XNLI and over tasks)
+PAPER_FIGURES = {
+    "paper: MEXA, XNLI": 0.8370,
+    "paper: NAVCA, XNLI": 0.8937,
+    "paper: NASCA, XNLI": 0.9326,
+    "paper: mean over tasks": 0.9556,
+}
 
 
 def scatter(
@@ -20,7 +26,7 @@ def scatter(
     title: str,
     reference: pd.DataFrame | None = None,
 ) -> alt.LayerChart:
-    """One point a language, with a regression line and its confidence band; a click switches a language off.
+    """A point per language, with a regression line and its confidence band; a click excludes a language.
 
     points: language, label, x, y, low and high (of x, may equal it), group (what the colour tells), more (text of the
     tooltip). line: x, mean, low, high; may be empty. colour: what `group` is. reference: x, y of further lines, each
@@ -139,6 +145,7 @@ def correlation_by_layer(
 
 def methods_by_tasks(table: pd.DataFrame, title: str) -> alt.LayerChart:
     """r of every method with every task as a heat map with numbers. table: row, task, r, n, low, high, p."""
+    table = table.assign(text=[f"{r:.3f} ({n})" for r, n in zip(table["r"], table["n"], strict=True)])
     rows, tasks = (list(dict.fromkeys(table[name])) for name in ("row", "task"))
     base = alt.Chart(table)
     x = alt.X("task:N", sort=tasks, title=None, axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=260))

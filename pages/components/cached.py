@@ -10,7 +10,7 @@ import streamlit as st
 
 from neuronxa_core.corpora import parallel, reading
 from neuronxa_core.experiment import Experiment, digest
-from neuronxa_core.measures import activation_counts, alignment
+from neuronxa_core.measures import activation_counts, alignment, bitext_retrieval
 from neuronxa_core.measures.activation_counts import ActivationCounts
 from neuronxa_core.measures.alignment import Alignment
 from neuronxa_core.measures.base import Arrays, Measure, Part
@@ -108,13 +108,15 @@ def _table(key: str, choices: str, missing: int, folder: str, _measure: Measure)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
-def _alignment(key: str, state: str, pooling: str, _plan: Plan) -> Alignment:
+def _alignment(key: str, state: str, pooling: str, rows: tuple[int, ...] | None, _plan: Plan) -> Alignment:
+    if rows is not None:
+        return bitext_retrieval.alignment_on(_plan, services().store, rows, state, pooling)
     return alignment.align(_plan, services().store, state, pooling)
 
 
-def alignment_of(plan: Plan, state: str, pooling: str) -> Alignment:
-    """Scores of a plan whose states are all stored."""
-    return _alignment(alignment.scores_key(plan, state, pooling), state, pooling, plan)
+def alignment_of(plan: Plan, state: str, pooling: str, rows: tuple[int, ...] | None = None) -> Alignment:
+    """Scores of a plan whose states are all stored, on all its sentences or on some rows of them."""
+    return _alignment(alignment.scores_key(plan, state, pooling), state, pooling, rows, plan)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Counting active neurons …")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import altair as alt
 import pandas as pd
 import streamlit as st
@@ -39,6 +42,26 @@ def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
             )
 
 
+def table(table: pd.DataFrame, name: str, **options: object) -> None:
+    """A table and its CSV. options: of st.dataframe."""
+    st.dataframe(exports.harmless_table(table), hide_index=True, **options)
+    st.download_button(
+        "CSV",
+        lambda: exports.csv_text(table),
+        f"{exports.file_name(name)}.csv",
+        "text/csv",
+        icon=":material/download:",
+        key=f"CSV-{name}",
+    )
+
+
+def figures(values: Mapping[str, object]) -> None:
+    """Single numbers by name, side by side."""
+    with st.container(horizontal=True, gap="medium"):
+        for name, value in values.items():
+            st.metric(name, value, width="content")
+
+
 def open_microscope(layer: int, neuron: int) -> None:
     """Go to the Microscope with this neuron."""
     # the parameters of this page's widgets cannot be cleared here, only replaced
@@ -46,20 +69,27 @@ def open_microscope(layer: int, neuron: int) -> None:
     st.switch_page("pages/microscope.py", query_params={**experiment().to_query(), **named})
 
 
-def neuron_list(table: pd.DataFrame, key: str, **columns: object) -> None:
-    """A table of neurons, with `layer` and `neuron` columns; a chosen row can be opened in the Microscope."""
+def neuron_table(table: pd.DataFrame, key: str, on_select: object = "rerun", **columns: object) -> Any:
+    """A table of neurons, with `layer` and `neuron` columns, of which a row can be chosen; the event, or None."""
     if table.empty:
         st.caption("No neurons here.")
-        return
-    event = st.dataframe(
-        table,
+        return None
+    return st.dataframe(
+        exports.harmless_table(table),
         hide_index=True,
-        on_select="rerun",
+        on_select=on_select,
         selection_mode="single-row",
         key=key,
         height=min(320, 38 + 35 * len(table)),
         column_config={"layer": "Layer", "neuron": "Neuron", **columns},
     )
+
+
+def neuron_list(table: pd.DataFrame, key: str, **columns: object) -> None:
+    """A table of neurons; a chosen row can be opened in the Microscope."""
+    event = neuron_table(table, key, **columns)
+    if event is None:
+        return
     rows = [row for row in event.selection.rows if row < len(table)]
     if not rows:
         st.caption("Choose a row to look at the neuron in the Microscope.")

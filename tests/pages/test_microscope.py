@@ -1,4 +1,4 @@
-"""The microscope, without a browser."""
+"""The Microscope, without a browser."""
 
 import shutil
 from dataclasses import replace
@@ -7,16 +7,14 @@ import pytest
 from page_walk import ROOT, SMALL, activity_of, charts_of, everything_said, page
 from streamlit.testing.v1 import AppTest
 
-from neuronxa_core.measures import (
-    lape,
-)
+from neuronxa_core.measures import lape
 from neuronxa_core.states import planning
 from neuronxa_core.store.cache import Store
 from pages.access import host
-from pages.components import cached, process
+from pages.components import process, selection
 
 
-def test_the_microscope_opens_on_a_neuron_and_shades_sentences_in_their_direction(computed, monkeypatch):
+def test_a_neuron_is_shown_in_every_language_and_in_each_ones_direction(computed, monkeypatch):
     test = page("microscope", SMALL, computed, monkeypatch, neuron_layer=7, neuron_number=84)
     assert not test.exception
     assert not test.error
@@ -24,19 +22,27 @@ def test_the_microscope_opens_on_a_neuron_and_shades_sentences_in_their_directio
     bodies = [element.proto.body for element in test.get("html")]
     for code, direction in (("arb-Arab", "rtl"), ("tha-Thai", "ltr")):
         assert any(f'dir="{direction}" lang="{code}"' in body for body in bodies)
+    assert any("<b>Sentence" in body and "among the strongest in" in body for body in bodies)
     _, activity = activity_of(computed)
     shown = test.dataframe[1].value.set_index("language")["probability"]
-    for k, code in enumerate(activity.languages):
-        assert shown[code] == activity.probability(7)[k, 84]
+    assert {code: shown[code] for code in activity.languages} == dict(
+        zip(activity.languages, activity.at(7, 84), strict=True)
+    )
 
 
-def test_the_microscope_starts_at_the_most_specific_neuron(computed, monkeypatch):
+def test_it_starts_at_the_most_specific_neuron_and_finds_others_in_every_way(computed, monkeypatch):
     test = page("microscope", SMALL, computed, monkeypatch)
-    assert not test.exception
-    _, activity = activity_of(computed)
-    found = lape.lape(activity)
+    found = lape.lape(activity_of(computed)[1])
     assert test.number_input(key="neuron_layer").value == found.layer[0]
     assert test.number_input(key="neuron_number").value == found.neuron[0]
+    for way in ("most shared", "most discriminating between …", "strongest for a sentence", "most specific to …"):
+        test.get("button_group")[0].set_value(way).run()
+        assert not test.exception
+        table = test.dataframe[0].value
+        assert len(table) == 100
+        assert table["neuron"].between(0, 639).all()
+    test.toggle(key="find_here").set_value(True).run()
+    assert set(test.dataframe[0].value["layer"]) == {found.layer[0]}
 
 
 @pytest.mark.parametrize(("layer", "neuron"), [(2, 345), (0, 0)])
@@ -48,17 +54,6 @@ def test_a_link_to_a_neuron_opens_it(computed, monkeypatch, layer, neuron):
     test.run()
     assert not test.exception
     assert f"Neuron {neuron} of layer {layer}" in everything_said(test)
-
-
-@pytest.mark.parametrize("way", ["shared", "specific", "discriminating", "sentence"])
-def test_neurons_are_found_in_every_way(computed, monkeypatch, way):
-    test = page("microscope", SMALL, computed, monkeypatch, find_by=way)
-    assert not test.exception
-    table = test.dataframe[0].value
-    assert len(table) == 100
-    assert table["neuron"].between(0, 639).all()
-    test.toggle(key="find_here").set_value(True).run()
-    assert set(test.dataframe[0].value["layer"]) == {test.number_input(key="neuron_layer").value}
 
 
 def test_free_text_is_read_alone_and_with_its_translation(computed, monkeypatch):
@@ -77,29 +72,23 @@ def test_free_text_is_read_alone_and_with_its_translation(computed, monkeypatch)
     assert 'dir="auto"' in test.get("html")[-1].proto.body
 
 
-def test_tokens_wait_for_a_model_that_is_at_work(computed, tmp_path, monkeypatch):
+def test_tokens_wait_for_a_busy_model_and_a_large_one_is_loaded_only_when_asked(computed, tmp_path, monkeypatch):
     folder = tmp_path / "own"  # nothing of the tokens is cached there
     shutil.copytree(computed, folder)
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(folder))
-    services = process._services(str(folder), host.host_settings())
-    plan = planning.make_plan(SMALL, services.store)
-    with services.pool.acquire(plan):
-        test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=2)
-        assert not test.exception
-        assert "at work" in test.info[0].value
-
-
-def test_a_large_model_is_loaded_only_when_asked(computed, tmp_path, monkeypatch):
-    folder = tmp_path / "own"
-    shutil.copytree(computed, folder)
     store = Store(folder)
     plan = planning.make_plan(SMALL, store)
     store.close()
+    pool = process._services(str(folder), host.host_settings()).pool
+    with pool.acquire(plan):
+        test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=2)
+        assert not test.exception
+        assert "at work" in test.info[0].value
+        assert "Your own text" in everything_said(test)
     large = replace(plan, info=replace(plan.info, parameters=8_000_000_000))
-    monkeypatch.setattr(cached, "plan_for", lambda _chosen: large)
+    monkeypatch.setattr(selection, "plan_for", lambda _chosen: large)
+    monkeypatch.setattr(type(pool), "holds", lambda _pool, _plan: False)
     test = page("microscope", SMALL, folder, monkeypatch, neuron_layer=1, neuron_number=3)
     assert not test.exception
     assert "8.0 billion parameters" in everything_said(test)
-    button = next(button for button in test.button if "Load the model" in button.label)
-    assert not process._services(str(folder), host.host_settings()).pool.holds(large)
-    assert button.key.startswith("load-")
+    assert any(button.label.startswith("Load the model") for button in test.button)

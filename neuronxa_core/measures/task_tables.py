@@ -1,0 +1,261 @@
+"""Tables that set alignment beside a task's scores: by language, layer, method, control, estimate and model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from neuronxa_core.corpora import languages
+from neuronxa_core.errors import ExperimentError
+from neuronxa_core.experiment import CHOICES
+from neuronxa_core.measures import sentence_subsets, task_correlation
+from neuronxa_core.measures.alignment import METHODS, Alignment, pool_layers
+from neuronxa_core.measures.task import Task
+from neuronxa_core.measures.task_correlation import Points
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.statistics import correlation, layer_choice, partial, regression
+from neuronxa_core.store.cache import Store
+
+SENTENCE_STEPS = (10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
+POOLINGS_COMPARED = ("weighted", "last")
+
+
+def script_of(code: str) -> str:
+    """The name of a language's script; both forms of Chinese characters are Han."""
+    script = languages.script(code)
+    name = languages.script_name(script) if script else "unknown"
+    return f"Han ({name.lower()})" if script in ("Hans", "Hant") else name
+
+
+def groups_of(codes: Sequence[str], by: str, shares: Mapping[str, float]) -> list[str]:
+    """What each language is grouped by: `script`, `family` or `training share` (of the model's training text)."""
+    if by == "training share":
+        return [f"{shares[code]:g}" if code in shares else "unknown" for code in codes]
+    return [{"script": script_of, "family": languages.family}[by](code) for code in codes]
+
+
+def by_language(points: Points, x: np.ndarray, n: Mapping[str, float]) -> pd.DataFrame:
+    """Columns language, label, alignment (x), score and n (items of the task, NaN where unknown)."""
+    return pd.DataFrame(
+        {
+            "language": points.languages,
+            "label": [languages.label(code) for code in points.languages],
+            "alignment": x,
+            "score": points.y,
+            "n": [n.get(code, np.nan) for code in points.languages],
+        }
+    )
+
+
+def scatter_points(joined: pd.DataFrame, x: np.ndarray, y: np.ndarray, groups: Sequence[str]) -> pd.DataFrame:
+    """The languages as charts.scatter draws them. joined: `by_language`; x, y: its columns, transformed or not."""
+    more = [f"alignment {a:.4f}, score {b:.4f}" for a, b in zip(joined["alignment"], joined["score"], strict=True)]
+    return joined[["language", "label"]].assign(x=x, y=y, group=list(groups), more=more)
+
+
+def regression_line(span: np.ndarray, x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
+    """The line of y on x and its 95 % confidence band, over the range of `span`; empty where x is constant.
+
+    Columns x, mean, low, high.
+    """
+    at = np.linspace(span.min(), span.max(), 60)
+    fit = regression.regression(x, y, at)
+    return pd.DataFrame({"x": at, "mean": fit.line, "low": fit.low, "high": fit.high}).dropna()
+
+
+def by_layer(scores: Mapping[str, np.ndarray], y: np.ndarray) -> pd.DataFrame:
+    """The correlation of every method's alignment with a task at each layer.
+
+    scores: by state, [language, layer]. y: [language]. Columns method, layer, r, low, high, p, rho, tau.
+    """
+    tables = []
+    for state, by_state in scores.items():
+        one = layer_choice.correlation_by_layer(by_state, y)
+        columns = {name: getattr(one, name) for name in ("r", "low", "high", "p", "rho", "tau")}
+        tables.append(pd.DataFrame({"method": METHODS[state], "layer": range(len(one.r)), **columns}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def held_out_layers(scores: Mapping[str, np.ndarray], y: np.ndarray, sign: int) -> pd.DataFrame:
+    """The best layer of each method, and its r on languages that did not choose it; see `nested_layer_choice`.
+
+    scores, y: as in `by_layer`. sign: -1 where less is better. Raises ExperimentError for too few languages.
+    """
+    rows = []
+    for state, by_state in scores.items():
+        nested = layer_choice.nested_layer_choice(by_state, sign * y)
+        low, high = np.nanquantile(sign * nested.held_out, [0.05, 0.95])
+        rows.append(
+            {
+                "method": METHODS[state],
+                "best layer": nested.best,
+                "r there": sign * nested.optimistic,
+                "r on languages that did not choose it": sign * nested.mean,
+                "90 % of halves from": low,
+                "to": high,
+                "optimism": nested.gap,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def by_method(tasks: Iterable[Task], plan: Plan, align: Callable[[Task, str, str], Alignment]) -> pd.DataFrame:
+    """Pearson's r of every method, token pooling and layer aggregation with every task of enough languages.
+
+    align(task, state, pooling) is the alignment to correlate. Columns row (method, pooling and layers in one), method,
+    pooling, layers, task, r, low, high, p, n.
+    """
+    rows = []
+    for task in tasks:
+        points = task_correlation.points(plan, task.scores)
+        if len(points.languages) < correlation.FEWEST:
+            continue
+        for state in CHOICES["state"]:
+            for pooling in POOLINGS_COMPARED:
+                alignment = align(task, state, pooling)
+                for layers in CHOICES["layers"]:
+                    found = correlation.correlate(alignment.pooled(layers)[points.at], points.y)
+                    rows.append(
+                        {
+                            "row": f"{METHODS[state]} · {pooling} · {layers}",
+                            "method": METHODS[state],
+                            "pooling": pooling,
+                            "layers": layers,
+                            "task": task.title,
+                            "r": found.pearson_r,
+                            "low": found.pearson_low,
+                            "high": found.pearson_high,
+                            "p": found.pearson_p,
+                            "n": found.n,
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def by_sentences(plan: Plan, store: Store, state: str, pooling: str, layers: str, points: Points) -> pd.DataFrame:
+    """r with only so many sentence pairs, drawn from all; see `sentence_curve`."""
+    n = plan.corpus.n_sentences
+    return sentence_subsets.sentence_curve(
+        task_correlation.competitor_masks(plan, store, state, pooling),
+        points.languages,
+        range(plan.info.layers),
+        points.y,
+        [*(size for size in SENTENCE_STEPS if size < n), n],
+        layer_pooling=layers,
+    )
+
+
+def enough_sentences(curve: pd.DataFrame, within: float = 0.05) -> int | None:
+    """The fewest sentence pairs whose mean r is that close to that of all; None where r is undefined."""
+    close = curve.loc[(curve["r"] - curve["r"].iloc[-1]).abs() <= within, "sentences"]
+    return int(close.iloc[0]) if len(close) else None
+
+
+def controls_of(
+    codes: Sequence[str], tokens: Mapping[str, float], shares: Mapping[str, float]
+) -> dict[str, pd.DataFrame]:
+    """What can be held constant, by name. tokens: per sentence, by language. shares: of training, where known."""
+    length = pd.DataFrame({"tokens": [tokens[code] for code in codes]})
+    found = {"tokens per sentence": length, "script": pd.DataFrame({"script": [script_of(code) for code in codes]})}
+    if shares:
+        found["training share"] = pd.DataFrame({"share": [shares.get(code, np.nan) for code in codes]})
+        found["training share and tokens"] = pd.concat([length, found["training share"]], axis=1)
+    return found
+
+
+def held_constant(
+    x: np.ndarray, y: np.ndarray, controls: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The correlation of x and y [language], and what is left of it with each control held constant.
+
+    Returns the table with columns held constant, n, r, low, high, p, rho, and why a control could not be used, by name.
+    """
+    found, refused = {"nothing": correlation.correlate(x, y)}, {}
+    for name, frame in controls.items():
+        try:
+            found[name] = partial.partial(x, y, frame)
+        except ExperimentError as error:
+            refused[name] = str(error)
+    rows = [
+        (name, one.n, one.pearson_r, one.pearson_low, one.pearson_high, one.pearson_p, one.spearman_rho)
+        for name, one in found.items()
+    ]
+    return pd.DataFrame(rows, columns=["held constant", "n", "r", "low", "high", "p", "rho"]), refused
+
+
+def estimates(
+    plan: Plan, task: Task, points: Points, pooled: np.ndarray, pivot_score: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """MEXA's estimate and two rivals: (their errors on the languages with a score, the estimates of all languages).
+
+    pooled: alignment of the plan's languages, [language]. The second table's columns: language, label, alignment, score
+    (NaN where unknown), MEXA's estimate, line; the best estimate first.
+    """
+    codes = [code for code in plan.languages if code != plan.pivot]
+    x = pooled[[plan.languages.index(code) for code in codes]]
+    found = regression.predicted(pooled[points.at], points.y, x, pivot_score)
+    errors = {
+        "alignment × pivot's score (MEXA)": found.adjusted_error,
+        "line through the other languages": found.line_error,
+        "mean of the other languages": found.mean_error,
+    }
+    table = pd.DataFrame(
+        {
+            "language": codes,
+            "label": [languages.label(code) for code in codes],
+            "alignment": x,
+            "score": [task.scores.get(code, np.nan) for code in codes],
+            "MEXA's estimate": found.adjusted,
+            "line": found.line,
+        }
+    )
+    return (
+        pd.DataFrame(
+            [(name, one.mean_absolute, one.root_mean_square, one.bias) for name, one in errors.items()],
+            columns=["estimate", "mean absolute error", "root mean square", "bias"],
+        ),
+        table.sort_values("MEXA's estimate", ascending=False),
+    )
+
+
+def by_depth(alignments: Mapping[str, Alignment], codes: Sequence[str]) -> pd.DataFrame:
+    """The mean score of some languages at each relative depth (layer 0 at 0, the last at 1), by model.
+
+    Columns model, layer, depth, score, low, high (± 1.96 standard errors over languages).
+    """
+    tables = []
+    for name, one in alignments.items():
+        scores = one.score[[one.languages.index(code) for code in codes]]
+        count, mean = scores.shape[1], scores.mean(axis=0)
+        error = scores.std(axis=0, ddof=1) / np.sqrt(len(codes)) if len(codes) > 1 else np.zeros(count)
+        depth = np.linspace(0, 1, count) if count > 1 else [0.5]
+        band = {"low": mean - 1.96 * error, "high": mean + 1.96 * error}
+        tables.append(pd.DataFrame({"model": name, "layer": range(count), "depth": depth, "score": mean, **band}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_model(alignments: Mapping[str, Alignment], codes: Sequence[str], layers: str) -> pd.DataFrame:
+    """Each model's score of some languages, layers pooled: a column per model, indexed by language."""
+    return pd.DataFrame(
+        {
+            name: pool_layers(one.score[[one.languages.index(code) for code in codes]], layers)
+            for name, one in alignments.items()
+        },
+        index=pd.Index(codes, name="language"),
+    )
+
+
+def points_of_models(scores: pd.DataFrame, tasks: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """The languages of all models with both an alignment and a score: columns model, language, x, y.
+
+    scores: `by_model`. tasks: task scores by language, by model.
+    """
+    rows = [
+        (model, code, scores.loc[code, model], tasks[model][code])
+        for model in scores
+        for code in scores.index
+        if code in tasks[model]
+    ]
+    return pd.DataFrame(rows, columns=["model", "language", "x", "y"])

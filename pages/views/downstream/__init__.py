@@ -1,0 +1,1 @@
+"""Views of a task's scores beside the alignment of its languages."""

@@ -1,0 +1,34 @@
+"""Estimate: MEXA's estimate of task scores, beside two simple rivals."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuronxa_core.measures import task_tables
+from pages.components import exporting, wording
+from pages.views.downstream.selection import TaskSelection
+
+SAYS = (
+    "MEXA's estimate for languages without a score: alignment times the pivot's own score, with its errors where there "
+    "is a score. It is worth something only where its errors are smaller than those of the other languages' mean."
+)
+
+
+def show(selection: TaskSelection) -> None:
+    plan, task = selection.plan, selection.task
+    if not task.is_share:
+        st.info("The estimate is for scores between 0 and 1 of which more is better, such as an accuracy.")
+        return
+    pivot_score = task.scores.get(plan.pivot)
+    if pivot_score is None:
+        st.info(f"The scores have none for the pivot {wording.label(plan.pivot)}, by which the estimate multiplies.")
+        pivot_score = st.number_input("The pivot's own score", 0.0, 1.0, 0.8, 0.01, key="pivot_score")
+    pooled = selection.alignment().pooled(selection.experiment.layers)
+    errors, estimates = task_tables.estimates(plan, task, selection.points, pooled, float(pivot_score))
+    three = st.column_config.NumberColumn(format="%.3f")
+    st.markdown(f"**Errors on the {len(selection.points.languages)} languages with a score**")
+    st.dataframe(errors, hide_index=True, column_config=dict.fromkeys(errors.columns[1:], three))
+    best = errors.set_index("estimate")["mean absolute error"].idxmin()
+    st.caption(f"The smallest mean absolute error: {best}.")
+    st.markdown(f"**All languages; {estimates['score'].isna().sum()} have no score of their own**")
+    exporting.table(estimates, "estimates", column_config=dict.fromkeys(estimates.columns[2:], three))

@@ -1,0 +1,30 @@
+"""The languages with both an alignment and a score, and whether they are enough."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuronxa_core.statistics import correlation
+from pages.components import exporting, wording
+from pages.components.selection import recompute_if_corrupt
+from pages.views.downstream.selection import TaskSelection
+
+
+def show(selection: TaskSelection) -> None:
+    """What is compared, and what was not used; ends the page where it is too little for a correlation."""
+    count = len(selection.points.languages)
+    with st.expander(f"{count} languages have both alignment and a score", icon=":material/join:"):
+        for sentence in selection.task.unmatched:
+            st.caption(wording.safe(sentence))
+        if selection.task.source:
+            st.caption(wording.safe(f"Source: {selection.task.source}"))
+        with recompute_if_corrupt(selection.whole):
+            exporting.table(selection.joined, "downstream")
+    if count < correlation.FEWEST:
+        st.warning(
+            f"{count} languages have both an alignment and a score; a correlation needs at least "
+            f"{correlation.FEWEST}. Choose more languages in *Run*, or scores of more languages."
+        )
+        st.stop()
+    if count < correlation.FEW:
+        st.warning(f"Only {count} languages: a single one can decide the result.")

@@ -1,0 +1,48 @@
+"""By layer: how well each layer's alignment goes with the task, and what is left of the best layer elsewhere."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuronxa_core import charts
+from neuronxa_core.charts.tasks import PAPER_FIGURES
+from neuronxa_core.errors import ExperimentError
+from neuronxa_core.measures import task_tables
+from pages.components import exporting, wording
+from pages.views.downstream.selection import TaskSelection
+
+SAYS = (
+    "How well each layer's alignment goes with the task, for the three representations. The best of many layers is "
+    "partly luck; the table below says what is left of it on languages that did not choose the layer."
+)
+
+
+def show(selection: TaskSelection) -> None:
+    task, scores = selection.task, selection.scores()
+    table = task_tables.by_layer(scores, selection.points.y)
+    with_paper = st.toggle("The paper's figures, for orientation", key="layers_paper")
+    chart = charts.correlation_by_layer(
+        table,
+        f"Correlation with {task.title} by layer; a diamond marks the best",
+        PAPER_FIGURES if with_paper else None,
+        lower_is_better=not task.higher_is_better,
+    )
+    st.altair_chart(chart)
+    if with_paper:
+        named = ", ".join(f"{name.removeprefix('paper: ')} {r:.4f}" for name, r in PAPER_FIGURES.items())
+        st.caption(
+            f"Dotted: correlations that NeuronXA (Huang et al., ACL 2025) reports for large models: {named}, the last "
+            "with 100 sentence pairs."
+        )
+    try:
+        nested = task_tables.held_out_layers(scores, selection.points.y, task.sign)
+    except ExperimentError as error:
+        st.caption(wording.safe(str(error)))
+    else:
+        st.caption(
+            "To pick the best layer is a selection: here it was chosen on half of the languages and tested on the "
+            "other half, 200 times."
+        )
+        three = st.column_config.NumberColumn(format="%.3f")
+        st.dataframe(nested, hide_index=True, column_config=dict.fromkeys(nested.columns[2:], three))
+    exporting.downloads(table, chart, "correlation-by-layer")

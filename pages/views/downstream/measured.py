@@ -1,0 +1,121 @@
+"""Task scores that are measured by this app, as a background job: probe, retrieval, likelihood, evaluation harness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from neuronxa_core.experiment import CHOICES
+from neuronxa_core.measures import lm_eval, task
+from neuronxa_core.measures.bitext_retrieval import BitextRetrieval
+from neuronxa_core.measures.likelihood import NatsPerByte
+from neuronxa_core.measures.probe import LinearProbe
+from neuronxa_core.measures.task import Task
+from neuronxa_core.tasks import score_files
+from pages.access import host
+from pages.components import controls, progress, wording
+from pages.components.selection import Selection
+from pages.views.downstream.tables import task_choice
+
+
+def measured_here(opened: Selection) -> Task | None:
+    """A measure of this app; None until it is complete."""
+    kind = controls.segments("Measure", list(MEASURES), "topics", "measure", format_func=lambda k: MEASURES[k][0])
+    measure = MEASURES[kind][1](opened)
+    return task.measured(measure, opened.store) if _is_complete(measure) else None
+
+
+def _probe(opened: Selection) -> LinearProbe:
+    columns, codes = st.columns(3), opened.codes
+    source = columns[0].selectbox("Trained in", codes, format_func=wording.label, key="probe_source")
+    state = columns[1].selectbox("Representation", CHOICES["state"], 2, format_func=str.upper, key="probe_state")
+    layer = columns[2].selectbox(
+        "Layer",
+        ["middle", "chosen", *range(opened.plan.info.layers)],
+        key="probe_layer",
+        help="Chosen: by cross-validation in the source language alone.",
+    )
+    probe = LinearProbe(opened.plan, source, state, opened.experiment.pooling, layer)
+    st.caption(
+        f"A linear classifier of {len(probe.classes)} topics is trained on the labels in {wording.label(source)} and "
+        f"tested in every language, on other sentences. Chance is {probe.chance:.2f}."
+    )
+    return probe
+
+
+def _retrieval(opened: Selection) -> BitextRetrieval:
+    columns = st.columns(2)
+    state = columns[0].selectbox("Representation", CHOICES["state"], 0, format_func=str.upper, key="retrieval_state")
+    share = columns[1].slider("Held out, % of the sentences", 20, 80, 50, key="retrieval_share") / 100
+    st.caption(
+        "How often a held-out sentence is nearest to its translation. Alignment is then measured on the other "
+        "sentences. The two share no sentence, but the model and the method, so expect r near 1."
+    )
+    return BitextRetrieval(opened.plan, state, opened.experiment.pooling, share=share)
+
+
+def _likelihood(opened: Selection) -> NatsPerByte:
+    st.caption(
+        "Nats per UTF-8 byte: lower is better, so a good model has a negative correlation. Scripts take one to three "
+        "bytes per letter, which moves languages by itself."
+    )
+    return NatsPerByte(opened.plan)
+
+
+MEASURES = {
+    "topics": ("topic transfer (probe)", _probe),
+    "retrieval": ("translation retrieval, held out", _retrieval),
+    "likelihood": ("likelihood per byte", _likelihood),
+}
+
+
+def harness(opened: Selection) -> Task | None:
+    """Tasks of lm-evaluation-harness, run on this model; None until they are complete."""
+    allowed = host.host_settings()
+    version = lm_eval.available() if allowed.scores.harness else None
+    if version is None:
+        why = (
+            f"The evaluation harness is an extra and is not installed: {wording.said(lm_eval.INSTALL)}."
+            if allowed.scores.harness
+            else "The host of this app does not let visitors run the evaluation harness."
+        )
+        st.info(f"{why} Results that you have already are read under *File*.")
+        return None
+    columns = st.columns([2, 2, 1, 1])
+    text = columns[0].text_input(
+        "Tasks",
+        key="harness_tasks",
+        placeholder="xnli_de, xnli_fr, belebele_deu_Latn",
+        help="Names, separated by commas.",
+    )
+    include = ""
+    if allowed.scores.task_folders != ():
+        include = columns[1].text_input(
+            "Folder of your own task definitions",
+            key="harness_include",
+            placeholder="optional",
+            help="YAML files; Python that they name is run, so give a folder that you trust.",
+        )
+    limit = columns[2].number_input("First documents", 0, None, 0, key="harness_limit", help="0 for all.")
+    shots = columns[3].number_input("Examples", -1, 64, -1, key="harness_shots", help="-1 for the task's own number.")
+    if not text.strip(" ,"):
+        st.caption(f"lm_eval {version} is installed; name the tasks to run on {wording.safe(opened.plan.source.name)}.")
+        return None
+    run = lm_eval.HarnessRun(
+        opened.plan,
+        lm_eval.parse_tasks(text),
+        allowed.task_folder(include),
+        limit=int(limit) or None,
+        num_fewshot=None if shots < 0 else int(shots),
+    )
+    if not _is_complete(run):
+        return None
+    scores = score_files.read_scores(run.results_files(opened.store))
+    named = scores.table.assign(model=opened.plan.source.name)  # the harness knows it by its folder
+    return task_choice(opened, replace(scores, table=named), "harness")
+
+
+def _is_complete(work: object) -> bool:
+    """Whether a measure is complete; where it is not, its button or its progress."""
+    return progress.ready(work, "Measure", "measure_button", type="primary", icon=":material/play_arrow:")

@@ -1,0 +1,70 @@
+"""Methods: the correlation of every method with every task, and whether NASCA is ahead of MEXA."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from neuronxa_core import charts
+from neuronxa_core.measures import task, task_tables
+from neuronxa_core.measures.task import Task
+from neuronxa_core.statistics import comparison
+from pages.components import exporting, wording
+from pages.views.downstream.selection import TaskSelection
+
+SAYS = (
+    "The correlation of every method with every task, as in the paper's tables. Cells differ by chance too: the "
+    "comparison below says whether NASCA is ahead of MEXA by more than that."
+)
+VERDICTS = {
+    True: "By that test the difference is beyond chance.",
+    False: "By that test the difference is within chance.",
+    None: "The two cannot be compared: one of them, or the task's score, is the same for all languages, or they agree "
+    "in all of them.",
+}
+
+
+def tasks_of(selection: TaskSelection) -> list[Task]:
+    """The task that is shown, and the others of its model from the same source."""
+    chosen = selection.task
+    if selection.source == "Published":
+        return task.all_tasks(selection.plan, task.published(), chosen.model)
+    if selection.source == "Measured here":
+        others = task.measured_already(selection.plan, selection.store, selection.experiment.pooling)
+        return [chosen, *(other for other in others if other.name != chosen.name)]
+    return [chosen]
+
+
+def table_of(selection: TaskSelection) -> pd.DataFrame:
+    """r of every method with every task; see `task_tables.by_method`."""
+    return task_tables.by_method(
+        tasks_of(selection), selection.plan, lambda one, state, pooling: selection.alignment(state, pooling, one)
+    )
+
+
+def show(selection: TaskSelection) -> None:
+    table = table_of(selection)
+    chart = charts.methods_by_tasks(table, "Pearson's r (number of languages) of every method with every task")
+    st.altair_chart(chart, width="content")
+    st.subheader("Is NASCA ahead of MEXA?", anchor=False)
+    chosen = selection.task
+    one = comparison.compare(selection.pooled("nas"), selection.pooled("emb"), chosen.sign * selection.points.y)
+    if not chosen.higher_is_better:
+        st.caption("Less is better in this task, so its scores are negated here: a larger r predicts better.")
+    exporting.figures(
+        {
+            "r of NASCA": f"{one.r_xy:.3f}",
+            "r of MEXA": f"{one.r_zy:.3f}",
+            "Difference": f"{one.difference:+.3f}",
+            "95 % interval": f"{one.low:+.2f} … {one.high:+.2f}",
+            "Resamples with NASCA ahead": f"{one.share_first_larger:.0%}",
+            "Williams' p": f"{one.p:.2g}",
+        }
+    )
+    how = selection.experiment
+    st.caption(
+        f"With {wording.safe(chosen.title)}, token pooling {how.pooling}, layer aggregation {how.layers}. Paired "
+        f"bootstrap over {one.n} languages, and Williams' test for dependent correlations (t = {one.t:.2f}, {one.dof} "
+        f"degrees of freedom). {VERDICTS[one.beyond_chance]}"
+    )
+    exporting.downloads(table, chart, "methods-by-tasks")

@@ -1,0 +1,59 @@
+"""Robustness: what is left of the correlation with something held constant, and without one language."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuronxa_core.measures import task_correlation, task_tables
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.statistics import correlation, regression
+from pages.components import exporting, wording
+from pages.components.process import services
+from pages.views.downstream.selection import TaskSelection
+
+SAYS = (
+    "What is left of the correlation when training share, tokens per sentence or script are held constant, and which "
+    "language it depends on most. What was not measured can still explain it."
+)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _tokens(key: str, _plan: Plan) -> dict[str, float]:
+    return task_correlation.tokens_per_sentence(_plan, services().store)
+
+
+def show(selection: TaskSelection) -> None:
+    points, x = selection.points, selection.pooled()
+    tokens = _tokens(selection.plan.key, selection.plan)
+    controls = task_tables.controls_of(points.languages, tokens, selection.training_shares)
+    table, refused = task_tables.held_constant(x, points.y, controls)
+    three = st.column_config.NumberColumn(format="%.3f")
+    st.markdown("**Correlation with something held constant**")
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            **dict.fromkeys(("r", "low", "high", "rho"), three),
+            "p": st.column_config.NumberColumn(format="%.2g"),
+        },
+    )
+    for name, why in refused.items():
+        st.caption(wording.safe(f"{name}: {why}"))
+    st.markdown("**Without one language**")
+    if len(points.languages) <= correlation.FEWEST:
+        st.caption(f"To leave one out would leave fewer than {correlation.FEWEST} languages.")
+        return
+    influence = regression.leave_one_out(x, points.y, points.languages)
+    influence.insert(1, "label", influence["language"].map(wording.label))
+    exporting.table(
+        influence,
+        "leave-one-out",
+        height=320,
+        column_config={
+            "language": "Code",
+            "label": "Without",
+            "r": st.column_config.NumberColumn("r without it", format="%.3f"),
+            "change": st.column_config.NumberColumn("Change of r", format="%+.3f"),
+            "cooks_distance": st.column_config.NumberColumn("Cook's distance", format="%.3f"),
+        },
+    )

@@ -1,0 +1,1 @@
+"""Views of the choices of an experiment, and of the run that computes its states."""
