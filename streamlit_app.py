@@ -40,14 +40,14 @@ else:
     from starlette.middleware import Middleware
 
     from neuronxa_core.host import redaction
-    from pages.access import people, serving
+    from pages.access import gate, people, startup, unexpected
 
     redaction.install()
-    serving.check_start()
-    serving.number_errors()
+    startup.check()
+    unexpected.number_errors()
     app = st.App(
         "streamlit_app.py",
         lifespan=libraries_read,
-        middleware=[Middleware(serving.Gate, people.is_signed_in)],
-        on_script_error=serving.show_what_broke,
+        middleware=[Middleware(gate.Gate, people.is_signed_in)],
+        on_script_error=unexpected.show,
     )

@@ -6,7 +6,7 @@ import streamlit as st
 
 from neuronxa_core.host import settings
 from neuronxa_core.host.settings import Settings
-from pages.access import serving
+from pages.access import addresses, sign_in
 
 
 @st.cache_resource(show_spinner=False)
@@ -21,4 +21,4 @@ def host_settings() -> Settings:
     where the app is served below a path, and where the request came through a proxy; a visitor may make that last one
     up, and loses by it.
     """
-    return _host_settings(serving.auth_section() is None and serving.is_own_user())
+    return _host_settings(sign_in.auth_section() is None and addresses.is_own_user())

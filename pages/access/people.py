@@ -1,7 +1,7 @@
 """Who is at the page, and the pages on which they sign in and out.
 
 Where the secrets have a section `[auth]`, everybody signs in with its OpenID provider first. Elsewhere a person is a
-browser, known by a cookie that `serving.Gate` sets; nothing that a proxy may add to a request is believed.
+browser, known by a cookie that the gate sets; nothing that a proxy may add to a request is believed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from streamlit.web.server.starlette.starlette_app_utils import decode_signed_val
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 from neuronxa_core.errors import NotSignedIn
-from pages.access import host, serving
+from pages.access import addresses, cookies, host
+from pages.access.sign_in import UNNAMED, auth_section, providers
 from pages.components import wording
 
-# how long Streamlit's cookie lasts; a tab that stays open is not let go on for longer
+# how long Streamlit's cookie lasts, and so how long an open tab may be used
 SIGN_IN_SECONDS = 30 * 24 * 3600
 MOST_NAME = 60
 _signed_out: set[str] = set()
@@ -34,8 +35,8 @@ _signed_out: set[str] = set()
 class Person(NamedTuple):
     """Somebody who uses the app.
 
-    key: equal for the same person in all their tabs; it tells neither cookie nor account. name: for others to read.
-    manages: may delete, and stop what others started.
+    key: equal for the same person in all their tabs; neither cookie nor account can be read from it. name: for others
+    to read. manages: whether they may delete from the cache, and stop what others started.
     """
 
     key: str
@@ -57,14 +58,14 @@ def person() -> Person:
 
 
 def _somebody() -> Person:
-    if serving.auth_section() is not None:
+    if auth_section() is not None:
         return _of_claims(st.user.to_dict())
     context = get_script_run_ctx(suppress_warning=True)
     if context is None:
         return Person("", "somebody", False)
-    cookie = st.context.cookies.get(serving.COOKIE, "")
-    key = _key("browser", cookie) if serving.is_cookie(cookie) else _key("session", context.session_id)
-    local = serving.is_own_user()
+    cookie = st.context.cookies.get(cookies.BROWSER, "")
+    key = _key("browser", cookie) if cookies.is_browser(cookie) else _key("session", context.session_id)
+    local = addresses.is_own_user()
     return Person(key, "this machine" if local else f"guest {key[:4]}", local)
 
 
@@ -78,7 +79,7 @@ def _of_claims(claims: Mapping[str, object]) -> Person:
     email = str(claims.get("email") or "")
     name = re.sub(r"\s+", " ", str(claims.get("name") or email or "somebody")).strip()
     # an address that nobody verified is what its owner says it is
-    manages = _verified(claims) == "true" and email.casefold() in _managers()
+    manages = _verified(claims) == "true" and email.casefold() in host.host_settings().people.managers
     return Person(_key("account", str(claims["iss"]), str(claims["sub"])), name[:MOST_NAME], manages)
 
 
@@ -105,11 +106,11 @@ def _verified(claims: Mapping[str, object]) -> str:
     return str(claims.get("email_verified", "")).lower()
 
 
-def is_signed_in(cookies: Mapping[str, str]) -> bool:
+def is_signed_in(sent: Mapping[str, str]) -> bool:
     """Whether a request's cookies are those of somebody whose sign-in counts."""
 
     def checked(name: str) -> bytes | None:
-        value = cookies.get(name)
+        value = sent.get(name)
         return None if value is None else decode_signed_value(get_cookie_secret(), name, value.encode("latin-1"))
 
     try:
@@ -123,11 +124,6 @@ def is_signed_in(cookies: Mapping[str, str]) -> bool:
 def _sign_in(claims: Mapping[str, object]) -> str:
     """One sign-in, in whatever tabs of a browser it is used."""
     return _key(*(str(claims.get(name)) for name in ("iss", "sub", "iat", "nonce")))
-
-
-def _managers() -> frozenset[str]:
-
-    return frozenset(address.casefold() for address in host.host_settings().people.managers)
 
 
 def admit() -> None:
@@ -164,21 +160,20 @@ def _sign_in_page(reason: str) -> None:
         if claims.get("is_logged_in") and _sign_in(claims) not in _signed_out:
             _sign_out_button()
             return
-        for provider in serving.providers(serving.auth_section() or {}):
-            said = "Sign in" if provider == serving.UNNAMED else f"Sign in with {provider}"
-            if st.button(said, type="primary", icon=":material/login:"):
-                st.login(None if provider == serving.UNNAMED else provider)
+        for provider in providers(auth_section() or {}):
+            label = "Sign in" if provider == UNNAMED else f"Sign in with {provider}"
+            if st.button(label, type="primary", icon=":material/login:"):
+                st.login(None if provider == UNNAMED else provider)
 
 
 def account_pages() -> list[Page]:
     """For the navigation: the page on which one signs out, where people sign in at all."""
-    if serving.auth_section() is None:
+    if auth_section() is None:
         return []
     return [st.Page(_account, title="Account", icon=":material/person:", url_path="account")]
 
 
 def _account() -> None:
-
     who = person()
     st.title("Account")
     st.write(wording.safe(f"Signed in as {who.name}."))

@@ -19,7 +19,7 @@ from pages.access import people
 from pages.access.people import Person
 from pages.components import cached, process
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = Experiment(languages=("spa_Latn", "rus_Cyrl"), sentences=6)
 ADA, ROOT_USER = Person("ada", "Ada", False), Person("root", "Root", True)
 LONG = 60

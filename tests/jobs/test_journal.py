@@ -21,7 +21,7 @@ from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LONG = 60
 CHOSEN = Experiment(languages=("deu_Latn", "spa_Latn"), sentences=4, seed=3)
 NOTE = {

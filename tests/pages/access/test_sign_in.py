@@ -1,7 +1,7 @@
 """Sign-in, as a browser meets it, against an OpenID provider of the tests' own; and what is said of a bad set-up."""
 
 import contextlib
-import http.client
+import sys
 import time
 
 import pytest
@@ -11,7 +11,8 @@ from streamlit import config
 from streamlit.runtime.secrets import secrets_singleton
 
 from neuronxa_core.errors import NotSignedIn
-from pages.access import people, serving
+from neuronxa_core.host.settings import People, Settings
+from pages.access import cookies, host, people, sign_in, startup
 from pages.components import process
 
 PAGES = sorted({path.stem for path in (ROOT / "pages").glob("*.py")})
@@ -63,7 +64,7 @@ def sees_nothing_of_the_app(page):
     assert page.get_by_test_id("stVegaLiteChart").count() == 0
 
 
-def sign_in(page):
+def signed_in(page):
     page.get_by_role("button", name="Sign in").click()
     page.get_by_test_id("stTopNavLink").filter(has_text="Account").wait_for()
 
@@ -71,6 +72,7 @@ def sign_in(page):
 class TestInABrowser:
     pytestmark = needs_browser
 
+    @pytest.mark.full
     def test_nobody_sees_a_page_before_signing_in(self, server, cache, somebody):
         """The first is a link straight to a page as the first request of a new server."""
         for where in ("overlap", "", *PAGES, "account", "none"):
@@ -84,11 +86,11 @@ class TestInABrowser:
 
         provider.claims = ANN
         somebody.goto(f"{server.address}/microscope?{LINK}")
-        sign_in(somebody)
+        signed_in(somebody)
         # where the link led to
         somebody.get_by_role("heading", name="Microscope", exact=True).wait_for()
         assert "sentences=6" in somebody.url
-        assert serving.WANTED not in {cookie["name"] for cookie in somebody.context.cookies()}
+        assert cookies.WANTED not in {cookie["name"] for cookie in somebody.context.cookies()}
         names = somebody.get_by_test_id("stTopNavLink").all_inner_texts()
         assert {"Run", "Alignment", "Overlap", "Microscope", "Downstream"} <= {name.split("\n")[-1] for name in names}
         for name in ("Run", "Overlap", "Microscope", "Downstream", "Alignment", "Account"):
@@ -99,17 +101,17 @@ class TestInABrowser:
         icon = somebody.evaluate("document.querySelector('link[rel~=icon]').href")
         assert "/media/" in icon
         assert somebody.request.get(icon).status == 200
-        assert asked(server, "GET", icon.removeprefix(server.address)) == 403
+        assert not server.answers(icon.removeprefix(server.address))
 
         other_tab = watched(somebody.context.new_page())
         other_tab.goto(f"{server.address}/run?{LINK}")
         other_tab.get_by_role("heading", name="Run", exact=True).wait_for()
         settled(other_tab)
-        cookies = {cookie["name"]: cookie for cookie in somebody.context.cookies()}
-        days = (cookies["_streamlit_user"]["expires"] - time.time()) / 86400
+        kept = {cookie["name"]: cookie for cookie in somebody.context.cookies()}
+        days = (kept["_streamlit_user"]["expires"] - time.time()) / 86400
         assert 29.9 < days <= 30
-        assert cookies["_streamlit_user"]["httpOnly"]
-        assert serving.COOKIE not in cookies
+        assert kept["_streamlit_user"]["httpOnly"]
+        assert cookies.BROWSER not in kept
 
         ended = provider.ended
         somebody.get_by_role("button", name="Sign out").click()
@@ -126,7 +128,7 @@ class TestInABrowser:
         sees_nothing_of_the_app(other_tab)
 
         # a cookie that was copied before is of no use either
-        somebody.context.add_cookies([cookies["_streamlit_user"]])
+        somebody.context.add_cookies([kept["_streamlit_user"]])
         somebody.goto(f"{server.address}/run?{LINK}")
         sees_nothing_of_the_app(somebody)
         assert somebody.errors == []
@@ -134,6 +136,7 @@ class TestInABrowser:
         assert [error for error in other_tab.errors if "403 (Forbidden)" not in error] == []
         assert somebody.strangers == other_tab.strangers == []
 
+    @pytest.mark.full
     def test_an_address_that_is_not_verified_is_refused(self, server, provider, somebody):
         provider.claims = {**ANN, "email_verified": False}
         somebody.goto(server.address)
@@ -143,8 +146,9 @@ class TestInABrowser:
         provider.claims = ANN
         somebody.get_by_role("button", name="Sign out").click()
         sees_nothing_of_the_app(somebody)
-        sign_in(somebody)
+        signed_in(somebody)
 
+    @pytest.mark.full
     def test_whoever_refuses_at_the_provider_is_back_at_the_sign_in(self, server, provider, somebody):
         provider.claims = None
         somebody.goto(server.address)
@@ -152,6 +156,7 @@ class TestInABrowser:
         somebody.wait_for_timeout(500)
         sees_nothing_of_the_app(somebody)
 
+    @pytest.mark.full
     def test_a_forged_cookie_lets_nobody_in(self, server, somebody):
         forged = "eyJpc19sb2dnZWRfaW4iOiB0cnVlLCAic3ViIjogIjEifQ.aGVsbG8.c2lnbmF0dXJl"
         somebody.context.add_cookies([{"name": "_streamlit_user", "value": forged, "url": server.address}])
@@ -159,65 +164,22 @@ class TestInABrowser:
         sees_nothing_of_the_app(somebody)
 
 
-def asked(server, method, path, **headers):
-    """The status of an answer to somebody without cookies."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    connection.request(method, path, headers=headers)
-    status = connection.getresponse().status
-    connection.close()
-    return status
+def test_without_authlib_the_start_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "authlib.integrations.starlette_client", None)
+    assert 'pip install "streamlit[auth]"' in next(startup._faults_of(GOOD))
 
 
-def test_nothing_of_the_app_is_answered_without_a_sign_in(server):
-    assert asked(server, "GET", "/media/none.png") == 403
-    assert asked(server, "PUT", "/_stcore/upload_file/session/file") == 403
-    assert asked(server, "GET", "/_stcore/metrics") == 403
-    assert asked(server, "POST", "/_stcore/agent/interact") == 403
-    assert asked(server, "GET", "/media/none.png", Cookie="_streamlit_user=é") == 403
-    assert asked(server, "GET", "/_stcore/health") == 200
-
-
-@pytest.mark.parametrize(
-    ("link", "expected"),
-    [
-        ("/overlap?sentences=6", True), ("/?a=%2F%2Fb", True), ("//evil.example", False), ("/\\evil.example", False),
-        ("https://evil.example/", False), ("/a b", False), ("/a\r\nX: y", False), ("", False),
-        ("/" + "x" * 3000, False),
-    ],
-)  # fmt: skip
-def test_only_links_to_the_app_itself_are_gone_on_with(link, expected):
-    assert serving._is_own_link(link) is expected
-
-
-def refused_to_start(tmp_path, *options, **environment):
-    """What a server says that ends by itself."""
-    server = Server(tmp_path / "cache", tmp_path / "log", *options, **environment)
+@pytest.mark.full
+def test_a_server_with_a_fault_ends_and_says_so(tmp_path):
+    (tmp_path / "secrets.toml").write_text("[auth\nclient_id = ", "utf-8")
+    server = Server(tmp_path / "cache", tmp_path / "log", "--secrets.files", str(tmp_path / "secrets.toml"))
     try:
         assert server.process.wait(60) != 0
     finally:
-        if server.process.poll() is None:
-            server.stop()
+        server.process.kill()
     assert "Traceback" not in server.said(), server.said()
     assert "does not start" in server.said()
-    return server.said()
-
-
-def test_without_authlib_there_is_no_app_but_a_word_what_to_do(tmp_path, provider):
-    (tmp_path / "authlib").mkdir()
-    (tmp_path / "authlib" / "__init__.py").write_text("raise ImportError('no Authlib here')", "utf-8")
-    (tmp_path / "secrets.toml").write_text(provider.secrets_toml(8501), "utf-8")
-    said = refused_to_start(tmp_path, "--secrets.files", str(tmp_path / "secrets.toml"), PYTHONPATH=str(tmp_path))
-    assert 'pip install "streamlit[auth]"' in said
-
-
-def test_secrets_that_cannot_be_read_open_nothing(tmp_path):
-    (tmp_path / "secrets.toml").write_text("[auth\nclient_id = ", "utf-8")
-    assert "cannot be read" in refused_to_start(tmp_path, "--secrets.files", str(tmp_path / "secrets.toml"))
-
-
-def test_headers_that_claim_an_identity_are_refused(tmp_path):
-    said = refused_to_start(tmp_path, "--server.trustedUserHeaders", '{"X-User": "sub"}')
-    assert "server.trustedUserHeaders" in said
+    assert "cannot be read" in server.said()
 
 
 GOOD = {
@@ -230,7 +192,7 @@ GOOD = {
 
 
 def test_a_good_section_has_no_faults():
-    assert list(serving._faults_of(GOOD)) == []
+    assert list(startup._faults_of(GOOD)) == []
 
 
 @pytest.mark.parametrize(
@@ -251,7 +213,7 @@ def test_a_good_section_has_no_faults():
 )
 def test_a_fault_of_the_section_is_named(changes, said):
     section = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
-    assert any(said in fault for fault in serving._faults_of(section))
+    assert any(said in fault for fault in startup._faults_of(section))
 
 
 @pytest.fixture
@@ -260,11 +222,11 @@ def secrets_file(tmp_path):
     place, before = tmp_path / "secrets.toml", config.get_option("secrets.files")
     config.set_option("secrets.files", [str(place)])
     secrets_singleton._reset()
-    serving.auth_section.cache_clear()
+    sign_in.auth_section.cache_clear()
     yield place
     config.set_option("secrets.files", before)
     secrets_singleton._reset()
-    serving.auth_section.cache_clear()
+    sign_in.auth_section.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -273,8 +235,8 @@ def secrets_file(tmp_path):
 def test_any_auth_in_the_secrets_asks_for_a_sign_in(secrets_file, text, asks):
     if text is not None:
         secrets_file.write_text(text, "utf-8")
-    assert (serving.auth_section() is not None) is asks
-    assert bool(serving.faults()) is asks  # none of these is complete
+    assert (sign_in.auth_section() is not None) is asks
+    assert any(startup.faults()) is asks  # none of these is complete
     if asks:
         with pytest.raises(NotSignedIn):
             people.person()
@@ -284,16 +246,16 @@ def test_any_auth_in_the_secrets_asks_for_a_sign_in(secrets_file, text, asks):
 
 def test_what_becomes_of_the_secrets_later_opens_nothing(secrets_file):
     secrets_file.write_text("[auth]", "utf-8")
-    assert serving.auth_section() is not None
+    assert sign_in.auth_section() is not None
     secrets_file.unlink()
     secrets_singleton._reset()
-    assert serving.auth_section() is not None
+    assert sign_in.auth_section() is not None
 
 
 @pytest.mark.parametrize("text", ["[auth", "\0", "[auth]\n[auth]"])
 def test_secrets_that_are_no_toml_let_nobody_in(secrets_file, text):
     secrets_file.write_text(text, "utf-8")
-    assert "cannot be read" in serving.faults()[0]
+    assert "cannot be read" in next(startup.faults())
     for _ in range(2):
         with pytest.raises(NotSignedIn, match="cannot be read"):
             people.person()
@@ -306,7 +268,8 @@ CLAIMS = {"is_logged_in": True, "iss": "https://id.example.org", "iat": NOW - 60
 @pytest.fixture
 def managers(monkeypatch):
     monkeypatch.setattr(people.time, "time", lambda: NOW)
-    monkeypatch.setattr(people, "_managers", lambda: frozenset({"ann@example.org"}))
+    allowed = Settings(people=People(managers=("ann@example.org",)))
+    monkeypatch.setattr(host, "host_settings", lambda: allowed)
 
 
 @pytest.mark.usefixtures("managers")
@@ -321,13 +284,8 @@ def test_the_person_of_a_sign_in():
     unnamed = {name: value for name, value in CLAIMS.items() if name != "name"}
     assert people._of_claims(unnamed).name == "ann@example.org"
     assert people._of_claims({**CLAIMS, "email": "Ann@Example.ORG"}).manages
+    assert not people._of_claims({name: value for name, value in CLAIMS.items() if name != "email_verified"}).manages
     assert all(secret not in ann.key for secret in (ANN["sub"], "ann", "example"))
-
-
-@pytest.mark.usefixtures("managers")
-def test_an_address_of_which_nothing_is_said_does_not_manage():
-    claims = {name: value for name, value in CLAIMS.items() if name != "email_verified"}
-    assert not people._of_claims(claims).manages
 
 
 @pytest.mark.usefixtures("managers")

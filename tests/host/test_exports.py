@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from neuronxa_core import exports
 from neuronxa_core.cli.main import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # how OWASP lists the beginnings that spreadsheets take for a formula
 DANGEROUS = "=+-@\t\r"
 NASTY = ["=1+1", "+1+cmd|' /C calc'!A0", "-2+3+cmd", "@SUM(1)", "\tx", "\r=1", " =1", "＝1", "- Hello, she said."]

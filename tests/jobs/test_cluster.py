@@ -33,7 +33,7 @@ from neuronxa_core.models import sources
 from neuronxa_core.states import computing, planning, pools
 from neuronxa_core.store.cache import Store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LANGUAGES = ("eng", "deu", "fra", "spa", "ita", "nld")
 WORDS = ("one", "two", "three", "red", "green", "blue", "cat", "dog", "house", "tree", "runs", "sleeps", "over")
 

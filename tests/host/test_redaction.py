@@ -28,7 +28,7 @@ from neuronxa_core.states.pools import ModelPool
 # made up, in the form that the hub's have
 LOOKS_LIKE_ONE = "hf_" + "AbCdEfGhIj" * 3 + "KlMn"
 OF_NO_FORM = "a-private-mirror-token-of-no-known-form"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "file"])
@@ -137,7 +137,7 @@ def test_the_log_keeps_arguments_for_handlers_that_read_them(monkeypatch, logged
 def test_a_traceback_that_nobody_caught_is_without():
     code = """
         import threading
-        from neuronxa_core import redaction
+        from neuronxa_core.host import redaction
         redaction.install()
         def fail():
             raise ValueError("in a thread: %s" % TOKEN)

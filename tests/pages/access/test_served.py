@@ -1,6 +1,5 @@
-"""Who is at a page, and the gate before the app: cookies, headers, hosts and origins, addresses, errors."""
+"""Servers and browsers: who somebody is, errors, the network, a proxy, and what deploy/ holds."""
 
-import asyncio
 import http.client
 import logging
 import os
@@ -8,39 +7,32 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 from live import ROOT, Server, chromium, free_port, needs_browser, served, settled, visit, watched
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from neuronxa_core.errors import CorpusError
-from pages.access import people, serving
+from pages.access import cookies, people, unexpected
 from pages.components import wording
 
 # an app without the libraries, behind the same gate as the real one
 WHO = """
 import streamlit as st
-from pages import serving
 
 if __name__ == "__main__":
-    from pages import people
+    from pages.access import people
     who = people.person()
     st.title("Who")
     st.text(f"key={who.key} name={who.name} manages={who.manages}")
-    st.text("fronted " + str(dict(st.context.headers).get("X-Forwarded-For")))
     if st.button("Break"):
         raise ValueError("a secret detail")
 else:
     from starlette.middleware import Middleware
-    serving.number_errors()
-    for warning in serving.warnings():
-        serving.log.warning(warning)
-    app = st.App("who.py", middleware=[Middleware(serving.Gate)], on_script_error=serving.show_what_broke)
+    from pages.access import gate, unexpected
+    unexpected.number_errors()
+    app = st.App("who.py", middleware=[Middleware(gate.Gate)], on_script_error=unexpected.show)
 """
 
 
@@ -59,7 +51,7 @@ def who(tmp_path_factory):
                 folder, folder / "log", *options, script=folder / "who.py", folder=folder, PYTHONPATH=str(ROOT)
             )
             servers[name] = server
-            server.wait_until_up("/lab" if "lab" in options else "")
+            server.wait_until_up()
         return servers[name]
 
     yield start
@@ -83,15 +75,13 @@ def got(server, path="/", **headers):
     return answer.status, answer.headers, body
 
 
-# who it is
-
-
 def seen(page):
     page.get_by_text("key=").wait_for()
     found = re.search(r"key=(\w+) name=(.+) manages=(\w+)", page.get_by_text("key=").inner_text())
     return found.groups()
 
 
+@pytest.mark.full
 class TestInABrowser:
     pytestmark = needs_browser
 
@@ -104,7 +94,7 @@ class TestInABrowser:
         (first, name, manages), second, third = (seen(tab) for tab in tabs)
         assert second[0] == first != third[0]
         assert (name, manages) == ("this machine", "True")
-        (cookie,) = [found for found in context.cookies() if found["name"] == serving.COOKIE]
+        (cookie,) = [found for found in context.cookies() if found["name"] == cookies.BROWSER]
         assert first not in cookie["value"]
         tabs[0].reload()
         assert seen(tabs[0])[0] == first
@@ -190,49 +180,13 @@ def walk_behind(address, page, tmp_path):
     page.locator("input[type=file]").set_input_files(corpus)
     page.get_by_text("All 2,000 sentences").wait_for()
     settled(page)
-    (cookie,) = [found for found in page.context.cookies() if found["name"] == serving.COOKIE]
+    (cookie,) = [found for found in page.context.cookies() if found["name"] == cookies.BROWSER]
     assert cookie["path"] == "/neuronxa"
     assert page.errors == page.strangers == []
     page.close()
 
 
-# cookies and headers
-
-
-def test_the_cookie_is_for_pages_of_this_app_and_no_script(who):
-    server = who("local")
-    (cookie,) = [line for line in got(server)[1].get_all("Set-Cookie") if line.startswith(serving.COOKIE)]
-    value, *attributes = cookie.split("; ")
-    assert set(attributes) == {"Path=/", f"Max-Age={365 * 86400}", "HttpOnly", "SameSite=Lax"}
-    assert serving.is_cookie(value.partition("=")[2])
-    _, headers, _ = got(server, Cookie=value)
-    assert not any(line.startswith(serving.COOKIE) for line in headers.get_all("Set-Cookie") or [])
-    # what is no page, and a value that we did not make
-    assert serving.COOKIE not in str(got(server, "/_stcore/health", Accept="*/*")[1].get_all("Set-Cookie"))
-    assert serving.COOKIE in str(got(server, Cookie=f"{serving.COOKIE}=chosen")[1].get_all("Set-Cookie"))
-
-
-def test_the_cookie_stays_below_the_apps_path_and_behind_tls_on_tls(who):
-    server = who("below", "--server.baseUrlPath", "lab")
-    cookie = str(got(server, "/lab/", **{"X-Forwarded-Proto": "https"})[1].get_all("Set-Cookie"))
-    assert "; Path=/lab;" in cookie
-    assert "; Secure" in cookie
-
-
-@pytest.mark.parametrize("value", ["", "short", "x" * 44, "x" * 42 + "é", "x" * 42 + "\n", "x" * 42 + ";"])
-def test_a_value_that_we_did_not_make_is_no_cookie(value):
-    assert not serving.is_cookie(value)
-
-
-@pytest.mark.parametrize(
-    "path", ["/", "/overlap", "/_stcore/health", "/_stcore/host-config", "/media/nothing", "/favicon.png"]
-)
-def test_every_answer_carries_the_safe_headers(who, path):
-    _, headers, _ = got(who("local"), path)
-    for name, value in serving.HEADERS.items():
-        assert headers.get_all(name) == [value]
-
-
+@pytest.mark.full
 def test_answers_are_still_compressed(who):
     _, packed, _ = got(who("local"), "/_stcore/agent/openapi.json", **{"Accept-Encoding": "gzip"})
     assert packed["Content-Encoding"] == "gzip"
@@ -242,92 +196,17 @@ def test_answers_are_still_compressed(who):
     assert "immutable" in plain["Cache-Control"]
 
 
-# hosts and origins
-
-
-def opens(server, host=None, origin=None, path=""):
-    """Whether a web socket opens."""
-    headers = {"Host": host or f"localhost:{server.port}"}
-    sock = None
-    try:
-        with connect(
-            f"ws://localhost:{server.port}{path}/_stcore/stream",
-            origin=origin,
-            additional_headers=headers if host else None,
-            subprotocols=["streamlit"],
-            sock=sock,
-            proxy=None,
-        ):
-            return True
-    except InvalidStatus as refusal:
-        assert refusal.response.status_code == 403
-        return False
-
-
-def test_a_page_of_another_site_gets_no_web_socket(who):
-    server = who("local")
-    assert opens(server, origin=f"http://localhost:{server.port}")
-    assert opens(server)  # a program without an origin
-    # also not one of this machine's other ports, whose cookies are shared
-    for origin in (
-        "http://evil.example",
-        f"http://localhost:{server.port + 1}",
-        "null",
-        "http://[",
-        "http://127.0.0.1",
-    ):
-        assert not opens(server, origin=origin)
-
-
-def test_another_name_for_this_machine_gets_no_answer(who):
-    """DNS rebinding: to the browser, host and origin are the same foreign site."""
-    server = who("local")
-    status, headers, _ = got(server, Host=f"evil.example:{server.port}")
-    assert status == 421
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "", "10.0.0.7"):
-        assert got(server, Host=host)[0] in (400, 421)
-    for host in ("localhost", "127.0.0.1:1", "[::1]:8501", "LOCALHOST", "localhost."):
-        assert got(server, Host=host)[0] == 200
-    assert got(server, "/_stcore/health", Host="10.0.0.7")[0] == 200
-
-
-def test_hosts_that_were_named_get_an_answer(who):
-    server = who("named", "--server.allowedHosts", "lab.example.org", "--server.allowedHosts", "*.cluster.example")
-    for host in ("lab.example.org", "Lab.Example.Org:443", "a.cluster.example", "localhost"):
-        assert got(server, Host=host)[0] == 200
-    for host in ("example.org", "cluster.example", "evilcluster.example", "xlab.example.org"):
-        assert got(server, Host=host)[0] == 421
-    forwarded = got(server, Host="evil.example", **{"X-Forwarded-Host": "lab.example.org"})
-    assert forwarded[0] == 421
-    # named hosts mean a proxy: no visitor is this machine any more
-    assert "the app is open to everybody who reaches it (localhost)" in server.said()
-
-
-# addresses
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("localhost", True), ("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("[::1]", True),
-        ("::ffff:127.0.0.1", True), ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("", False), (None, False),
-        ("lab.example.org", False), ("localhost.evil.example", False), ("::ffff:10.0.0.1", False),
-    ],
-)  # fmt: skip
-def test_what_is_this_machine_alone(name, expected):
-    assert serving.is_loopback(name) is expected
-
-
+@pytest.mark.full
 def test_started_from_another_folder_the_app_listens_to_this_machine_only(tmp_path):
     with served(tmp_path / "cache", tmp_path / "log", folder=tmp_path) as server:
         process = psutil.Process(server.process.pid)
         listening = {found.laddr.ip for found in process.net_connections() if found.status == psutil.CONN_LISTEN}
         assert listening == {"127.0.0.1"}
-        assert not opens(server, origin="http://evil.example")
+        assert got(server, Host="evil.example")[0] == 400
         assert "open to everybody" not in server.said()
 
 
+@pytest.mark.full
 def test_a_link_to_the_project_reads_the_secrets_that_lie_beside_the_link(tmp_path):
     """The host's own copy of the settings must count, wherever the app is started from."""
     for path in ROOT.iterdir():
@@ -347,57 +226,23 @@ def test_a_link_to_the_project_reads_the_secrets_that_lie_beside_the_link(tmp_pa
     assert "names no identity provider" in server.said()
 
 
-def test_on_the_network_without_sign_in_the_log_says_so_once(who):
-    said = who("public", "--server.address", "0.0.0.0").said()
-    assert said.count("the app is open to everybody who reaches it (0.0.0.0)") == 1
-    assert said.count("plain HTTP") == 1
-    assert said.count("server.allowedHosts is empty") == 1
-    local = who("local").said()
-    assert not any(word in local for word in ("open to everybody", "plain HTTP", "allowedHosts is empty"))
-
-
-# without a browser
-
-
 def test_outside_of_a_page_nobody_manages():
     assert people.person() == ("", "somebody", False)
 
 
 def test_a_problem_that_can_be_mended_is_shown_in_its_own_words(monkeypatch):
     shown = []
-    monkeypatch.setattr(serving.st, "error", lambda text, **_: shown.append(text))
-    assert serving.show_what_broke(CorpusError("no file *here*")) is True
-    assert shown == [wording.safe("no file *here*")]
-
-
-def test_an_app_that_is_bound_to_more_than_it_was_told_is_not_this_machine_alone(monkeypatch):
-    """As under another ASGI server, which does not read server.address."""
-
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-
-    async def send(message):
-        assert message["status"] == 200
-
-    monkeypatch.setattr(serving.Gate, "reached_from_afar", False)
-    gate = serving.Gate(app)
-    for address, local in (("127.0.0.1", True), ("::ffff:127.0.0.1", True), ("10.0.0.5", False), ("127.0.0.1", False)):
-        headers = [(b"host", b"localhost"), (b"x-forwarded-for", b"127.0.0.1")]
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "server": (address, 8501)}
-        request = gate({**scope, "scheme": "http", "query_string": b""}, None, send)
-        # the browser's tests keep a loop in this thread
-        thread = threading.Thread(target=asyncio.run, args=[request])
-        thread.start()
-        thread.join()
-        assert serving.is_local_only() is local
+    monkeypatch.setattr(unexpected.st, "error", lambda text, **_: shown.append(text))
+    assert unexpected.show(CorpusError("no file *here*")) is True
+    assert shown == [wording.said("no file *here*")]
 
 
 def test_an_exception_keeps_its_number():
     error, other = ValueError("x"), ValueError("x")
-    assert serving.number_of(error) == serving.number_of(error) != serving.number_of(other)
+    assert unexpected.number_of(error) == unexpected.number_of(error) != unexpected.number_of(other)
     record = logging.LogRecord("a", logging.ERROR, "f", 1, "Uncaught", (), (ValueError, error, None))
-    assert serving.NumberedErrors().filter(record)
-    assert serving.number_of(error) in record.getMessage()
+    assert unexpected.number(record)
+    assert unexpected.number_of(error) in record.getMessage()
 
 
 # what deploy/ holds
@@ -429,4 +274,4 @@ def test_the_container_gets_all_of_the_app():
     lines = (ROOT / "deploy" / "Containerfile").read_text("utf-8").splitlines()
     copied = {word.strip("./") for line in lines if line.startswith("COPY") for word in line.split()[1:]}
     assert {"streamlit_app.py", "neuronxa_core", "pages", "requirements.txt", "streamlit/config.toml"} <= copied
-    assert Path(ROOT / "deploy" / "Containerfile.dockerignore").read_text("utf-8").split().count(".git") == 1
+    assert (ROOT / "deploy" / "Containerfile.dockerignore").read_text("utf-8").split().count(".git") == 1
