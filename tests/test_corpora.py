@@ -959,6 +959,8 @@ def script_lines(code, *lines):
         ("sat_Olck", "ᱥᱟᱱᱛᱟᱲᱤ", "santali"),
         ("khm_Khmr", "ផ្ទះនេះចាស់", "บ้านหลังนี้เก่า"),
         ("kat_Geor", "სახლი ძველია", "The house is old."),
+        ("grc", "μῆνιν ἄειδε θεά", "menin aeide thea"),
+        ("jav_Java", "ꦲꦏ꧀ꦱꦫꦗꦮ", "aksara jawa"),
     ],
 )
 def test_scripts(code, good, bad):

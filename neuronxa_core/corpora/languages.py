@@ -13,11 +13,14 @@ from pathlib import Path
 from langcodes import Language, LanguageTagError
 from langcodes.data_dicts import LIKELY_SUBTAGS
 
+from neuronxa_core.corpora import scripts
+
 NAMES_OF_FLORES = {"ben": "Bengali", "luo": "Luo", "tgl": "Tagalog"}
 SCRIPT_NAMES = {"Beng": "Bengali"}
 SAME_SCRIPT = {"Aran": "Arab", "Hang": "Kore", "Hani": "Hans", "Latf": "Latn", "Latg": "Latn"}
 MACRO_OF_FLORES = {"ayr": "aym", "dik": "din", "fuv": "ful", "nob": "nor", "pbt": "pus", "quy": "que"}
-RIGHT_TO_LEFT = frozenset({"Adlm", "Arab", "Aran", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa", "Yezi"})
+# CLDR names the Cypriot syllabary
+LIKELY_SCRIPTS = {"grc": "Grek"}
 NO_LANGUAGE = frozenset({"mis", "mul", "und", "zxx"})
 
 _CODE = re.compile(
@@ -61,7 +64,7 @@ def label(code: str) -> str:
 
 @lru_cache(maxsize=8192)
 def script(code: str) -> str | None:
-    """ISO 15924 script of a code, four letters: the one it names, else the likely one; None where nobody knows."""
+    """ISO 15924 script of a code, four letters: the one it names, else the likely one; None where none is known."""
     parts = _CODE.fullmatch(code)
     if not parts:
         return None
@@ -81,7 +84,7 @@ def script_name(script_code: str) -> str:
 @lru_cache(maxsize=8192)
 def is_rtl(code: str) -> bool:
     """True where the code's script runs from right to left."""
-    return script(code) in RIGHT_TO_LEFT
+    return scripts.is_rtl(script(code) or "")
 
 
 @lru_cache(maxsize=8192)
@@ -99,7 +102,7 @@ def family(code: str) -> str:
 def is_language_code(text: str) -> bool:
     """True for a plausible code in any case: a known language of 2-3 letters with optional script, region, variants.
 
-    A language that nobody knows passes in FLORES form, three letters and a known script: "xyz_Latn".
+    An unknown language passes in FLORES form, three letters and a known script: "xyz_Latn".
     """
     parts = _CODE.fullmatch(text)
     if not parts or parts["language"].lower() in NO_LANGUAGE:
@@ -186,6 +189,8 @@ def _is_worth_saying(explicit_script: str, subtag: str, language_name: str) -> b
 def _likely_script(subtag: str, region: str | None) -> str | None:
     language = Language.get(subtag.lower())
     for known in (language.language, language.prefer_macrolanguage().language):
+        if known in LIKELY_SCRIPTS:
+            return LIKELY_SCRIPTS[known]
         if known in LIKELY_SUBTAGS:
             return Language.make(language=known, territory=region.upper() if region else None).maximize().script
     return None

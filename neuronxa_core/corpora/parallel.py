@@ -1,4 +1,4 @@
-"""TODO"""
+"""What reading a corpus and choosing from it give: RawCorpus, Corpus and their findings."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ class RawCorpus:
 
     texts: language code -> its lines, NFC and stripped, "" for an empty line. changed: code -> how many lines that
     normalisation changed. problems: code -> one sentence on why it could not be read; such a language has no texts.
-    labels: one a line, if the source has any. notes: what was left aside while reading.
+    labels: one per line, if the source has any. notes: what was left aside while reading.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Finding:
 class Corpus:
     """The rows an experiment uses.
 
-    texts: code -> one text a chosen row, for the pivot and every language. lines: original line number of each chosen
+    texts: code -> one text per chosen row, for the pivot and every language. lines: original line number of each chosen
     row, from 1. usable: indices into the chosen rows, from 0, ascending, of rows with text in the pivot and every
-    language. labels: one a chosen row, or None. languages holds the pivot only where it was asked for by name.
+    language. labels: one per chosen row, or None. languages holds the pivot only where it was asked for by name.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class _Columns:
+class Columns:
     """What a file or folder gave, before normalisation."""
 
     texts: dict[str, Sequence[str]]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,9 @@ from neuronxa_core.host import limits
 
 READER = Path(__file__).with_name("parquet_reader.py")
 # of the environment, what a program needs to start; no secret is among it
-PASSED_ON = (
-    "PATH",
-    "HOME",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "PYTHONPATH",
-    "SYSTEMROOT",
-    "TEMP",
-    "TMP",
-    "TMPDIR",
-)
+PASSED_ON = re.compile("PATH|HOME|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|PYTHONPATH|SYSTEMROOT|TEMP|TMP|TMPDIR")
+
+Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
 class NoText:
@@ -40,17 +34,53 @@ class NoText:
         return self.kind
 
 
-def read(
-    file_name: str, data: bytes, choose: Callable[[Sequence[str]], Sequence[str]]
-) -> tuple[list[str], dict[str, list[Any]]]:
+def read(file_name: str, data: bytes, choose: Choose) -> tuple[list[str], dict[str, list[Any]]]:
     """(all headings, the columns that `choose` takes of them).
 
-    What the file says of its size is checked before anything is unpacked, and what comes out of it as it comes: a value
-    that is stored once and referred to a million times is small in the file and in what it says of itself. Values that
-    are no text are numbers, truths, None, or one NoText for the column.
+    The size in the file's metadata is checked before anything is unpacked, and what is unpacked is checked batch by
+    batch: a value that is stored once and referred to a million times is small in the file and in its metadata. Values
+    that are no text are numbers, booleans, None, or one NoText for the column.
 
     Raises CorpusError.
     """
+    # the allocators that Arrow has by default reserve more than they use
+    environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+    environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    try:
+        process = subprocess.Popen([sys.executable, "-P", str(READER)], env=environment, **pipes)
+    except OSError as error:
+        raise CorpusError(f"{file_name} cannot be read as Parquet: no process could be started: {error}") from error
+    end = threading.Timer(2 * limits.PARQUET_SECONDS, process.kill)
+    end.start()
+    try:
+        return _talk(file_name, process, data, choose)
+    except (BrokenPipeError, ValueError, KeyError, TypeError) as error:
+        how = _how_it_ended(process)
+        raise CorpusError(
+            f"{file_name} cannot be read as Parquet: it is damaged, and ended the process that read it ({how})"
+        ) from error
+    finally:
+        end.cancel()
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with suppress(OSError):  # what was not yet sent
+                pipe.close()
+
+
+def _how_it_ended(process: subprocess.Popen) -> str:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    process.kill()
+    status = process.wait()
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+
+
+def _talk(
+    file_name: str, process: subprocess.Popen, data: bytes, choose: Choose
+) -> tuple[list[str], dict[str, list[Any]]]:
+    """What the reader answers. Raises CorpusError, and ValueError where it broke off."""
     most = {
         "rows": limits.CORPUS_LINES,
         "cells": limits.CORPUS_CELLS,
@@ -62,89 +92,40 @@ def read(
         "memory": limits.PARQUET_MEMORY_BYTES,
         "seconds": limits.PARQUET_SECONDS,
     }
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(READER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # the allocators that Arrow has by default reserve more than they use
-            env={**{n: os.environ[n] for n in PASSED_ON if n in os.environ}, "ARROW_DEFAULT_MEMORY_POOL": "system"},
-        )
-    except OSError as error:
-        raise CorpusError(f"{file_name} cannot be read as Parquet: no process could be started: {error}") from error
-    end = threading.Timer(2 * limits.PARQUET_SECONDS, process.kill)
-    end.start()
-    try:
-        return _talk(
-            file_name, process, json.dumps({"limits": most, "bytes": len(data)}).encode() + b"\n", data, choose
-        )
-    except (BrokenPipeError, ValueError, KeyError, TypeError) as error:
-        try:
-            ended = process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            ended = process.wait()
-        how = f"signal {signal.Signals(-ended).name}" if ended < 0 else f"status {ended}"
-        raise CorpusError(
-            f"{file_name} cannot be read as Parquet: it is damaged, and ended the process that read it ({how})"
-        ) from error
-    finally:
-        end.cancel()
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            try:
-                pipe.close()
-            except OSError:  # what was not yet sent goes nowhere
-                continue
-
-
-def _talk(
-    file_name: str,
-    process: subprocess.Popen,
-    request: bytes,
-    data: bytes,
-    choose: Callable[[Sequence[str]], Sequence[str]],
-) -> tuple[list[str], dict[str, list[Any]]]:
-    """What the reader answers. Raises CorpusError, and ValueError where it broke off."""
-    process.stdin.write(request)
+    process.stdin.write(json.dumps({"limits": most, "bytes": len(data)}).encode() + b"\n")
     process.stdin.write(data)
     process.stdin.flush()
-    _, said = _answer(file_name, process)
-    headings = [str(name) for name in said["names"]]
+    described = _answer(file_name, process)
+    headings = [str(name) for name in described["names"]]
+    kinds = dict(zip(headings, described["kinds"], strict=True))
     wanted = list(choose(headings))
-    size = sum(said["sizes"].get(name, 0) for name in wanted)
-    check_cells(file_name, said["rows"], len(wanted))
+    size = sum(described["sizes"].get(name, 0) for name in wanted)
+    check_cells(file_name, described["rows"], len(wanted))
     if size > limits.CORPUS_LETTERS:
         raise CorpusError(
             f"{file_name} has {size / limits.MIB:,.0f} MiB of text once it is unpacked; at most "
             f"{limits.CORPUS_LETTERS // limits.MIB} MiB are read: leave out languages or sentences"
         )
+    if not wanted:
+        return headings, {}
     process.stdin.write(json.dumps(wanted).encode() + b"\n")
     process.stdin.close()
-    kinds = dict(zip(headings, said["kinds"], strict=True))
-    table: dict[str, list[Any]] = {name: [] for name in wanted}
-    if not wanted:
-        return headings, table
-    _, readable = _answer(file_name, process)
-    table |= {name: [NoText(kinds[name])] for name in wanted if name not in readable}
-    while True:
-        kind, columns = _answer(file_name, process)
-        if kind == "end":
-            return headings, table
-        for name, values in columns.items():
+    readable = _answer(file_name, process)
+    table: dict[str, list[Any]] = {name: [] if name in readable else [NoText(kinds[name])] for name in wanted}
+    while batch := _answer(file_name, process):
+        for name, values in batch.items():
             table[name] += values
+    return headings, table
 
 
-def _answer(file_name: str, process: subprocess.Popen) -> tuple[str, Any]:
-    """(kind, value) of the reader's next line. Raises CorpusError for what is wrong, ValueError where it is gone."""
+def _answer(file_name: str, process: subprocess.Popen) -> Any:
+    """The reader's next answer. Raises CorpusError for what is wrong with the file, ValueError where it broke off."""
     kind, value = json.loads(process.stdout.readline())
     if kind == "error":
         raise CorpusError(f"{file_name} cannot be read as Parquet: {value}")
     if kind == "too large":
         raise CorpusError(f"{file_name} is too large: {value}")
-    return kind, value
+    return value
 
 
 def check_cells(where: str, rows: int, columns: int) -> None:

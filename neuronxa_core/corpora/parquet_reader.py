@@ -1,10 +1,10 @@
-"""The process that unpacks a Parquet file for `parquet.read`; it is started by its path, and knows nothing of the rest.
+"""The process that unpacks a Parquet file for `parquet.read`; it is started by its path and imports no other module.
 
-A damaged file can end the process that reads it, and a crafted one can ask for all memory, before any check is reached.
-Here that ends this process alone, which may take so much memory and time and no more.
+A damaged file can end the process that reads it, and a crafted one can fill all memory, before any check is reached.
+Here that ends this process alone, whose memory and time are limited.
 
 On stdin: a line of JSON (the limits, and how many bytes follow), the file, and then a line of JSON with the columns
-that are wanted. On stdout lines of JSON, a pair of a kind and a value each: `said` of the file as a whole, `readable`
+that are wanted. On stdout lines of JSON, a pair of a kind and a value each: the `described` file, its `readable`
 columns, a `batch` of rows any number of times, and `end`; or else an `error`, or what is `too large`.
 """
 
@@ -26,7 +26,7 @@ class TooLarge(Exception):
 
 
 def limit(memory: int, seconds: int) -> None:
-    """Take no more than so many bytes and seconds, and leave no image of the memory behind."""
+    """Limit this process to so many bytes and seconds, and write no core dump."""
     if resource is not None:
         for what, most in (
             (resource.RLIMIT_AS, memory),
@@ -39,33 +39,34 @@ def limit(memory: int, seconds: int) -> None:
 
 
 def holds_text(kind: pa.DataType) -> bool:
+    """Whether a column's values are text."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def is_plain(kind: pa.DataType) -> bool:
-    """Numbers, truths and nothing: of a known size each, and words of JSON."""
+    """Numbers, booleans and nulls: of a known size each, and values of JSON."""
     types = pa.types
     return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)
 
 
 def described(file: pq.ParquetFile, most_chunks: int) -> dict:
-    """What the file says of itself: names, and of each column its type and its size in bytes once it is unpacked."""
-    said, schema = file.metadata, file.schema_arrow
-    if said.num_row_groups * said.num_columns > most_chunks:
+    """The file's metadata: names, number of rows, and of each column its type and size in bytes once unpacked."""
+    metadata, schema = file.metadata, file.schema_arrow
+    if metadata.num_row_groups * metadata.num_columns > most_chunks:
         raise TooLarge(
-            f"it is cut into {said.num_row_groups:,} groups of {said.num_columns:,} columns; write it again in fewer "
-            "row groups"
+            f"it consists of {metadata.num_row_groups:,} groups of {metadata.num_columns:,} columns; write it again in "
+            "fewer row groups"
         )
     sizes: dict[str, int] = {}
-    for group in map(said.row_group, range(said.num_row_groups)):
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             name = column.path_in_schema.partition(".")[0]
             sizes[name] = sizes.get(name, 0) + max(0, column.total_uncompressed_size)
     return {
         "names": schema.names,
-        "rows": said.num_rows,
+        "rows": metadata.num_rows,
         "sizes": sizes,
         "kinds": [str(field.type) for field in schema],
     }
@@ -93,7 +94,7 @@ def unpack(data: bytes, wanted: list[str], limits: dict, send) -> None:
         for batch in file.iter_batches(columns=readable, use_threads=False) if readable else ():
             rows += batch.num_rows
             if rows > limits["rows"] or rows * len(readable) > limits["cells"]:
-                raise TooLarge(f"it holds more rows than it says, and more than {limits['rows']:,}")
+                raise TooLarge(f"it holds more rows than its metadata state, and more than {limits['rows']:,}")
             columns = {name: cells(batch.column(name)) for name in readable}
             for values in columns.values():
                 lengths = [len(value) for value in values if isinstance(value, str)]
@@ -123,7 +124,7 @@ def main() -> None:
             thrift_container_size_limit=limits["container"],
             pre_buffer=False,
         ) as file:
-            send("said", described(file, limits["chunks"]))
+            send("described", described(file, limits["chunks"]))
         wanted = json.loads(into.readline() or b"[]")
         if wanted:
             unpack(data, wanted, limits, send)

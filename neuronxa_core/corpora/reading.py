@@ -12,12 +12,11 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from neuronxa_core.corpora import languages, parquet
-from neuronxa_core.corpora.parallel import RawCorpus, _Columns, normalise
-from neuronxa_core.corpora.tables import _check_headings, _columns_of_table, _headings_to_read, _read_table
-from neuronxa_core.corpora.texts import _check_long_lines, _lines, _stem, _suffix
+from neuronxa_core.corpora import languages, pairs, parquet, tables
+from neuronxa_core.corpora.parallel import Columns, RawCorpus, normalise
+from neuronxa_core.corpora.texts import base_name, lines_of, stem, suffix
 from neuronxa_core.errors import CorpusError
 from neuronxa_core.host import limits
 from neuronxa_core.wording import some_of
@@ -35,9 +34,10 @@ def read(source: str | Path) -> RawCorpus:
 
     - "demo": the bundled corpus.
     - "hub:owner/name[:config[:split]]": see `read_hub`.
-    - a folder of one file a language, `<code>.txt`, `<code>.dev` or `<code>.devtest`, one sentence a line; `labels.txt`
-      holds one label a line. Where both FLORES splits are present, as files or as folders, devtest is read.
-    - a CSV or Parquet file, or a TSV with a header: one column a language (`eng_Latn` or `sentence_eng_Latn`),
+    - a folder of one file per language, `<code>.txt`, `<code>.dev` or `<code>.devtest`, one sentence per line;
+      `labels.txt` holds one label per line. Where both FLORES splits are present, as files or as folders, devtest is
+      read.
+    - a CSV or Parquet file, or a TSV with a header: one column per language (`eng_Latn` or `sentence_eng_Latn`),
       optionally `label`. In a TSV a quotation mark is text and a cell holds no tab, as IANA defines it.
     - a pair file `<source>-<target>.tsv` or `.txt`, tab-separated, no header, two columns of text (columns of ids,
       language codes or attributions are skipped); or a folder of them that share one language, identical line by line.
@@ -60,7 +60,7 @@ def read(source: str | Path) -> RawCorpus:
             return _read_folder(path, text, "demo" if text == "demo" else path.resolve().name)
         if path.is_file():
             _check_archives([path.name])
-            return _read_files(_stem(path.name), text, _contents([path]), _kinds([path.name]), ())
+            return _read_files(stem(path.name), text, _contents([path]), ())
     except (OSError, RuntimeError) as error:  # ~nobody is a RuntimeError
         raise CorpusError(f"{text:.200} cannot be read: {error}") from error
     raise CorpusError(f"There is no file or folder {text:.200}; give a path, demo, or hub:owner/name")
@@ -93,18 +93,18 @@ def read_uploads(files: Sequence[tuple[str, bytes]]) -> RawCorpus:
     """
     by_name: dict[str, bytes] = {}
     for untrusted_name, data in files:
-        base_name = "".join(c for c in PurePosixPath(untrusted_name.replace("\\", "/")).name if c.isprintable())
-        if base_name in by_name:
-            raise CorpusError(f"Two uploaded files are called {base_name}; upload each language once")
-        by_name[base_name] = data
+        name = base_name(untrusted_name)
+        if name in by_name:
+            raise CorpusError(f"Two uploaded files are called {name}; upload each language once")
+        by_name[name] = data
     if not by_name:
         raise CorpusError("No file was uploaded")
     _check_sizes({name: len(data) for name, data in by_name.items()})
     wanted, notes = _sift(list(by_name))
     if not wanted:
         _check_archives(by_name)
-    name = _stem(next(iter(by_name))) if len(by_name) == 1 else "upload"
-    return _read_files(name, "upload", {name: by_name[name] for name in wanted}, wanted, notes)
+    name = stem(next(iter(by_name))) if len(by_name) == 1 else "upload"
+    return _read_files(name, "upload", {name: by_name[name] for name in wanted}, notes)
 
 
 def read_hub(
@@ -112,9 +112,9 @@ def read_hub(
 ) -> RawCorpus:
     """Read a data set of the Hugging Face hub with the optional `datasets` library; code of a data set is never run.
 
-    Either one column a language (`eng_Latn` or `sentence_eng_Latn`), or one row a sentence and language as in FLORES+
-    (`iso_639_3`, `iso_15924`, `text`, `id`), where rows of one id are translations. split: devtest for FLORES+, test
-    for others unless given. Raises CorpusError where `datasets` is not installed or the data set cannot be loaded.
+    Either one column per language (`eng_Latn` or `sentence_eng_Latn`), or one row per sentence and language as in
+    FLORES+ (`iso_639_3`, `iso_15924`, `text`, `id`), where rows of one id are translations. split: devtest for FLORES+,
+    test for others unless given. Raises CorpusError where `datasets` is not installed or the data set cannot be loaded.
     """
     parse_hub(f"hub:{dataset}")
     try:
@@ -125,8 +125,8 @@ def read_hub(
     try:
         rows = load_dataset(dataset, name=config, split=split, revision=revision)
         headings = list(rows.column_names)
-        _check_headings(dataset, headings)
-        wanted = _headings_to_read(headings)
+        tables.check_headings(dataset, headings)
+        wanted = tables.headings_to_read(headings)
         parquet.check_cells(dataset, getattr(rows, "num_rows", 0), len(wanted))
         table = {heading: list(rows[heading]) for heading in wanted}
     except CorpusError:
@@ -137,10 +137,7 @@ def read_hub(
             f"The data set {dataset} (split {split}) cannot be loaded: {reason}; if it is gated, accept its terms on "
             "the hub and log in with hf auth login"
         ) from error
-    return _corpus(dataset, f"hub:{dataset}", _columns_of_table(dataset, table, headings))
-
-
-# Reading files ----------------------------------------------------------------------------------------------------
+    return _corpus(dataset, f"hub:{dataset}", tables.columns_of_table(dataset, table, headings))
 
 
 def _read_folder(folder: Path, source: str, name: str) -> RawCorpus:
@@ -149,7 +146,7 @@ def _read_folder(folder: Path, source: str, name: str) -> RawCorpus:
         raise CorpusError(f"The folder {source} holds more than {limits.CORPUS_FILES} files, too many for a corpus")
     wanted, notes = _sift(sorted(entry.name for entry in entries if entry.is_file()))
     split = next((split for split in SPLITS if (folder / split).is_dir()), None)
-    if split and not {"language", "pair"} & set(wanted.values()):
+    if split and not {"language", "pair"} & set(map(_kind, wanted)):
         inner = _read_folder(folder / split, source, name)
         return replace(inner, notes=(f"Read from its folder {split}.", *inner.notes))
     if not wanted:
@@ -157,7 +154,7 @@ def _read_folder(folder: Path, source: str, name: str) -> RawCorpus:
         raise CorpusError(
             f"The folder {source} holds no corpus; it needs files such as eng_Latn.txt and deu_Latn.txt, or one table"
         )
-    return _read_files(name, source, _contents([folder / file_name for file_name in wanted]), wanted, notes)
+    return _read_files(name, source, _contents([folder / file_name for file_name in wanted]), notes)
 
 
 def _contents(files: Sequence[Path]) -> dict[str, bytes]:
@@ -170,7 +167,7 @@ def _contents(files: Sequence[Path]) -> dict[str, bytes]:
 
 def _check_archives(names: Iterable[str]) -> None:
     for name in names:
-        if _suffix(name) in ARCHIVES:
+        if suffix(name) in ARCHIVES:
             raise CorpusError(f"{name} is an archive, which is not read; unpack it, and give its files")
 
 
@@ -189,62 +186,55 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
         )
 
 
-def _sift(names: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """({name: kind} of the files to read, notes on the others); one kind of data is read, the first that is there."""
-    kinds = _kinds(names)
+def _sift(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """(the files to read, notes on the others); one kind of data is read, the first that is there."""
+    kinds = {name: _kind(name) for name in names}
     data_kind = next((kind for kind in ("language", "pair", "table") if kind in kinds.values()), None)
     if data_kind is None:
-        return {}, ()
-    wanted = {name: kind for name, kind in kinds.items() if kind in (data_kind, "labels")}
+        return [], ()
+    wanted = [name for name, kind in kinds.items() if kind in (data_kind, "labels")]
+    others = [name for name in names if name not in wanted and not name.startswith(".")]
     notes = []
-    dev_files = [name for name in wanted if _suffix(name) == "dev"]
-    if dev_files and any(_suffix(name) == "devtest" for name in wanted):
+    dev_files = [name for name in wanted if suffix(name) == "dev"]
+    if dev_files and any(suffix(name) == "devtest" for name in wanted):
         notes.append(f"Both FLORES splits are there: devtest is read, {some_of(dev_files)} left aside.")
-        wanted = {name: kind for name, kind in wanted.items() if name not in dev_files}
-        kinds = _kinds([name for name in names if name not in dev_files])
-    others = [name for name in kinds if name not in wanted and not name.startswith(".")]
+        wanted = [name for name in wanted if name not in dev_files]
     if others:
         notes.append(f"Left aside, since not part of the corpus: {some_of(others)}.")
     return wanted, tuple(notes)
 
 
-def _kinds(names: Iterable[str]) -> dict[str, str]:
-    """{file name: "language", "pair", "table", "labels" or "other"}, by the names alone."""
-    return {name: _kind(name) for name in names}
-
-
-def _kind(name: str) -> str:
-    stem, suffix = _stem(name), _suffix(name)
-    if name.lower().startswith(NAMES_OF_NO_DATA):
+def _kind(file_name: str) -> str:
+    """ "language", "pair", "table", "labels" or "other", by the name alone."""
+    code, ending = stem(file_name), suffix(file_name)
+    if file_name.lower().startswith(NAMES_OF_NO_DATA):
         return "other"
-    if name.lower() == "labels.txt":
+    if file_name.lower() == "labels.txt":
         return "labels"
-    if suffix in ("csv", "parquet"):
+    if ending in ("csv", "parquet"):
         return "table"
-    if suffix in ("tsv", "tab"):
-        return "pair" if _pair_codes(stem) else "table"
-    if suffix in ("txt", "dev", "devtest") and languages.is_language_code(stem):
+    if ending in ("tsv", "tab"):
+        return "pair" if pairs.pair_codes(code) else "table"
+    if ending in ("txt", "dev", "devtest") and languages.is_language_code(code):
         return "language"
-    return "pair" if suffix == "txt" and _pair_codes(stem) else "other"
+    return "pair" if ending == "txt" and pairs.pair_codes(code) else "other"
 
 
-def _read_files(
-    name: str, source: str, files: Mapping[str, bytes], kinds: Mapping[str, str], notes: tuple[str, ...]
-) -> RawCorpus:
+def _read_files(name: str, source: str, files: Mapping[str, bytes], notes: tuple[str, ...]) -> RawCorpus:
     def of_kind(kind: str) -> dict[str, bytes]:
-        return {file_name: data for file_name, data in files.items() if kinds[file_name] == kind}
+        return {file_name: data for file_name, data in files.items() if _kind(file_name) == kind}
 
-    language_files, pair_files, tables = of_kind("language"), of_kind("pair"), of_kind("table")
-    if language_files and all(map(_is_pair_after_all, language_files, language_files.values())):
+    language_files, pair_files, table_files = of_kind("language"), of_kind("pair"), of_kind("table")
+    if language_files and all(map(pairs.is_pair_after_all, language_files, language_files.values())):
         language_files, pair_files = {}, language_files
     if language_files:
-        columns = _columns_of_language_files(language_files)
+        columns = _read_language_files(language_files)
     elif pair_files:
-        columns = _columns_of_pairs(pair_files)
-    elif len(tables) == 1:
-        columns = _read_table(*next(iter(tables.items())))
-    elif tables:
-        raise CorpusError(f"{source} holds several tables ({some_of(tables)}); give one of them")
+        columns = pairs.read_pairs(pair_files)
+    elif len(table_files) == 1:
+        columns = tables.read_table(*next(iter(table_files.items())))
+    elif table_files:
+        raise CorpusError(f"{source} holds several tables ({some_of(table_files)}); give one of them")
     else:
         raise CorpusError(
             f"{some_of(files) or source} is no corpus; name a text file by its language (eng_Latn.txt) or its pair "
@@ -255,24 +245,24 @@ def _read_files(
     return _corpus(name, source, replace(columns, notes=(*notes, *columns.notes)))
 
 
-def _columns_of_language_files(files: Mapping[str, bytes]) -> _Columns:
+def _read_language_files(files: Mapping[str, bytes]) -> Columns:
     texts: dict[str, Sequence[str]] = {}
     problems: dict[str, str] = {}
     file_of: dict[str, str] = {}
     for file_name, data in files.items():
-        code = _stem(file_name)
+        code = stem(file_name)
         if code in file_of:
             raise CorpusError(f"{code} is there twice, as {file_of[code]} and {file_name}; leave one of them")
         file_of[code] = file_name
         try:
-            texts[code] = _lines(file_name, data)
+            texts[code] = lines_of(file_name, data)
         except CorpusError as error:
             problems[code] = str(error)
-    return _Columns(texts, problems)
+    return Columns(texts, problems)
 
 
 def _labels(file_name: str, data: bytes, texts: Mapping[str, Sequence[str]]) -> list[str]:
-    labels = _lines(file_name, data)
+    labels = lines_of(file_name, data)
     line_counts = sorted({len(lines) for lines in texts.values()})
     if texts and len(labels) not in line_counts:
         counts = " or ".join(map(str, line_counts))
@@ -282,85 +272,7 @@ def _labels(file_name: str, data: bytes, texts: Mapping[str, Sequence[str]]) -> 
     return labels
 
 
-def _columns_of_pairs(files: Mapping[str, bytes]) -> _Columns:
-    codes_of = {file_name: _pair_codes(_stem(file_name)) for file_name in files}
-    if not set.intersection(*(set(codes) for codes in codes_of.values())):
-        raise CorpusError(f"The pair files ({some_of(files)}) have no language in common; give one of them")
-    texts: dict[str, Sequence[str]] = {}
-    file_of: dict[str, str] = {}
-    unreadable: dict[str, str] = {}
-    for file_name, data in files.items():
-        try:
-            pair = _read_pair(file_name, data)
-        except CorpusError as error:
-            unreadable[file_name] = str(error)
-            continue
-        for code, lines in pair.items():
-            if code in texts and texts[code] != lines:
-                differing = next((i for i, (a, b) in enumerate(zip(texts[code], lines, strict=False)) if a != b), None)
-                line = min(len(texts[code]), len(lines)) + 1 if differing is None else differing + 1
-                raise CorpusError(
-                    f"{file_of[code]} and {file_name} are not parallel, their {code} differs at line {line}; "
-                    "give one of them"
-                )
-            texts[code] = lines
-            file_of[code] = file_name
-    problems = {
-        code: problem for file_name, problem in unreadable.items() for code in codes_of[file_name] if code not in texts
-    }
-    return _Columns(texts, problems)
-
-
-def _pair_codes(stem: str) -> tuple[str, str] | tuple[()]:
-    """The two codes of "eng-deu", "tatoeba.eng-deu" or "zh-Hans-en"; empty where the stem names no pair."""
-    parts = stem.rpartition(".")[2].split("-")
-    for cut in range(1, len(parts)):
-        first, second = "-".join(parts[:cut]), "-".join(parts[cut:])
-        if languages.is_language_code(first) and languages.is_language_code(second) and first != second:
-            return first, second
-    return ()
-
-
-def _is_pair_after_all(file_name: str, data: bytes) -> bool:
-    """pt-br.txt is Brazilian Portuguese or Portuguese and Breton: the latter where most lines hold a tab."""
-    if not _pair_codes(_stem(file_name)):
-        return False
-    _check_long_lines(file_name, data)
-    lines = [line for line in data.split(b"\n") if line.strip()]
-    return 2 * sum(b"\t" in line for line in lines) > len(lines)
-
-
-def _read_pair(file_name: str, data: bytes) -> dict[str, Sequence[str]]:
-    pair = _pair_codes(_stem(file_name))
-    if data.count(b"\t") > limits.CORPUS_CELLS:
-        raise CorpusError(f"{file_name} has more than {limits.CORPUS_CELLS:,} cells; leave out sentences")
-    rows = [line.split("\t") for line in _lines(file_name, data)]
-    names_the_pair = [all(languages.matches(code, row) for code in pair) for row in rows[:2]]
-    if names_the_pair in ([True], [True, False]):
-        return _read_table(file_name, data).texts
-    width = max(2, next(len(row) for row in rows if row != [""]))
-    rows = [[""] * width if row == [""] else row for row in rows]
-    for number, row in enumerate(rows, 1):
-        if len(row) != width:
-            raise CorpusError(f"{file_name}, line {number}: {len(row)} columns where {width} are expected")
-    cells_of_columns = list(zip(*rows, strict=True))
-    of_text = [cells for cells in cells_of_columns if width == 2 or not _is_bookkeeping(cells, pair)]
-    if len(of_text) != 2:
-        raise CorpusError(f"{file_name} has {len(of_text)} columns of text; a pair file needs two, separated by a tab")
-    return dict(zip(pair, of_text, strict=True))
-
-
-def _is_bookkeeping(cells: Sequence[str], pair: Sequence[str]) -> bool:
-    """A column of ids, of one language code repeated, or of licences."""
-    values = {cell.strip() for cell in cells if cell.strip()}
-    is_one_code = len(values) == 1 and bool(languages.matches(next(iter(values)), pair))
-    return is_one_code or all(value.isdecimal() or value.startswith("CC-BY") for value in values)
-
-
-# A corpus of what was read ----------------------------------------------------------------------------------------
-
-
-def _corpus(name: str, source: str, columns: _Columns) -> RawCorpus:
+def _corpus(name: str, source: str, columns: Columns) -> RawCorpus:
     if not columns.texts:
         reasons = list(dict.fromkeys(columns.problems.values()))
         raise CorpusError("; ".join(reasons[:3]) or f"{source} holds no language")

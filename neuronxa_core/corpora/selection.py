@@ -1,4 +1,4 @@
-"""TODO"""
+"""Choosing a pivot, languages and sentences of a corpus."""
 
 import difflib
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from neuronxa_core.corpora import languages
-from neuronxa_core.corpora.checks import _findings_of_rows, _findings_of_source
+from neuronxa_core.corpora import checks
+from neuronxa_core.corpora import languages as language_codes
 from neuronxa_core.corpora.parallel import Corpus, RawCorpus
 from neuronxa_core.errors import CorpusError
 from neuronxa_core.host import limits
@@ -58,7 +58,7 @@ def select(
             f"{emptiest} is empty in {texts[emptiest].count('')} of them"
         )
     if raw.labels is not None and len(raw.labels) != n_lines:
-        raise CorpusError(f"There are {len(raw.labels)} labels for {n_lines} lines; give one label a line")
+        raise CorpusError(f"There are {len(raw.labels)} labels for {n_lines} lines; give one label per line")
     corpus = Corpus(
         name=raw.name,
         pivot=pivot,
@@ -69,22 +69,19 @@ def select(
         labels=None if raw.labels is None else tuple(raw.labels[row] for row in rows),
         findings=(),
     )
-    return replace(corpus, findings=(*_findings_of_source(raw, corpus, n_lines), *_findings_of_rows(corpus)))
-
-
-# Choosing ---------------------------------------------------------------------------------------------------------
+    return replace(corpus, findings=checks.findings(raw, corpus))
 
 
 def _resolve(raw: RawCorpus, code: str) -> str:
     known = (*raw.languages, *raw.problems)
-    found = languages.matches(code.strip(), known)
+    found = language_codes.matches(code.strip(), known)
     if len(found) == 1:
         return found[0]
     if found:
         raise CorpusError(f"{code} may mean {' or '.join(found)} in the corpus {raw.name}; write one of them")
     if len(code) > limits.NAME_LETTERS:
         raise CorpusError(f"The corpus {raw.name} has no language {code[:40]}...; {_what_there_is(raw)}")
-    spellings = {spelling: other for other in known for spelling in (other.lower(), languages.name(other).lower())}
+    spellings = {spelling: other for other in known for spelling in (other.lower(), language_codes.name(other).lower())}
     alike = dict.fromkeys(spellings[s] for s in difflib.get_close_matches(code.strip().lower(), spellings, n=3))
     hint = f" Did you mean {' or '.join(alike)}?" if alike else ""
     raise CorpusError(f"The corpus {raw.name} has no language {code}.{hint} {_what_there_is(raw)}")

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Tables of parallel sentences (CSV, TSV, Parquet): a column per language, or FLORES+'s row per sentence."""
 
 import csv
 import io
@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from neuronxa_core.corpora import languages, parquet
-from neuronxa_core.corpora.parallel import _Columns
-from neuronxa_core.corpora.texts import _decode, _suffix
+from neuronxa_core.corpora.parallel import Columns
+from neuronxa_core.corpora.texts import check_lines, decode, suffix
 from neuronxa_core.errors import CorpusError
 from neuronxa_core.host import limits
 from neuronxa_core.wording import some_of
@@ -21,28 +21,24 @@ LABEL_COLUMNS = frozenset({"label", "labels"})
 CODES_THAT_OFTEN_HEAD_NO_TEXT = frozenset({"doc", "id", "idx", "key", "pid", "ref", "row", "set", "sid", "tag", "url"})
 
 
-# Reading tables ---------------------------------------------------------------------------------------------------
-
-
-def _read_table(file_name: str, data: bytes) -> _Columns:
+def read_table(file_name: str, data: bytes) -> Columns:
+    """The languages of a table file. Raises CorpusError for what is no table, too large, or lacks two languages."""
     if not data.strip():
         raise CorpusError(f"{file_name} is empty")
-    headings, table = (_read_parquet if _suffix(file_name) == "parquet" else _read_csv)(file_name, data)
-    return _columns_of_table(file_name, table, headings)
+    headings, table = (_read_parquet if suffix(file_name) == "parquet" else _read_csv)(file_name, data)
+    return columns_of_table(file_name, table, headings)
 
 
 def _read_csv(file_name: str, data: bytes) -> tuple[list[str], dict[str, list[str]]]:
-    is_tsv = _suffix(file_name) in ("tsv", "tab", "txt")
-    text = _decode(file_name, data).replace("\r\n", "\n")
+    is_tsv = suffix(file_name) in ("tsv", "tab", "txt")
+    check_lines(file_name, data)
+    text = decode(file_name, data).replace("\r\n", "\n")
     separator, quoting = ("\t", csv.QUOTE_NONE) if is_tsv else (",", csv.QUOTE_MINIMAL)
     try:
-        # counted before the table is made: a few letters a column are enough to fill a memory with columns
+        # counted before the table is made: a few letters per column are enough to fill a memory with columns
         first = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting), [])
-    except csv.Error as error:
-        raise CorpusError(f"{file_name} cannot be read as a table: {error}") from error
-    _check_column_count(file_name, len(first))
-    parquet.check_cells(file_name, text.count("\n") + 1, len(first))
-    try:
+        _check_column_count(file_name, len(first))
+        parquet.check_cells(file_name, text.count("\n") + 1, len(first))
         frame = pd.read_csv(
             io.StringIO(text),
             sep=separator,
@@ -53,10 +49,10 @@ def _read_csv(file_name: str, data: bytes) -> tuple[list[str], dict[str, list[st
             skip_blank_lines=False,
             lineterminator="\n",
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise CorpusError(f"{file_name} cannot be read as a table: {str(error).strip()}") from error
     headings = [heading.strip() for heading in frame.iloc[0]]
-    _check_headings(file_name, headings)
+    check_headings(file_name, headings)
     return headings, {heading: frame[position].tolist()[1:] for position, heading in enumerate(headings)}
 
 
@@ -64,8 +60,8 @@ def _read_parquet(file_name: str, data: bytes) -> tuple[list[str], dict[str, lis
     """Headings, and the columns that are wanted."""
 
     def choose(headings: Sequence[str]) -> list[str]:
-        _check_headings(file_name, headings)
-        return _headings_to_read(headings)
+        check_headings(file_name, headings)
+        return headings_to_read(headings)
 
     headings, table = parquet.read(file_name, data, choose)
     if set(FLORES_PLUS_COLUMNS) <= set(table):
@@ -80,20 +76,20 @@ def _check_column_count(where: str, count: int) -> None:
         raise CorpusError(f"{where} has {count} columns; at most {limits.CORPUS_COLUMNS} are read")
 
 
-def _check_headings(where: str, headings: Sequence[str]) -> None:
+def check_headings(where: str, headings: Sequence[str]) -> None:
+    """Raise CorpusError for too many columns, and for two of one language or two of labels."""
     _check_column_count(where, len(headings))
-    meanings = Counter(
-        _code_of(heading) or heading.lower() for heading in headings if _code_of(heading) or _is_label(heading)
-    )
+    meanings = Counter(_code_of(heading) or heading.lower() for heading in headings if _is_wanted(heading))
     doubled = [meaning for meaning, count in meanings.items() if count > 1]
     if doubled:
         raise CorpusError(f"{where} has more than one column {some_of(doubled)}; name each column once")
 
 
-def _headings_to_read(headings: Sequence[str]) -> list[str]:
+def headings_to_read(headings: Sequence[str]) -> list[str]:
+    """The headings of languages and labels, or FLORES+'s."""
     if set(FLORES_PLUS_COLUMNS) <= set(headings):
         return [heading for heading in headings if heading in (*FLORES_PLUS_COLUMNS, "variant", "glottocode")]
-    return [heading for heading in headings if _code_of(heading) or _is_label(heading)]
+    return list(filter(_is_wanted, headings))
 
 
 def _code_of(heading: str) -> str:
@@ -106,9 +102,14 @@ def _is_label(heading: str) -> bool:
     return heading.strip().lower() in LABEL_COLUMNS
 
 
-def _columns_of_table(where: str, table: Mapping[str, Sequence[Any]], headings: Sequence[str]) -> _Columns:
+def _is_wanted(heading: str) -> bool:
+    return bool(_code_of(heading)) or _is_label(heading)
+
+
+def columns_of_table(where: str, table: Mapping[str, Sequence[Any]], headings: Sequence[str]) -> Columns:
+    """The languages of a table that was read. Raises CorpusError where it has fewer than two, or no text."""
     if set(FLORES_PLUS_COLUMNS) <= set(table):
-        table = _one_column_a_language(where, table)
+        table = _one_column_per_language(where, table)
         headings = list(table)
     texts: dict[str, list[str]] = {}
     problems: dict[str, str] = {}
@@ -124,18 +125,17 @@ def _columns_of_table(where: str, table: Mapping[str, Sequence[Any]], headings: 
             else:
                 odd_cell = repr(cells[odd_row - 1])
                 problems[code] = f"{where}, column {heading}, row {odd_row}: {odd_cell:.40} is no text"
-    if len(texts) + len(problems) < 2:
+    languages_there = {*texts, *problems}
+    if len(languages_there) < 2:
         raise CorpusError(
-            f"{where} has {len(texts) + len(problems)} language columns, at least 2 are needed; its columns are "
+            f"{where} has {len(languages_there)} language columns, at least 2 are needed; its columns are "
             f"{some_of(headings)}; name a column by its language, such as eng_Latn"
         )
     n_rows = max((row for cells in texts.values() for row, cell in enumerate(cells, 1) if cell.strip()), default=0)
     if texts and not n_rows:
         raise CorpusError(f"{where} has headings but no text")
-    ignored = [
-        heading for heading in headings if not _is_label(heading) and _code_of(heading) not in {*texts, *problems}
-    ]
-    return _Columns(
+    ignored = [heading for heading in headings if not _is_label(heading) and _code_of(heading) not in languages_there]
+    return Columns(
         texts={code: cells[:n_rows] for code, cells in texts.items()},
         problems=problems,
         labels=labels[:n_rows] if labels is not None else None,
@@ -143,34 +143,22 @@ def _columns_of_table(where: str, table: Mapping[str, Sequence[Any]], headings: 
     )
 
 
-def _one_column_a_language(where: str, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-    """FLORES+ form, one row a language and sentence, to one column a language by sentence id, "" where one is missing.
+def _one_column_per_language(where: str, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+    """FLORES+ form, one row per language and sentence, to one column per language, "" where a sentence is missing.
 
     Two varieties of a language in one script are told apart by their variant, or else by their glottocode.
     """
-    bare = [f"{language}_{script}" for language, script in zip(rows["iso_639_3"], rows["iso_15924"], strict=True)]
-    codes = [
-        f"{code}_{variant}" if variant else code for code, variant in zip(bare, _or_empty(rows, "variant"), strict=True)
-    ]
-    occurrences = Counter(zip(codes, rows["id"], strict=True))
-    doubled = {code for (code, _), count in occurrences.items() if count > 1}
-    codes = [
-        f"{code}_{glottocode}" if code in doubled and glottocode else code
-        for code, glottocode in zip(codes, _or_empty(rows, "glottocode"), strict=True)
-    ]
-    position = {sentence_id: place for place, sentence_id in enumerate(dict.fromkeys(rows["id"]))}
-    columns: dict[str, list[str]] = {code: [""] * len(position) for code in dict.fromkeys(codes)}
-    seen: set[tuple[str, Any]] = set()
-    for code, sentence_id, text in zip(codes, rows["id"], rows["text"], strict=True):
-        if (code, sentence_id) in seen:
-            raise CorpusError(f"{where} holds sentence {sentence_id} of {code} twice; choose a config with one variety")
-        seen.add((code, sentence_id))
-        columns[code][position[sentence_id]] = text
-    return columns
-
-
-def _or_empty(rows: Mapping[str, Sequence[Any]], heading: str) -> Sequence[Any]:
-    return rows[heading] if heading in rows else [""] * len(rows["id"])
+    ids, nothing = rows["id"], [""] * len(rows["id"])
+    parts = zip(rows["iso_639_3"], rows["iso_15924"], rows.get("variant", nothing), strict=True)
+    codes = [f"{language}_{script}" + (f"_{variant}" if variant else "") for language, script, variant in parts]
+    doubled = {code for (code, _), count in Counter(zip(codes, ids, strict=True)).items() if count > 1}
+    columns: dict[str, dict[Any, str]] = {}
+    for code, glottocode, at, text in zip(codes, rows.get("glottocode", nothing), ids, rows["text"], strict=True):
+        code = f"{code}_{glottocode}" if code in doubled and glottocode else code
+        if at in columns.setdefault(code, {}):
+            raise CorpusError(f"{where} holds sentence {at} of {code} twice; choose a config with one variety")
+        columns[code][at] = text
+    return {code: [column.get(at, "") for at in dict.fromkeys(ids)] for code, column in columns.items()}
 
 
 def _is_text(cell: Any) -> bool:

@@ -9,10 +9,11 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import xxhash
 
+from neuronxa_core.corpora.texts import base_name
 from neuronxa_core.errors import CorpusError, NotAllowed
 from neuronxa_core.host.limits import MIB
 
@@ -44,7 +45,7 @@ def keep(
     for name, content in files:
         if file_mib is not None and len(content) > file_mib * MIB:
             raise NotAllowed(
-                f"{name[:80]} has {len(content) / MIB:,.1f} MiB, and the host of this app allows {file_mib:,} MiB a "
+                f"{name[:80]} has {len(content) / MIB:,.1f} MiB, and the host of this app allows {file_mib:,} MiB per "
                 "file; upload fewer sentences"
             )
     safe = sorted((_safe_name(name), content) for name, content in files)
@@ -69,7 +70,7 @@ def keep(
         os.utime(kept)
     except OSError as error:
         raise CorpusError(
-            f"the upload cannot be kept in {folder}: {error}; the host of this app can mend that"
+            f"the upload cannot be kept in {folder}: {error}; the host of this app can solve that"
         ) from error
     return kept / names[0] if len(names) == 1 else kept
 
@@ -99,8 +100,7 @@ def _make_room(needed: int, folder: Path, kept_mib: int) -> None:
 
 
 def _safe_name(name: str) -> str:
-    last = PurePosixPath(name.replace("\\", "/")).name
-    safe = re.sub(r"[^\w.,+@ -]", "_", last).encode()[-120:].decode("utf-8", "ignore").lstrip(". ")
+    safe = re.sub(r"[^\w.,+@ -]", "_", base_name(name)).encode()[-120:].decode("utf-8", "ignore").lstrip(". ")
     if not safe:
         raise CorpusError(f"an uploaded file has no usable name ({name[:40]!r}); rename it, for example to deu.txt")
     return safe

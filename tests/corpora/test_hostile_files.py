@@ -116,7 +116,7 @@ def test_a_parquet_file_that_ends_its_reader_does_not_end_the_app():
         ("import os; os.abort()", "SIGABRT"),
         ("import sys; sys.stdin.buffer.read(1); sys.exit(3)", "status 3"),
         ("print('[1')", "damaged"),
-        ("print('[\"said\", 3]')", "damaged"),
+        ("print('[\"described\", 3]')", "damaged"),
         ("import time; time.sleep(60)", "SIGKILL"),
     ],
 )

@@ -45,7 +45,7 @@ def test_uploads_are_as_many_and_as_large_as_the_host_allows(tmp_path):
     mib = b"x" * limits.MIB
     with pytest.raises(NotAllowed, match="3 files"):
         uploads.keep([(f"{k}.txt", b"x") for k in range(3)], tmp_path, **most)
-    with pytest.raises(NotAllowed, match="1 MiB a file"):
+    with pytest.raises(NotAllowed, match="1 MiB per file"):
         uploads.keep([("a.txt", mib + b"x")], tmp_path, **most)
     assert not list(tmp_path.iterdir()), "nothing of it is kept"
     first = uploads.keep([("a.txt", mib)], tmp_path, **most)
