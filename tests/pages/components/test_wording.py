@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from neuronxa_core.__main__ import parser
+from neuronxa_core.cli.main import parser
 from neuronxa_core.experiment import Experiment
 from pages.components import wording
 
