@@ -78,15 +78,16 @@ def prepared(options: argparse.Namespace) -> Store:
 
 
 def plans_of(
-    options: argparse.Namespace, models: Sequence[str], make_plan: Callable[..., Plan], store: Store
+    options: argparse.Namespace, models: Sequence[str], make_plan: Callable[..., Plan], store: Store, kept: bool = True
 ) -> dict[str, Plan]:
     """A plan a model, by the model's name in the table; what was found in the corpus is said on stderr.
 
-    Where models share a name, as checkpoints in folders of one name do, they go by what the user called them.
+    Where models share a name, as checkpoints in folders of one name do, they go by what the user called them. kept:
+    whether all states are to be in the cache at once.
     """
     raw = reading.read(options.corpus or Experiment.corpus)
     plans = [make_plan(experiment(options, model), store=store, raw=raw) for model in dict.fromkeys(models)]
-    for plan in plans:
+    for plan in plans if kept else ():
         planning.check_size(plan, store)
     for finding in plans[0].corpus.findings:
         if finding.severity != "info":

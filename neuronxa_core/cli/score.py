@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import csv
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+
+import pandas as pd
 
 from neuronxa_core import exports
 from neuronxa_core.cli.options import complain, destination, plans_of, prepared, progress
 from neuronxa_core.errors import CorruptEntry, NeuronXAError
 from neuronxa_core.jobs import cluster
 from neuronxa_core.measures import alignment
-from neuronxa_core.measures.alignment import Alignment
+from neuronxa_core.measures.alignment import AlignmentScores
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 
-COLUMNS = [
-    "model",
-    "corpus",
-    "state",
-    "pooling",
-    "neuron",
-    "pivot",
-    "language",
-    "layer",
-    "n_sentences",
-    "score",
-    "retrieval_forward",
-    "retrieval_backward",
-]
+COLUMNS = {
+    "model": "model",
+    "corpus": "corpus",
+    "state": "state",
+    "pooling": "pooling",
+    "neuron": "neuron",
+    "pivot": "pivot",
+    "language": "language",
+    "layer": "layer",
+    "n_sentences": "n_sentences",
+    "n_truncated": "n_truncated",
+    "score": "score",
+    "retrieval_src2trg": "retrieval_forward",
+    "retrieval_trg2src": "retrieval_backward",
+}
+"""Columns of the measure's table, and as they are called in the CSV."""
+
+
+def add_no_keep(command: argparse.ArgumentParser) -> None:
+    """Whether states stay in the cache."""
+    command.add_argument(
+        "--no-keep",
+        action="store_true",
+        help="keep the scores but no states: while it runs, those of the pivot and of one language are on disk",
+    )
 
 
 def add_cluster_options(command: argparse.ArgumentParser) -> None:
@@ -76,9 +89,9 @@ def score(options: argparse.Namespace) -> int:
     _check_cluster_options(options)
     store = prepared(options)
     if options.ray is None:
-        plans = plans_of(options, options.model, planning.make_plan, store)
+        plans = plans_of(options, options.model, planning.make_plan, store, kept=not options.no_keep)
         with progress(plans, store) as on_progress:
-            compute = partial(_one_after_another, store=store, pool=ModelPool(), on_progress=on_progress)
+            compute = partial(_one_after_another, options, store=store, pool=ModelPool(), on_progress=on_progress)
             tables, failures = _aligned(options, plans, store, compute)
     else:
         with cluster.connected(options.ray) as joined:
@@ -92,10 +105,7 @@ def score(options: argparse.Namespace) -> int:
                 tables, failures = _aligned(options, plans, store, compute)
     if tables:
         with destination(options.out) as handle:
-            writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for name in [name for name in plans if name in tables]:
-                _write_rows(writer, name, plans[name], tables[name])
+            handle.write(exports.csv_text(pd.concat([tables[name] for name in plans if name in tables])))
     for name, error in failures.items():
         complain(error if len(plans) == 1 else f"{name}: {error}")
     return 2 if failures else 0
@@ -108,23 +118,31 @@ def _check_cluster_options(options: argparse.Namespace) -> None:
             raise NeuronXAError(f"--{name.replace('_', '-')} goes with --ray")
     if options.chunk is not None and options.chunk < 1:
         raise NeuronXAError(f"--chunk must be at least 1, not {options.chunk}")
+    if options.ray is not None and options.no_keep:
+        raise NeuronXAError("--no-keep does not go with --ray, whose tasks hand their states over through the cache")
 
 
 def _one_after_another(
-    plans: dict[str, Plan], store: Store, pool: ModelPool, on_progress: Callable[[str, str, int], None]
+    options: argparse.Namespace,
+    plans: dict[str, Plan],
+    store: Store,
+    pool: ModelPool,
+    on_progress: Callable[[str, str, int], None],
 ) -> Iterator[tuple[str, NeuronXAError | None]]:
     """Compute in this process."""
     for name, plan in plans.items():
+
+        def of_language(language: str, done: int, _all: int, name: str = name) -> None:
+            on_progress(name, language, done)
+
         error = None
         try:
-            computing.compute_missing(
-                plan,
-                store,
-                pool,
-                on_progress=lambda language, done, _all, name=name: on_progress(name, language, done),
-            )
-        except NeuronXAError as hindrance:
-            error = hindrance
+            if options.no_keep:
+                alignment.align_without_keeping(plan, store, pool, options.states, options.pooling, of_language)
+            else:
+                computing.compute_missing(plan, store, pool, on_progress=of_language)
+        except NeuronXAError as failure:
+            error = failure
         yield name, error
 
 
@@ -149,13 +167,13 @@ def _on_cluster(
 
 def _aligned(
     options: argparse.Namespace, plans: dict[str, Plan], store: Store, compute: Compute
-) -> tuple[dict[str, dict[str, Alignment]], dict[str, NeuronXAError]]:
-    """({model: {state: its alignment}}, {model: what went wrong}).
+) -> tuple[dict[str, pd.DataFrame], dict[str, NeuronXAError]]:
+    """({model: its rows}, {model: what went wrong}).
 
     A model is aligned as soon as its states are there. Where they turn out damaged (the store has dropped them), they
     are computed again.
     """
-    tables: dict[str, dict[str, Alignment]] = {}
+    tables: dict[str, pd.DataFrame] = {}
     failures: dict[str, NeuronXAError] = {}
     todo = plans
     for rounds_left in reversed(range(1 + max(len(plan.all_languages) for plan in plans.values()))):
@@ -165,38 +183,32 @@ def _aligned(
                 try:
                     if error is not None:
                         raise error
-                    tables[name] = {
-                        state: alignment.align(plans[name], store, state, options.pooling)
-                        for state in dict.fromkeys(options.states)
-                    }
-                except NeuronXAError as hindrance:
-                    if isinstance(hindrance, CorruptEntry) and rounds_left:
+                    tables[name] = _rows(name, plans[name], store, options)
+                except NeuronXAError as failure:
+                    if isinstance(failure, CorruptEntry) and rounds_left:
                         damaged[name] = plans[name]
                     else:
-                        failures[name] = hindrance
+                        failures[name] = failure
         todo = damaged
         if not todo:
             break
     return tables, failures
 
 
-def _write_rows(writer, name: str, plan: Plan, tables: dict[str, Alignment]) -> None:
-    """A model's part of the table."""
-    for state, found in tables.items():
-        columns = found.score, found.retrieval_src2trg, found.retrieval_trg2src
-        for k, language in enumerate(found.languages):
-            for layer in range(plan.info.layers):
-                writer.writerow(
-                    [
-                        exports.harmless(name),
-                        exports.harmless(plan.corpus.name),
-                        state,
-                        plan.experiment.pooling,
-                        plan.experiment.neuron,
-                        plan.pivot,
-                        language,
-                        layer,
-                        found.n_sentences,
-                        *(float(column[k, layer]) for column in columns),
-                    ]
-                )
+def _rows(name: str, plan: Plan, store: Store, options: argparse.Namespace) -> pd.DataFrame:
+    """A model's part of the table; sentences that were cut are said on stderr."""
+    parts = []
+    for state in dict.fromkeys(options.states):
+        measure = AlignmentScores(plan, state, options.pooling)
+        results = measure.run(store)
+        parts.append(measure.frame(results))
+    truncated = {code: int(arrays["truncated"][0]) for code, arrays in results.items()}
+    truncated[plan.pivot] = int(next(iter(results.values()))["truncated"][1])
+    cut = [f"{count} of {code}" for code, count in truncated.items() if count]
+    if cut:
+        print(
+            f"warning: {name} reads at most {plan.info.max_length} tokens; sentences that were cut: {', '.join(cut)}",
+            file=sys.stderr,
+        )
+    about = {"model": name, "corpus": plan.corpus.name, "neuron": plan.experiment.neuron, "pivot": plan.pivot}
+    return pd.concat(parts).assign(**about)[list(COLUMNS)].rename(columns=COLUMNS)

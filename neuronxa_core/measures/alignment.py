@@ -20,8 +20,9 @@ their lengths divide the product instead of the vectors, and a block's decision 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import numpy as np
@@ -33,12 +34,15 @@ from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures import cosine_retrieval
 from neuronxa_core.measures.base import Arrays, Measure, Run, pooling_choice, state_choice
 from neuronxa_core.measures.cosine_retrieval import TIE, Retrieved, _exact_cosines, retrieve
+from neuronxa_core.states import planning
+from neuronxa_core.states.computing import compute_missing
 from neuronxa_core.states.planning import Plan
+from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.states.stored import LayerStates, StatesReader
 from neuronxa_core.store.cache import Store
 
-# raise it whenever scores could change
-VERSION = 1
+# raise it whenever what is kept could change
+VERSION = 2
 METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
 
 
@@ -208,8 +212,10 @@ class AlignmentScores(Measure):
 
             for layer, found in enumerate(cosine_retrieval.side_by_side(compare, self.plan.info.layers, at_once)):
                 src2trg[:, layer], trg2src[:, layer] = found.src2trg, found.trg2src
+            truncated = {code: reader.truncated(code) for code in (self.plan.pivot, *parts)}
         for k, part in enumerate(parts):
-            yield part, {"src2trg": src2trg[k], "trg2src": trg2src[k]}
+            cut = np.array([truncated[part], truncated[self.plan.pivot]])
+            yield part, {"src2trg": src2trg[k], "trg2src": trg2src[k], "truncated": cut}
 
     def alignment(self, results: Mapping[str, Arrays]) -> Alignment:
         """The results as one array over the languages that are there."""
@@ -217,7 +223,11 @@ class AlignmentScores(Measure):
         return Alignment(there, *(np.stack([results[part][name] for part in there]) for name in ("src2trg", "trg2src")))
 
     def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
-        """Columns: state, pooling, language, layer, n_sentences, score, retrieval_src2trg, retrieval_trg2src."""
+        """A row per language and layer.
+
+        Columns: state, pooling, language, layer, n_sentences, n_truncated (sentences of the language that were cut at
+        the model's limit), score, retrieval_src2trg, retrieval_trg2src.
+        """
         tables = []
         for part, arrays in results.items():
             src2trg, trg2src = arrays["src2trg"], arrays["trg2src"]
@@ -229,6 +239,7 @@ class AlignmentScores(Measure):
                         "language": part,
                         "layer": np.arange(len(src2trg)),
                         "n_sentences": src2trg.shape[1],
+                        "n_truncated": arrays["truncated"][0],
                         "score": (src2trg & trg2src).mean(axis=1),
                         "retrieval_src2trg": src2trg.mean(axis=1),
                         "retrieval_trg2src": trg2src.mean(axis=1),
@@ -250,6 +261,39 @@ def align(plan: Plan, store: Store, state: str, pooling: str) -> Alignment:
     """
     measure = AlignmentScores(plan, state, pooling)
     return measure.alignment(measure.run(store))
+
+
+def align_without_keeping(
+    plan: Plan,
+    store: Store,
+    pool: ModelPool,
+    states: Sequence[str],
+    pooling: str,
+    on_progress: Callable[[str, int, int], None] = lambda _language, _done, _all: None,
+) -> None:
+    """Compute the plan's alignments into the store, and no states: a language's are dropped once it is compared.
+
+    The pivot's states and one language's at a time lie in a folder beside the store's entries, which is removed at the
+    end. A language whose alignment is in the store is not computed again. on_progress(language, sentences done,
+    sentences of the language). Raises NeuronXAError.
+    """
+    with TemporaryDirectory(prefix="scratch-", dir=store.folder, ignore_cleanup_errors=True) as folder:
+        scratch = Store(folder)
+        try:
+            for language in plan.languages:
+                part = planning.restrict(plan, [language])
+                todo = [m for s in dict.fromkeys(states) if (m := AlignmentScores(part, s, pooling)).missing(store)]
+                if not todo:
+                    continue
+                compute_missing(part, scratch, pool, on_progress=on_progress)
+                for measure in todo:
+                    for done, arrays in measure.run(scratch).items():
+                        store.put(measure.key_of(done), arrays, measure.meta(done))
+                        scratch.drop(measure.key_of(done))
+                if language != plan.pivot:
+                    scratch.drop(plan.keys[language])
+        finally:
+            scratch.close()
 
 
 def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str) -> Alignment:

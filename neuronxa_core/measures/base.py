@@ -220,7 +220,7 @@ class Measure:
 
         def compute_waiting() -> None:
             for part, arrays in self.compute_all(list(waiting), run):
-                keep(self.key_of(part), arrays, self._meta(part))
+                keep(self.key_of(part), arrays, self.meta(part))
                 results[part] = arrays
                 waiting.remove(part)
                 group = self.group_of(part)
@@ -243,7 +243,8 @@ class Measure:
             raise ExperimentError(f"nothing of this was computed yet: {self.title}; run it first")
         return self.frame(results)
 
-    def _meta(self, part: Part) -> dict:
+    def meta(self, part: Part) -> dict:
+        """What the cache's report says of a part."""
         about = {"kind": self.name, "model": self.plan.source.name, "corpus": self.plan.corpus.name}
         return {**about, "language": part} if part in self.plan.keys else about
 

@@ -14,8 +14,10 @@ from scipy import stats
 
 from neuronxa_core.cli.main import main
 from neuronxa_core.cli.score import COLUMNS
+from neuronxa_core.corpora import reading
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import alignment, task_correlation
+from neuronxa_core.models import sources, structure
 from neuronxa_core.states import planning
 from neuronxa_core.store.cache import Store
 
@@ -41,7 +43,7 @@ def test_the_table_has_a_row_a_state_language_and_layer(capsys, cache):
     assert status == 0
     assert "sentences" in err
     table = pd.read_csv(io.StringIO(out))
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == list(COLUMNS.values())
     assert len(table) == 3 * 2 * 8
     assert set(table["layer"]) == set(range(8))
     assert set(table["n_sentences"]) == {10}
@@ -200,6 +202,43 @@ def test_a_model_that_is_not_there_stops_the_run_before_anything_is_computed(cap
     store = Store(cache)
     assert store.entries() == []
     store.close()
+
+
+def test_sentences_that_were_cut_are_counted_and_said(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(structure, "LONGEST_SENTENCE", 20)
+    assert main([*BASE, "--cache-dir", str(tmp_path), "--sentences", "9", "--languages", "tha_Thai", "deu_Latn"]) == 0
+    out, err = capsys.readouterr()
+    tokenizer = sources.load_tokenizer(sources.parse_source("demo"))
+    corpus = reading.read("demo")
+    wanted = {
+        code: sum(len(tokenizer(line)["input_ids"]) > 20 for line in corpus.texts[code][:9])
+        for code in ("eng_Latn", "tha_Thai", "deu_Latn")
+    }
+    assert 0 < wanted["deu_Latn"] < 9
+    table = pd.read_csv(io.StringIO(out))
+    assert table.groupby("language")["n_truncated"].unique().map(list).to_dict() == {
+        code: [wanted[code]] for code in ("tha_Thai", "deu_Latn")
+    }
+    said = ", ".join(f"{wanted[code]} of {code}" for code in ("tha_Thai", "deu_Latn", "eng_Latn") if wanted[code])
+    assert f"warning: demo reads at most 20 tokens; sentences that were cut: {said}\n" in err
+
+
+def test_scores_without_keeping_are_the_same_and_leave_no_states(capsys, tmp_path, counted):
+    options = ["--sentences", "6", "--states", "nas", "emb", "--languages", "spa_Latn", "deu_Latn"]
+    assert main([*BASE, "--cache-dir", str(tmp_path / "kept"), *options]) == 0
+    wanted = capsys.readouterr().out
+    read = counted()
+    asked = [*BASE, "--cache-dir", str(tmp_path / "none"), *options, "--no-keep"]
+    assert main(asked) == 0
+    assert capsys.readouterr().out == wanted
+    assert read == ["eng_Latn", "spa_Latn", "deu_Latn"]
+    store = Store(tmp_path / "none")
+    assert {entry.meta["kind"] for entry in store.entries()} == {"alignment"}
+    store.close()
+    assert not list((tmp_path / "none").glob("scratch-*"))
+    assert main(asked) == 0
+    assert capsys.readouterr().out == wanted
+    assert len(read) == 3
 
 
 def test_damaged_states_are_computed_again(capsys, tiny, tmp_path):
