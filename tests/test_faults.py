@@ -559,7 +559,7 @@ def test_a_configuration_of_absurd_size_is_refused_before_anything_is_built(name
     def built(*_arguments, **_options):
         pytest.fail("it was built")
 
-    monkeypatch.setattr(loading.AutoConfig, "from_pretrained", built)
+    monkeypatch.setattr(sources.AutoConfig, "from_pretrained", built)
     message = refused(lambda: structure.describe(sources.parse_source(str(spoilt))))
     assert "no model has more than" in message and "spoilt" in message
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import functools
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -396,3 +397,8 @@ def without_weights(folder: Path, parent: Path) -> Path:
     bare.mkdir()
     shutil.copy(folder / "config.json", bare)
     return bare
+
+
+def core(names: Iterable[str], *kept: str) -> list:
+    """Parameters for a test: the families kept, or marked to run with --full only."""
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.full) for name in names]

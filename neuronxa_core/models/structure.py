@@ -28,7 +28,7 @@ LONGEST_SENTENCE = 2048
 BUILDING = threading.RLock()
 
 
-def _shape(module: torch.nn.Module) -> tuple[int, int] | None:
+def projection_shape(module: torch.nn.Module) -> tuple[int, int] | None:
     """(inputs, outputs) of a projection, None for any other module."""
     if isinstance(module, Conv1D):
         return module.nx, module.nf
@@ -89,7 +89,7 @@ def _locate_in_layer(
         raise ModelError(f"{looked_for}, but found a mixture of experts of a form that is not supported")
     if any(isinstance(module, torch.nn.Conv1d) for module in modules.values()):
         raise ModelError(f"{looked_for}, but found a state-space or convolution layer, which has no such neurons")
-    shapes = {name: shape for name, module in modules.items() if (shape := _shape(module)) is not None}
+    shapes = {name: shape for name, module in modules.items() if (shape := projection_shape(module)) is not None}
     candidates = _last_projections(shapes, hidden)
     if any(inputs == width for inputs, _ in shapes.values()):
         candidates = [name for name in candidates if shapes[name][0] == width]
@@ -134,7 +134,7 @@ def _locate_mixture(
     if more or sizes.hidden != hidden:
         raise ModelError(f"{found_in}, where one module that reads the hidden width ({hidden}) is supported")
     outside = {other: module for other, module in modules.items() if not f"{other}.".startswith(f"{name}.")}
-    shapes = {other: shape for other, module in outside.items() if (shape := _shape(module)) is not None}
+    shapes = {other: shape for other, module in outside.items() if (shape := projection_shape(module)) is not None}
     beside = [other for other in outside if "expert" in other.rpartition(".")[2].lower()]
     beside = beside or _last_projections(shapes, hidden)
     if beside:
@@ -201,7 +201,7 @@ def _describe(source: ModelSource, config: PretrainedConfig, model: PreTrainedMo
         raise ModelError(f"model {source.name} has layers of different widths {sorted(widths)}; it is not supported")
     inner = text.config.get_text_config()
     chosen = _number(inner, "num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k") or found[0].experts
-    projections = {name: shape for name, module in text.named_modules() if (shape := _shape(module)) is not None}
+    projections = {name: shape for name, module in text.named_modules() if (shape := projection_shape(module)) is not None}
     return ModelInfo(
         name=source.name,
         class_name=type(text).__name__,
