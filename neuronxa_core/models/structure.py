@@ -201,7 +201,8 @@ def _describe(source: ModelSource, config: PretrainedConfig, model: PreTrainedMo
         raise ModelError(f"model {source.name} has layers of different widths {sorted(widths)}; it is not supported")
     inner = text.config.get_text_config()
     chosen = _number(inner, "num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k") or found[0].experts
-    projections = {name: shape for name, module in text.named_modules() if (shape := projection_shape(module)) is not None}
+    shapes = {name: projection_shape(module) for name, module in text.named_modules()}
+    projections = {name: shape for name, shape in shapes.items() if shape is not None}
     return ModelInfo(
         name=source.name,
         class_name=type(text).__name__,
