@@ -1,6 +1,7 @@
 """DataFrames to altair charts: pure functions, one file a family."""
 
 from neuronxa_core.charts.alignment import layer_curves, ranking, states_side_by_side
+from neuronxa_core.charts.curves import value_curves
 from neuronxa_core.charts.matrices import is_picture, language_matrix, picture_step, similarity_matrix
 from neuronxa_core.charts.neurons import effects, probability_bars, value_distribution
 from neuronxa_core.charts.overlap import (
@@ -64,5 +65,6 @@ __all__ = [
     "svg",
     "text_overlap",
     "upset",
+    "value_curves",
     "value_distribution",
 ]

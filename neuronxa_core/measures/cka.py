@@ -6,7 +6,7 @@ that of Song et al., "Feature Selection via Dependence Maximization", JMLR 2012.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -87,3 +87,18 @@ class CKA(Measure):
                 "cka": np.concatenate([arrays["cka"] for arrays in results.values()]),
             }
         )
+
+
+def conclusion(table: pd.DataFrame, pivot: str, named: Callable[[str], str] = str) -> str:
+    """The table in a sentence: which language is most and which least like the pivot, at the layer where most are.
+
+    named: how a language is called.
+    """
+    by_layer = table.dropna(subset="cka").groupby("layer")["cka"].mean()
+    if by_layer.empty:
+        return f"No language's states vary over these sentences, so none can be compared with {pivot}."
+    layer = by_layer.idxmax()
+    there = table[(table["layer"] == layer) & table["cka"].notna()].set_index("language")["cka"].sort_values()
+    most = f"{named(there.index[-1])} is arranged most like {pivot} ({there.iloc[-1]:.2f})"
+    least = f", {named(there.index[0])} least ({there.iloc[0]:.2f})" if len(there) > 1 else ""
+    return f"CKA with {pivot} is highest at layer {layer}, over all languages; there {most}{least}."

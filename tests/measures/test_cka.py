@@ -1,11 +1,12 @@
 """Linear CKA against the published definitions, on a hand-worked case, and what it must not notice."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.measures.cka import CKA, cka, gram
+from neuronxa_core.measures.cka import CKA, cka, conclusion, gram
 from neuronxa_core.states import planning
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.states.stored import StatesReader
@@ -84,3 +85,16 @@ def test_the_table_is_that_of_the_sentence_vectors(store):
                 for code in (plan.pivot, row.language)
             )
             assert row.cka == pytest.approx(debiased(x.astype(float), y.astype(float)), rel=1e-6)
+
+
+def test_the_sentence_says_what_was_planted_and_nothing_where_nothing_varies():
+    planted = pd.DataFrame(
+        {"language": ["a", "b", "c"] * 2, "layer": [0] * 3 + [1] * 3, "cka": [0.1, 0.2, np.nan, 0.9, 0.4, 0.6]}
+    )
+    said = conclusion(planted, "English", str.upper)
+    assert said == (
+        "CKA with English is highest at layer 1, over all languages; there A is arranged most like English (0.90), "
+        "B least (0.40)."
+    )
+    assert "least" not in conclusion(planted[planted["language"] == "a"], "English")
+    assert conclusion(planted.assign(cka=np.nan), "English").startswith("No language's states vary")
