@@ -13,10 +13,10 @@ from neuronxa_core.errors import NeuronXAError, ScoresError
 from neuronxa_core.host import limits
 from neuronxa_core.tasks import task_scores
 from neuronxa_core.tasks.cells import read_frame
-from neuronxa_core.tasks.consistency import consistency, is_consistency, read_consistency
+from neuronxa_core.tasks.consistency import consistency, is_consistency
 from neuronxa_core.tasks.harness import harness_scores
 from neuronxa_core.tasks.matching import code_of, join
-from neuronxa_core.tasks.score_files import from_measure, read_file, read_scores
+from neuronxa_core.tasks.score_files import from_measure, read_file, read_scores, read_scores_or_pairs
 from neuronxa_core.tasks.score_tables import Mapping, apply_mapping, guess_mapping
 from neuronxa_core.tasks.task_names import task_language
 from neuronxa_core.tasks.task_scores import COLUMNS, TaskScores, merge
@@ -577,7 +577,7 @@ def test_a_matrix_of_consistency(tmp_path):
     assert "mean with en is taken: nl" in note(scores, "two directions differ")
     assert found(pairs.consistency_with("French")) == pytest.approx({"en": 0.5, "nl": 0.2})
     (tmp_path / "bloom.csv").write_text(MATRIX)
-    assert read_consistency(tmp_path / "bloom.csv", task="BMLAMA", metric="RankC").table.equals(pairs.table)
+    assert read_scores_or_pairs(tmp_path / "bloom.csv", "en").table["score"].tolist() == scores.table["score"].tolist()
     with pytest.raises(ScoresError, match="read it as a consistency table and choose a pivot"):
         read_scores(tmp_path / "bloom.csv")
 
@@ -611,13 +611,11 @@ def test_a_pivot_that_is_not_there(pivot, message):
         consistency(read_frame("t.csv", MATRIX.encode()), source="t").consistency_with(pivot)
 
 
-def test_pairs_that_are_refused(tmp_path):
+def test_pairs_that_are_refused():
     with pytest.raises(ScoresError, match=r"between en and fr is 0\.5 and 0\.6"):
         consistency(read_frame("t.csv", b"language,other,RankC\nen,fr,0.5\nen,fr,0.6\n"), source="t")
     with pytest.raises(ScoresError, match="no table of language pairs"):
         consistency(read_frame("t.csv", LONG.encode()), source="t")
-    with pytest.raises(ScoresError, match="There is no file"):
-        read_consistency(tmp_path / "none.csv")
     with pytest.raises(ScoresError, match="No other language has a value with en"):
         pairs = consistency(read_frame("t.csv", b"language,other,RankC\nen,en,1\nde,fr,0.6\n"), source="t")
         pairs.consistency_with("en")

@@ -1,52 +1,35 @@
-"""TODO"""
+"""Tables of pairs of languages: how consistent a model's answers are between two, such as RankC on BMLAMA."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from neuronxa_core.corpora import languages
 from neuronxa_core.errors import ScoresError
-from neuronxa_core.tasks.cells import (
+from neuronxa_core.tasks.cells import as_shares, is_number, parse_cell, stem_of
+from neuronxa_core.tasks.headings import (
     GENERAL_SCORES,
     HEADINGS,
     SCORES_OF_PAIRS,
-    _holds_scores,
-    _is_number,
-    _parsed,
-    _roles,
-    _share,
-    _shares,
-    _words,
-    read_frame,
+    holds_scores,
+    roles_of,
+    share_of,
+    words_of,
 )
-from neuronxa_core.tasks.matching import code_of
-from neuronxa_core.tasks.task_scores import (
-    COLUMNS,
-    KEY,
-    SAME,
-    TaskScores,
-    _path,
-    _some,
-    _spread,
-    _stem,
-    _text,
-    _tidy,
-    read_content,
-)
+from neuronxa_core.tasks.language_names import code_of
+from neuronxa_core.tasks.task_scores import COLUMNS, KEY, SAME, TaskScores, first_names, make_scores, one_line
 
 PAIR_COLUMNS = ("model", "task", "metric", "language", "other", "score", "source")
 
 
 @dataclass(frozen=True, eq=False)
 class Consistency:
-    """How consistent a model's answers are between two languages, such as RankC on BMLAMA; one row a pair.
+    """How consistent a model's answers are between two languages, such as RankC on BMLAMA; one row per pair.
 
     table: columns `PAIR_COLUMNS`; language and other are the pair in the order of the source. notes: as in TaskScores.
     """
@@ -68,44 +51,24 @@ class Consistency:
         found = languages.matches(code_of(pivot) or pivot, self.languages)
         if len(found) != 1:
             reason = f"{pivot} may be {' or '.join(found)}" if found else f"{pivot} is none of the languages"
-            raise ScoresError(f"{reason}; choose one of {_some(self.languages)}")
+            raise ScoresError(f"{reason}; choose one of {first_names(self.languages)}")
         (pivot,) = found
-        rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for row in self.table.to_dict("records"):
-            pair = {row["language"], row["other"]}
-            if pivot in pair and len(pair) == 2:
-                (other,) = pair - {pivot}
-                score = {**row, "metric": f"{row['metric']} with {pivot}", "language": other, "stderr": None, "n": None}
-                rows.setdefault(tuple(score[column] for column in KEY), []).append(score)
-        if not rows:
+        first, second = self.table["language"], self.table["other"]
+        pairs = self.table[(first == pivot) != (second == pivot)]
+        if pairs.empty:
             raise ScoresError(f"No other language has a value with {pivot}; give a table with more pairs")
-        differing = [key[3] for key, both in rows.items() if _spread(row["score"] for row in both) > SAME]
+        own = pairs.assign(
+            language=first.where(first != pivot, second), metric=pairs["metric"] + f" with {pivot}", stderr=None, n=None
+        )
+        groups = own.groupby(list(KEY), sort=False)["score"]
+        spread = groups.max() - groups.min()
         notes = list(self.notes)
-        if differing:
-            notes.append(f"The two directions differ, so their mean with {pivot} is taken: {_some(differing)}.")
-        means = [{**both[0], "score": math.fsum(row["score"] for row in both) / len(both)} for both in rows.values()]
-        return _tidy(means, notes)
-
-
-# Tables of language pairs -----------------------------------------------------------------------------------------
-
-
-def read_consistency(source: str | Path, *, model: str = "", task: str = "", metric: str = "") -> Consistency:
-    """Read a table of language pairs, such as RankC on BMLAMA: a matrix, or one row a pair.
-
-    A matrix has languages as headings and in a column; one row a pair has two columns of languages, or one of pairs
-    (en-fr), and a score. model, task, metric: for what the table does not say, as in `apply_mapping`.
-
-    Raises ScoresError for what is no such table, and for pairs that contradict each other.
-    """
-    path = _path(source)
-    try:
-        if not path.is_file():
-            raise ScoresError(f"There is no file {path}; give a table of language pairs")
-        frame = read_frame(path.name, read_content(path))
-    except OSError as error:
-        raise ScoresError(f"{path} cannot be read: {error}") from error
-    return consistency(frame, source=path.name, model=model, task=task, metric=metric)
+        differing = spread[spread > SAME].index.get_level_values("language")
+        if len(differing):
+            names = first_names(differing)
+            notes.append(f"The two directions differ, so their mean with {pivot} is taken: {names}.")
+        means = own.assign(score=groups.transform("mean")).drop_duplicates(list(KEY))
+        return make_scores(means.to_dict("records"), notes)
 
 
 def is_consistency(frame: pd.DataFrame) -> bool:
@@ -114,11 +77,19 @@ def is_consistency(frame: pd.DataFrame) -> bool:
 
 
 def consistency(frame: pd.DataFrame, *, source: str, model: str = "", task: str = "", metric: str = "") -> Consistency:
-    """The table of `read_frame` as pairs; see `read_consistency`. Raises ScoresError as it does."""
+    """The pairs of languages of a table of `read_frame`: a matrix, or one row per pair.
+
+    A matrix has languages as headings and in a column; one row per pair has two columns of languages, or one of pairs
+    (en-fr), and a score. model, task, metric: for what the table does not say, as in `apply_mapping`.
+
+    Raises ScoresError for what is no such table, and for pairs that contradict each other.
+    """
     matrix, pairs = _matrix(frame), _pair_columns(frame)
     source = source.strip() or "a table"
     cells: list[tuple[str, str, str, str, dict[str, str]]] = []
-    roles = {role: heading for role, heading in _roles(frame).items() if role in ("model", "task", "metric", "source")}
+    roles = {
+        role: heading for role, heading in roles_of(frame).items() if role in ("model", "task", "metric", "source")
+    }
     heading = ""
     if matrix is not None:
         labels, columns = matrix
@@ -139,23 +110,23 @@ def consistency(frame: pd.DataFrame, *, source: str, model: str = "", task: str 
             f"{source} is no table of language pairs; it needs languages as headings and in a column, or two columns "
             "of languages and one of scores"
         )
-    default = metric.strip() or (heading if heading and _words(heading) not in GENERAL_SCORES else "consistency")
+    default = metric.strip() or (heading if heading and words_of(heading) not in GENERAL_SCORES else "consistency")
     rows, no_language = [], {}
     for first, second, where, cell, context in cells:
         codes = code_of(first), code_of(second)
-        parsed = _parsed(where, cell)
+        parsed = parse_cell(where, cell)
         if not all(codes):
             no_language[f"{first} - {second}"] = None
         elif parsed is not None:
             rows.append(
                 {
-                    "model": context.get("model") or model.strip() or _stem(source),
-                    "task": context.get("task") or task.strip() or _stem(source),
+                    "model": context.get("model") or model.strip() or stem_of(source),
+                    "task": context.get("task") or task.strip() or stem_of(source),
                     "metric": context.get("metric") or default,
                     "language": codes[0],
                     "other": codes[1],
                     "score": parsed[0],
-                    "stderr": math.nan,
+                    "stderr": None,
                     "source": context.get("source") or source,
                     "is percent": parsed[2],
                     "column": context.get("metric") or default,
@@ -163,14 +134,14 @@ def consistency(frame: pd.DataFrame, *, source: str, model: str = "", task: str 
             )
     if not rows:
         raise ScoresError(f"{source} holds no value of a pair of languages; give a table with values")
-    notes = [f"Left aside in {source}, since they name no language: {_some(no_language)}."] if no_language else []
-    return Consistency(_tidy_pairs(_shares(rows, source, notes)), tuple(notes))
+    notes = [f"Left aside in {source}, since they name no language: {first_names(no_language)}."] if no_language else []
+    return Consistency(_tidy_pairs(as_shares(rows, source, notes)), tuple(notes))
 
 
 def _tidy_pairs(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     kept: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
-        row |= {column: _text(row[column]) for column in PAIR_COLUMNS if column != "score"}
+        row |= {column: one_line(row[column]) for column in PAIR_COLUMNS if column != "score"}
         first = kept.setdefault(tuple(row[column] for column in PAIR_COLUMNS[:5]), row)
         if abs(first["score"] - row["score"]) > SAME:
             raise ScoresError(
@@ -182,10 +153,10 @@ def _tidy_pairs(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 def _matrix(frame: pd.DataFrame) -> tuple[str, tuple[str, ...]] | None:
     """(the column of languages, the headings that are languages too) of a matrix of pairs."""
-    labels = next((heading for heading in frame if _share(frame[heading], code_of) > 0.5), None)
+    labels = next((heading for heading in frame if share_of(frame[heading], code_of) > 0.5), None)
     if labels is None:
         return None
-    columns = [h for h in frame if h != labels and code_of(h) and _share(frame[h], _is_number) > 0.5]
+    columns = [h for h in frame if h != labels and code_of(h) and share_of(frame[h], is_number) > 0.5]
     of_rows = {code_of(cell) for cell in frame[labels]}
     return (labels, tuple(columns)) if len(columns) > 1 and len(of_rows & {*map(code_of, columns)}) > 1 else None
 
@@ -195,12 +166,12 @@ def _pair_columns(frame: pd.DataFrame) -> tuple[tuple[str, ...], str] | None:
     if {*COLUMNS} <= {*frame.columns}:
         return None
     named = [*HEADINGS["model"], *HEADINGS["task"], *HEADINGS["metric"]]
-    free = [heading for heading in frame if _words(heading) not in named]
-    of_languages = [heading for heading in free if _share(frame[heading], code_of) > 0.5]
-    of_pairs = [heading for heading in free if _share(frame[heading], _pair) > 0.5]
+    free = [heading for heading in frame if words_of(heading) not in named]
+    of_languages = [heading for heading in free if share_of(frame[heading], code_of) > 0.5]
+    of_pairs = [heading for heading in free if share_of(frame[heading], _pair) > 0.5]
     columns = of_languages[:2] if len(of_languages) > 1 else of_pairs[:1]
-    words = {_words(heading): heading for heading in reversed(list(frame))}
-    score = next((words[w] for w in SCORES_OF_PAIRS if w in words and _holds_scores(frame, words[w])), None)
+    words = {words_of(heading): heading for heading in reversed(list(frame))}
+    score = next((words[w] for w in SCORES_OF_PAIRS if w in words and holds_scores(frame, words[w])), None)
     if not columns or score is None or score in columns or _are_one_language(frame, columns):
         return None
     return tuple(columns), score

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Results files of EleutherAI's lm-evaluation-harness (results_*.json), old and new."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from neuronxa_core.errors import ScoresError
-from neuronxa_core.tasks.cells import _decoded, _shares
-from neuronxa_core.tasks.task_names import _split
-from neuronxa_core.tasks.task_scores import TaskScores, _number_or_nan, _some, _stem, _text, _tidy
-
-# Results of the lm-evaluation-harness -----------------------------------------------------------------------------
+from neuronxa_core.tasks.cells import as_shares, decode_table, stem_of
+from neuronxa_core.tasks.task_names import split
+from neuronxa_core.tasks.task_scores import TaskScores, first_names, make_scores, number_or_nan, one_line
 
 
 def harness_scores(name: str, data: bytes, *, model: str = "") -> TaskScores:
@@ -32,7 +30,7 @@ def harness_scores(name: str, data: bytes, *, model: str = "") -> TaskScores:
     Raises ScoresError for what is no such file or holds no score of a language.
     """
     try:
-        content = json.loads(_decoded(name, data))
+        content = json.loads(decode_table(name, data))
     except (ValueError, RecursionError) as error:
         raise ScoresError(f"{name} is no JSON: {f'{error}':.100}; give the file that lm_eval wrote") from error
     results = content.get("results") if isinstance(content, dict) else None
@@ -48,7 +46,7 @@ def harness_scores(name: str, data: bytes, *, model: str = "") -> TaskScores:
         for metric, (score, stderr) in metrics.items():
             rows.append(
                 {
-                    "model": _text(_model_of(content)) or model.strip() or _stem(name),
+                    "model": one_line(_model_of(content)) or model.strip() or stem_of(name),
                     "task": task,
                     "metric": metric,
                     "language": code,
@@ -61,8 +59,8 @@ def harness_scores(name: str, data: bytes, *, model: str = "") -> TaskScores:
                 }
             )
     if not rows:
-        raise ScoresError(f"{name} holds no score of a task in a language; its tasks are {_some(results)}")
-    return _tidy(_shares(rows, name, notes), notes)
+        raise ScoresError(f"{name} holds no score of a task in a language; its tasks are {first_names(results)}")
+    return make_scores(as_shares(rows, name, notes), notes)
 
 
 def _members(
@@ -70,10 +68,10 @@ def _members(
 ) -> tuple[dict[str, tuple[str, str]], list[str]]:
     """({name: (task, language)} of the tasks in one language, notes on the others)."""
     every = {*names, *itertools.chain.from_iterable(subtasks.values())}
-    split = {name: found for name in every if len(name) <= 200 and (found := _split(name))}
-    certain = Counter((s.task, len(s.code)) for s in split.values() if s.is_certain and not s.subject)
+    parts = {name: found for name in every if len(name) <= 200 and (found := split(name))}
+    certain = Counter((s.task, len(s.code)) for s in parts.values() if s.is_certain and not s.subject)
     # an uncertain code beside two certain ones of its task is a language too: is beside de and fr
-    accepted = {name: s for name, s in split.items() if s.is_certain or certain[s.task, len(s.code)] > 1}
+    accepted = {name: s for name, s in parts.items() if s.is_certain or certain[s.task, len(s.code)] > 1}
     present = [accepted[name] for name in names if name in accepted]
     totals = {(one.task, one.code) for one in present if not one.subject}
     stems = {one.task for one in present}
@@ -94,7 +92,7 @@ def _members(
             aside.setdefault(reason, []).append(name)
         else:
             members[name] = found.task, found.code
-    return members, [f"Left aside in {source}, {reason}: {_some(names)}." for reason, names in aside.items()]
+    return members, [f"Left aside in {source}, {reason}: {first_names(names)}." for reason, names in aside.items()]
 
 
 def _subtasks(content: Any) -> dict[str, list[str]]:
@@ -112,9 +110,9 @@ def _metrics(entry: abc.Mapping[str, Any]) -> dict[str, tuple[float, float]]:
         metric, _, filtered = key.partition(",")
         if metric.endswith("_stderr") or metric in ("alias", "name", "sample_len", "sample_count", "samples"):
             continue
-        score = _number_or_nan(value)
+        score = number_or_nan(value)
         if metric.strip() and not math.isnan(score):
-            stderr = _number_or_nan(entry.get(f"{metric}_stderr" + (f",{filtered}" if filtered else "")))
+            stderr = number_or_nan(entry.get(f"{metric}_stderr" + (f",{filtered}" if filtered else "")))
             label = metric if filtered in ("", "none") else f"{metric} ({filtered})"
             metrics[label] = score, stderr if stderr >= 0 else math.nan
     return metrics
@@ -137,5 +135,5 @@ def _model_of(content: abc.Mapping[str, Any]) -> str:
 
 def _n_of(samples: Any, task: str) -> float:
     entry = samples.get(task) if isinstance(samples, dict) else None
-    n = _number_or_nan(entry.get("effective", entry.get("original")) if isinstance(entry, dict) else entry)
+    n = number_or_nan(entry.get("effective", entry.get("original")) if isinstance(entry, dict) else entry)
     return n if n >= 1 else math.nan

@@ -1,52 +1,21 @@
-"""TODO"""
+"""Matching task scores with the languages of a corpus."""
 
 from __future__ import annotations
 
-import csv
-import itertools
 import math
-import re
-import string
 from collections import abc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-import langcodes
 import pandas as pd
 
 from neuronxa_core.corpora import languages
 from neuronxa_core.errors import ScoresError
-from neuronxa_core.tasks.task_scores import KEY, TaskScores, _some
+from neuronxa_core.tasks.language_names import code_of
+from neuronxa_core.tasks.task_scores import KEY, TaskScores, first_names
 
-AGGREGATES = frozenset(
-    {"all", "avg", "average", "macro", "max", "mean", "median", "micro", "min", "overall", "std", "sum", "total"}
-)
-
-# names in use beside those of `languages.name`
-OTHER_NAMES = {
-    "brazilian portuguese": "pt_BR",
-    "castilian": "es",
-    "european portuguese": "pt_PT",
-    "farsi": "fa",
-    "haitian": "ht",
-    "kurmanji": "kmr_Latn",
-    "mandarin": "zh",
-    "mandarin chinese": "zh",
-    "modern greek": "el",
-    "north macedonian": "mk",
-    "norwegian bokmal": "nb",
-    "oriya": "or",
-    "simplified chinese": "zh_Hans",
-    "slovene": "sl",
-    "sorani": "ckb",
-    "traditional chinese": "zh_Hant",
-    "western persian": "pes_Arab",
-}
 # the member meant by a macrolanguage's code where a corpus has several
 USUAL_MEMBER = {"fas": "pes"}
-_SCRIPT_FORM = re.compile(r"[a-z]{2,3}[-_][a-z]{4}(?:[-_](?:[a-z0-9]{5,8}|\d[a-z0-9]{3}))?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,56 +39,6 @@ class Joined:
     def pivot_score(self) -> float:
         """The pivot's own score, NaN where there is none."""
         return float(self.pairs["score"].get(self.pivot, math.nan))
-
-
-# Languages --------------------------------------------------------------------------------------------------------
-
-
-def code_of(text: str) -> str:
-    """The code in a cell or heading: itself where it is one, else that of an English name, "" where it is neither.
-
-    "deu_Latn", "German", "German (deu_Latn)", "Chinese (Simplified)" -> "zh_Hans", "Portuguese (Brazil)" -> "pt_BR".
-    Words for averages are none, though "all" is the code of Allar.
-    """
-    text = text.strip()
-    return _code_of(text) if len(text) <= 80 else ""
-
-
-@lru_cache(maxsize=8192)
-def _code_of(text: str) -> str:
-    if not re.search(r"[^\W\d_]", text) or not AGGREGATES.isdisjoint(re.split(r"\W+", text.lower())):
-        return ""
-    if languages.is_language_code(text):
-        return text
-    named, _, remark = (part.strip() for part in text.removesuffix(")").partition(" ("))
-    code = _codes_of_names().get(named.lower(), "")
-    for given in (remark.rpartition(" (")[2], named) if remark else ():
-        # "Serbian (Lat)" gives no code, though lat is Latin
-        if len(given) > 2 and languages.is_language_code(given) and (not code or _are_alike(given, code)):
-            return given
-    for part in ("script", "territory") if code and remark else ():
-        try:
-            return f"{code}_{getattr(langcodes.Language.find_name(part, remark, 'en'), part)}"
-        except (ValueError, LookupError):
-            continue
-    return code
-
-
-def _are_alike(code: str, other: str) -> bool:
-    return bool(languages.matches(code, [other]) or languages.matches(other, [code]))
-
-
-@lru_cache(maxsize=1)
-def _codes_of_names() -> dict[str, str]:
-    """{English name in lower case: the shortest code}, of two-letter codes and those of `languages.csv`."""
-    with Path(languages.__file__).with_name("languages.csv").open(encoding="utf-8", newline="") as table:
-        threes = [row["code3"] for row in csv.DictReader(table)]
-    twos = ["".join(letters) for letters in itertools.product(string.ascii_lowercase, repeat=2)]
-    known = [code for code in (*twos, *threes) if languages.is_language_code(code)]
-    return {languages.name(code).lower(): code for code in reversed(known)} | OTHER_NAMES
-
-
-# Matching with a corpus -------------------------------------------------------------------------------------------
 
 
 def join(scores: TaskScores | pd.DataFrame, corpus_codes: Iterable[str], *, pivot: str) -> Joined:
@@ -159,30 +78,30 @@ def join(scores: TaskScores | pd.DataFrame, corpus_codes: Iterable[str], *, pivo
     concerned = {code for found in ambiguous.values() for code in found}
     unmatched_scores = tuple(one for one in given if one not in pairs.values() and one not in ambiguous)
     unmatched_languages = tuple(code for code in codes if code not in pairs and code not in concerned)
-    notes = []
-    if inferred:
-        notes.append(f"Read as the usual form of its language: {_some(inferred)}.")
-    if ambiguous:
-        which = (f"{one} ({' or '.join(found)})" for one, found in ambiguous.items())
-        notes.append(f"Ambiguous, so not used: {_some(which)}.")
-    if unmatched_scores:
-        notes.append(f"Scores without a language of the corpus: {_some(map(languages.label, unmatched_scores))}.")
-    if unmatched_languages:
-        notes.append(f"Languages of the corpus without a score: {_some(map(languages.label, unmatched_languages))}.")
+    which = (f"{one} ({' or '.join(found)})" for one, found in ambiguous.items())
+    told = {
+        "Read as the usual form of its language": inferred,
+        "Ambiguous, so not used": which,
+        "Scores without a language of the corpus": map(languages.label, unmatched_scores),
+        "Languages of the corpus without a score": map(languages.label, unmatched_languages),
+    }
+    notes = [f"{what}: {names}." for what, found in told.items() if (names := first_names(found))]
     return Joined(pivot, matched, unmatched_scores, unmatched_languages, ambiguous, tuple(notes))
 
 
 def _check_one_group(table: pd.DataFrame) -> None:
     if not {"language", "score"} <= set(table.columns):
-        raise ScoresError(f"The scores have no columns language and score; they have {_some(map(str, table.columns))}")
+        raise ScoresError(
+            f"The scores have no columns language and score; they have {first_names(map(str, table.columns))}"
+        )
     for column in KEY[:3]:
         if column in table.columns and table[column].nunique() > 1:
-            values = _some(map(str, dict.fromkeys(table[column])))
+            values = first_names(map(str, dict.fromkeys(table[column])))
             raise ScoresError(f"The scores are of more than one {column} ({values}); choose one")
     doubled = table["language"][table["language"].duplicated()]
     if len(doubled):
         raise ScoresError(
-            f"The scores name a language more than once: {_some(dict.fromkeys(doubled))}; leave one of each"
+            f"The scores name a language more than once: {first_names(dict.fromkeys(doubled))}; leave one of each"
         )
 
 

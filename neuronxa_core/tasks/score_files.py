@@ -1,4 +1,4 @@
-"""TODO"""
+"""Task scores read from files and folders, uploads, the bundled tables of published figures, and own measures."""
 
 from __future__ import annotations
 
@@ -8,29 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from neuronxa_core.corpora.texts import base_name, suffix
 from neuronxa_core.errors import ScoresError
 from neuronxa_core.host import limits
-from neuronxa_core.tasks.cells import TABLE_SUFFIXES, read_frame
+from neuronxa_core.tasks.cells import check_size, read_frame
 from neuronxa_core.tasks.consistency import consistency, is_consistency
 from neuronxa_core.tasks.harness import harness_scores
 from neuronxa_core.tasks.score_tables import apply_mapping, guess_mapping
-from neuronxa_core.tasks.task_scores import (
-    TaskScores,
-    _check_size,
-    _path,
-    _printable,
-    _some,
-    _suffix,
-    _tidy,
-    is_file,
-    merge,
-    read_content,
-)
+from neuronxa_core.tasks.task_scores import TaskScores, first_names, make_scores, merge
 
 FACTS = Path(__file__).with_name("facts")
-
-
-# Ways in ----------------------------------------------------------------------------------------------------------
+TABLE_SUFFIXES = ("csv", "tsv", "tab", "txt")
 
 
 def read_scores(
@@ -54,9 +42,9 @@ def read_scores(
 
 
 def read_scores_or_pairs(source: str | Path, pivot: str) -> TaskScores:
-    """`read_scores`, and of a table of language pairs (see `read_consistency`) each language's value with the pivot."""
+    """`read_scores`, and of a table of language pairs (see `consistency`) each language's value with the pivot."""
     path = _path(source)
-    if is_file(path) and _suffix(path.name) in TABLE_SUFFIXES:
+    if is_file(path) and suffix(path.name) in TABLE_SUFFIXES:
         frame = read_frame(path.name, read_content(path))
         if is_consistency(frame):
             return consistency(frame, source=path.name).consistency_with(pivot)
@@ -65,9 +53,9 @@ def read_scores_or_pairs(source: str | Path, pivot: str) -> TaskScores:
 
 def read_file(name: str, data: bytes, *, model: str = "", task: str = "", metric: str = "") -> TaskScores:
     """Read one file, (name, content), as `read_scores` does: for uploads. Raises ScoresError as it does."""
-    name = _printable(name)
-    _check_size(name, len(data))
-    if _suffix(name) == "json":
+    name = base_name(name) or "the file"
+    check_size(name, len(data))
+    if suffix(name) == "json":
         return harness_scores(name, data, model=model)
     frame = read_frame(name, data)
     return apply_mapping(frame, guess_mapping(frame), source=name, model=model, task=task, metric=metric)
@@ -94,7 +82,7 @@ def from_measure(
         | dict(zip(("score", "stderr", "n"), values, strict=True))
         for code, values in scores.items()
     ]
-    return _tidy(rows, ())
+    return make_scores(rows)
 
 
 def _read_source(path: Path, model: str, task: str, metric: str) -> TaskScores:
@@ -111,7 +99,7 @@ def _read_source(path: Path, model: str, task: str, metric: str) -> TaskScores:
 def _read_folder(folder: Path, model: str, task: str, metric: str) -> TaskScores:
     most = limits.SCORES_FILES
     some_results = itertools.islice((path for path in folder.rglob("*.json") if path.is_file()), most + 1)
-    of_tables = (path for path in folder.iterdir() if _suffix(path.name) in TABLE_SUFFIXES and path.is_file())
+    of_tables = (path for path in folder.iterdir() if suffix(path.name) in TABLE_SUFFIXES and path.is_file())
     results, tables = sorted(some_results), sorted(itertools.islice(of_tables, most + 1))
     if len(results) + len(tables) > most:
         raise ScoresError(f"{folder} holds more than {most} files; give a folder with fewer")
@@ -131,7 +119,7 @@ def _read_folder(folder: Path, model: str, task: str, metric: str) -> TaskScores
     if found:
         notes = [f"Not read: {problem}." for problem in problems]
         if tables:
-            notes.append(f"Left aside beside the results: {_some(path.name for path in tables)}.")
+            notes.append(f"Left aside beside the results: {first_names(path.name for path in tables)}.")
         merged = merge(*found)
         return replace(merged, notes=(*merged.notes, *notes))
     if tables:
@@ -141,3 +129,29 @@ def _read_folder(folder: Path, model: str, task: str, metric: str) -> TaskScores
     raise ScoresError(
         f"{folder} holds no scores; it needs results_*.json of the lm-evaluation-harness, or a .csv table"
     )
+
+
+def _path(source: str | Path) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ScoresError(f"{source!s:.200} cannot be read: {error}") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is that of a file; False where it may not be looked at."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def read_content(path: Path) -> bytes:
+    """A file's bytes. Raises ScoresError where it is too large or cannot be read."""
+    try:
+        check_size(path.name, path.stat().st_size)
+        data = limits.first_bytes(path, limits.SCORES_FILE_BYTES)
+        check_size(path.name, len(data))
+        return data
+    except OSError as error:
+        raise ScoresError(f"{path} cannot be read: {error}") from error

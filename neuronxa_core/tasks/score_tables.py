@@ -1,4 +1,4 @@
-"""TODO"""
+"""Tables of scores, long or wide: guessing what their columns are, and reading them under such a mapping."""
 
 from __future__ import annotations
 
@@ -12,24 +12,20 @@ import pandas as pd
 from neuronxa_core.corpora.tables import CODES_THAT_OFTEN_HEAD_NO_TEXT
 from neuronxa_core.errors import ScoresError
 from neuronxa_core.host import limits
-from neuronxa_core.tasks.cells import (
+from neuronxa_core.tasks.cells import as_shares, is_number, parse_cell, parse_n, parse_stderr, stem_of
+from neuronxa_core.tasks.consistency import is_consistency
+from neuronxa_core.tasks.headings import (
     GENERAL_SCORES,
     HEADINGS,
     MODEL_NAME,
-    _holds_scores,
-    _is_number,
-    _n,
-    _parsed,
-    _roles,
-    _share,
-    _shares,
-    _stderr,
-    _words,
+    holds_scores,
+    roles_of,
+    share_of,
+    words_of,
 )
-from neuronxa_core.tasks.consistency import is_consistency
-from neuronxa_core.tasks.matching import code_of
+from neuronxa_core.tasks.language_names import code_of
 from neuronxa_core.tasks.task_names import task_language
-from neuronxa_core.tasks.task_scores import TaskScores, _some, _stem, _tidy
+from neuronxa_core.tasks.task_scores import TaskScores, first_names, make_scores
 
 Layout = Literal["long", "wide languages in columns", "wide tasks in columns"]
 Heads = Literal["task", "model", "metric"]
@@ -62,25 +58,32 @@ def guess_mapping(frame: pd.DataFrame) -> Mapping:
 
     Raises ScoresError where no language or no score can be found, and for a table of language pairs.
     """
-    roles = _roles(frame)
+    roles = roles_of(frame)
     if is_consistency(frame):
         raise ScoresError(
             "This table has a score for each pair of languages; read it as a consistency table and choose a pivot"
         )
     context = {role: roles.get(role) for role in ("model", "task", "metric", "source")}
     language, score, task = roles.get("language"), roles.get("score"), roles.get("task")
-    if language is None and task and score and _share(frame[task], lambda cell: task_language(cell) is not None) > 0.5:
+    if (
+        language is None
+        and task
+        and score
+        and share_of(frame[task], lambda cell: task_language(cell) is not None) > 0.5
+    ):
         return Mapping("long", score=score, stderr=roles.get("stderr"), n=roles.get("n"), **context)
     if language is not None:
         taken = {language, *context.values(), roles.get("stderr"), roles.get("n")}
-        numeric = [heading for heading in frame if heading not in taken and _holds_scores(frame, heading)]
-        named = [heading for heading in numeric if _words(heading) in HEADINGS["score"]]
+        numeric = [heading for heading in frame if heading not in taken and holds_scores(frame, heading)]
+        named = [heading for heading in numeric if words_of(heading) in HEADINGS["score"]]
         if len(named) == 1:
             spread = {"stderr": roles.get("stderr"), "n": roles.get("n")}
             return Mapping("long", language=language, score=named[0], **spread, **context)
         columns = tuple(named or numeric)
         if not columns:
-            raise ScoresError(f"No column of scores was found; the columns are {_some(frame)}; head one with: score")
+            raise ScoresError(
+                f"No column of scores was found; the columns are {first_names(frame)}; head one with: score"
+            )
         heads: Heads = "metric" if named else "task"
         if not named and 2 * sum(bool(MODEL_NAME.search(heading)) for heading in columns) > len(columns):
             heads = "model"
@@ -88,13 +91,13 @@ def guess_mapping(frame: pd.DataFrame) -> Mapping:
     columns = _columns_of_languages(frame, [heading for heading in frame if heading not in context.values()])
     if not columns:
         raise ScoresError(
-            f"No languages were found, neither as headings nor in a column; the columns are {_some(frame)}; head the "
-            "column of codes with: language"
+            f"No languages were found, neither as headings nor in a column; the columns are {first_names(frame)}; head "
+            "the column of codes with: language"
         )
     if context["model"] is None and context["task"] is None:
-        labels = [h for h in frame if h not in (*columns, *context.values()) and _share(frame[h], _is_number) < 0.5]
+        labels = [h for h in frame if h not in (*columns, *context.values()) and share_of(frame[h], is_number) < 0.5]
         if labels:
-            is_model = _share(frame[labels[0]], lambda cell: bool(MODEL_NAME.search(cell))) > 0.5
+            is_model = share_of(frame[labels[0]], lambda cell: bool(MODEL_NAME.search(cell))) > 0.5
             context["model" if is_model else "task"] = labels[0]
     return Mapping("wide languages in columns", columns=columns, **context)
 
@@ -114,8 +117,8 @@ def apply_mapping(
     _check_mapping(frame, mapping)
     source = source.strip() or "a table"
     defaults = {
-        "model": model.strip() or _stem(source),
-        "task": task.strip() or _stem(source),
+        "model": model.strip() or stem_of(source),
+        "task": task.strip() or stem_of(source),
         "metric": metric.strip(),
     }
     cells = _cells_of(frame, mapping)
@@ -126,7 +129,7 @@ def apply_mapping(
         if not roles["language"]:
             no_language[label] = None
             continue
-        parsed = _parsed(f"column {heading}, row {number}", roles.pop("score"))
+        parsed = parse_cell(f"column {heading}, row {number}", roles.pop("score"))
         if parsed is None:
             n_empty += 1
             continue
@@ -138,8 +141,8 @@ def apply_mapping(
                 **named,
                 "language": roles["language"],
                 "score": score,
-                "stderr": stderr if stderr is not None else _stderr(mapping.stderr, roles.get("stderr", "")),
-                "n": _n(mapping.n, roles.get("n", "")),
+                "stderr": stderr if stderr is not None else parse_stderr(mapping.stderr, roles.get("stderr", "")),
+                "n": parse_n(mapping.n, roles.get("n", "")),
                 "source": roles.get("source") or source,
                 "is percent": is_percent or "%" in (mapping.score or ""),
                 "column": heading if mapping.layout == "wide tasks in columns" else named["metric"],
@@ -148,30 +151,30 @@ def apply_mapping(
         if count > limits.SCORES_CELLS:
             raise ScoresError(f"{source} is too large; at most {limits.SCORES_CELLS} cells are read")
     if not rows:
-        reason = f"it names no language: {_some(no_language)}" if no_language else "all its cells are empty"
+        reason = f"it names no language: {first_names(no_language)}" if no_language else "all its cells are empty"
         raise ScoresError(f"{source} holds no scores; {reason}")
     notes = []
     if no_language:
-        notes.append(f"Left aside in {source}, since they name no language: {_some(no_language)}.")
+        notes.append(f"Left aside in {source}, since they name no language: {first_names(no_language)}.")
     if n_empty:
         notes.append(f"Empty cells in {source}: {n_empty}.")
     unused = _unused(frame, mapping)
     if unused:
-        notes.append(f"Columns of {source} left aside: {_some(unused)}.")
-    return _tidy(_shares(rows, source, notes), notes)
+        notes.append(f"Columns of {source} left aside: {first_names(unused)}.")
+    return make_scores(as_shares(rows, source, notes), notes)
 
 
 def _columns_of_languages(frame: pd.DataFrame, headings: Sequence[str]) -> tuple[str, ...]:
     """Headings that are languages above numbers; one that is rather a word (id) only where two others are."""
-    found = [h for h in headings if code_of(h) and _share(frame[h], _is_number) > 0.5]
+    found = [h for h in headings if code_of(h) and share_of(frame[h], is_number) > 0.5]
     words = {*CODES_THAT_OFTEN_HEAD_NO_TEXT, *HEADINGS["score"], *HEADINGS["stderr"], "no"}
     certain = [heading for heading in found if heading.lower() not in words]
     if len(certain) < 2:
         return tuple(certain)
-    return tuple(heading for heading in found if heading in certain or not _is_numbering(frame[heading]))
+    return tuple(heading for heading in found if heading in certain or not is_numbering(frame[heading]))
 
 
-def _is_numbering(cells: Iterable[str]) -> bool:
+def is_numbering(cells: Iterable[str]) -> bool:
     """0, 1, 2 ... or 1, 2, 3 ..."""
     cells = list(cells)
     return cells in ([str(i + start) for i in range(len(cells))] for start in (0, 1))
@@ -183,7 +186,9 @@ def _check_mapping(frame: pd.DataFrame, mapping: Mapping) -> None:
     ]
     missing = [column for column in (*named, *mapping.columns) if column is not None and column not in frame.columns]
     if missing:
-        raise ScoresError(f"The table has no column {_some(missing)}; its columns are {_some(frame.columns)}")
+        raise ScoresError(
+            f"The table has no column {first_names(missing)}; its columns are {first_names(frame.columns)}"
+        )
     if mapping.layout == "long":
         if mapping.score is None:
             raise ScoresError("No column of scores was chosen; choose one")
@@ -230,4 +235,4 @@ def _unused(frame: pd.DataFrame, mapping: Mapping) -> list[str]:
 
 def _metric_of(mapping: Mapping) -> str:
     named = re.sub(r"\s*(?:\(%\)|%)\s*", "", mapping.score or "")
-    return named if _words(named) not in ("", *GENERAL_SCORES) else "score"
+    return named if words_of(named) not in ("", *GENERAL_SCORES) else "score"

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The language that a task's name in the lm-evaluation-harness ends in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from functools import lru_cache
 import langcodes
 
 from neuronxa_core.corpora import languages
-from neuronxa_core.tasks.matching import _SCRIPT_FORM, code_of
+from neuronxa_core.tasks.language_names import code_of
 
-# Names of tasks of the harness. Codes of countries that stand for their language, as in xwinograd_jp:
+SCRIPT_FORM = re.compile(r"[a-z]{2,3}[-_][a-z]{4}(?:[-_](?:[a-z0-9]{5,8}|\d[a-z0-9]{3}))?", re.IGNORECASE | re.ASCII)
+# codes of countries that stand for their language, as in xwinograd_jp
 LANGUAGE_OF_COUNTRY = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "ua": "uk", "vn": "vi"}
 # two parts that are one language: elsewhere the first may end the task's name, as in lambada_openai_mt_de and m_arc_de
 LOCALES = re.compile(
@@ -45,12 +46,14 @@ def task_language(name: str) -> tuple[str, str] | None:
     ("truthfulqa_mc1", "de"), "include_base_44_german" -> ("include_base_44", "de"). Not certain: a code that is also a
     word at the end of a task that is not known to be multilingual (polemo2_in), and a rare code (mmlu_pro).
     """
-    found = _split(name) if len(name) <= 200 else None
+    found = split(name) if len(name) <= 200 else None
     return (found.task, found.code) if found and found.is_certain and not found.subject else None
 
 
 @dataclass(frozen=True)
-class _TaskName:
+class TaskName:
+    """A task's name in parts. is_certain: whether the code is a language whatever tasks stand beside it."""
+
     task: str
     code: str
     subject: str
@@ -58,7 +61,8 @@ class _TaskName:
 
 
 @lru_cache(maxsize=8192)
-def _split(name: str) -> _TaskName | None:
+def split(name: str) -> TaskName | None:
+    """The parts of a task's name, None where no language is in it."""
     parts = name.split("|")
     base = parts[1] if len(parts) > 2 else name
     if NO_LANGUAGE_TASKS.match(base):
@@ -77,14 +81,14 @@ def _split(name: str) -> _TaskName | None:
                 else _code_in_name("_".join(words[:size]))
             )
             if code and len(words) >= size:
-                return _TaskName(family + qualifiers, code, "_".join(words[size:]), True)
+                return TaskName(family + qualifiers, code, "_".join(words[size:]), True)
         return None
     words = stem.split("_")
     for size in (3, 2, 1):
         code = _code_in_name("_".join(words[-size:])) if any(words[:-size]) else ""
         if code:
             task = "_".join(words[:-size])
-            return _TaskName(task + qualifiers, code, "", _is_certain(task, code))
+            return TaskName(task + qualifiers, code, "", _is_certain(task, code))
     return None
 
 
@@ -93,7 +97,7 @@ def _code_in_name(text: str) -> str:
     plain = text.lower().replace("-", "_")
     if LOCALES.fullmatch(plain):
         return text
-    if _SCRIPT_FORM.fullmatch(text) or len(text) in (2, 3):
+    if SCRIPT_FORM.fullmatch(text) or len(text) in (2, 3):
         code = LANGUAGE_OF_COUNTRY.get(plain, text)
         return code if languages.is_language_code(code) else ""
     return ""

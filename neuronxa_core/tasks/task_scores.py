@@ -6,7 +6,7 @@
 
 One row is one score of one model in one task and language. Shares (accuracy, F1, exact match ...) are in [0, 1]: a
 column of percentages is divided by 100, and a note says so. Other metrics (perplexity, BLEU ...) keep their unit.
-Whatever is left aside is said in the notes. Nothing here computes a statistic.
+The notes say what was left out, converted or merged.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ import math
 from collections import abc
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
 from neuronxa_core.corpora import languages
 from neuronxa_core.errors import ScoresError
-from neuronxa_core.host import limits
 from neuronxa_core.wording import some_of
 
 COLUMNS = ("model", "task", "metric", "language", "score", "stderr", "n", "source")
@@ -60,7 +58,9 @@ class TaskScores:
                 known = list(dict.fromkeys(table[column]))
                 table = table[table[column] == value]
                 if table.empty:
-                    raise ScoresError(f"There are no scores of the {column} {value}; choose one of {_some(known)}")
+                    raise ScoresError(
+                        f"There are no scores of the {column} {value}; choose one of {first_names(known)}"
+                    )
         return replace(self, table=table.reset_index(drop=True))
 
     def to_csv(self) -> str:
@@ -73,60 +73,15 @@ def merge(*scores: TaskScores) -> TaskScores:
     if len(scores) == 1:
         return scores[0]
     rows = itertools.chain.from_iterable(one.table.to_dict("records") for one in scores)
-    return _tidy(rows, dict.fromkeys(note for one in scores for note in one.notes))
+    return make_scores(rows, dict.fromkeys(note for one in scores for note in one.notes))
 
 
-def _path(source: str | Path) -> Path:
-    try:
-        return Path(source).expanduser()
-    except RuntimeError as error:  # ~nobody
-        raise ScoresError(f"{source!s:.200} cannot be read: {error}") from error
-
-
-def is_file(path: Path) -> bool:
-    """Whether a path is that of a file; False where it may not be looked at."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def read_content(path: Path) -> bytes:
-    """A file's bytes. Raises ScoresError where it is too large or cannot be read."""
-    try:
-        _check_size(path.name, path.stat().st_size)
-        data = limits.first_bytes(path, limits.SCORES_FILE_BYTES)
-        _check_size(path.name, len(data))
-        return data
-    except OSError as error:
-        raise ScoresError(f"{path} cannot be read: {error}") from error
-
-
-def _check_size(name: str, size: int) -> None:
-    if size > limits.SCORES_FILE_BYTES:
-        most = limits.SCORES_FILE_BYTES // limits.MIB
-        raise ScoresError(f"{name} has {size / limits.MIB:.0f} MiB; at most {most} MiB are read")
-
-
-def _suffix(name: str) -> str:
-    return name.rpartition(".")[2].lower()
-
-
-def _stem(name: str) -> str:
-    last = PurePosixPath(name).name
-    return last.rpartition(".")[0] or last
-
-
-def _printable(name: str) -> str:
-    last = PurePosixPath(name.replace("\\", "/")).name
-    return "".join(letter for letter in last if letter.isprintable()) or "the file"
-
-
-def _some(names: Iterable[str], most: int = 8) -> str:
+def first_names(names: Iterable[str], most: int = 8) -> str:
+    """The first names, each cut to 80 letters, and how many more there are."""
     return some_of((f"{name:.80}" for name in names), most)
 
 
-def _number_or_nan(value: Any) -> float:
+def number_or_nan(value: Any) -> float:
     """A finite number as float; NaN for anything else, True and False too."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
@@ -135,24 +90,19 @@ def _number_or_nan(value: Any) -> float:
         return math.nan
 
 
-def _spread(values: Iterable[float]) -> float:
-    values = list(values)
-    return max(values) - min(values)
-
-
-def _text(value: Any) -> str:
+def one_line(value: Any) -> str:
     """One line of printable text, at most 500 letters."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(value)[:2000]).split())[:500]
 
 
 def _checked(row: abc.Mapping[str, Any]) -> dict[str, Any]:
     """The row with text as text and numbers as float. Raises ScoresError for empty names and impossible numbers."""
-    checked: dict[str, Any] = {column: _text(row[column]) for column in (*KEY, "source")}
+    checked: dict[str, Any] = {column: one_line(row[column]) for column in (*KEY, "source")}
     for column, text in checked.items():
         if not text:
             raise ScoresError(f"A score has no {column}; name it ({checked})")
     where = f"{checked['metric']} of {checked['model']} on {checked['task']} in {languages.label(checked['language'])}"
-    checked |= {column: _number_or_nan(row[column]) for column in ("score", "stderr", "n")}
+    checked |= {column: number_or_nan(row[column]) for column in ("score", "stderr", "n")}
     if math.isnan(checked["score"]):
         raise ScoresError(f"{where} is {row['score']!r:.40}, no number; mend it")
     if checked["stderr"] < 0:
@@ -162,33 +112,31 @@ def _checked(row: abc.Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _tidy(rows: Iterable[abc.Mapping[str, Any]], notes: Iterable[str]) -> TaskScores:
-    """Rows checked, equal ones merged. Raises ScoresError for two of one key that differ, and where there is none."""
-    kept: dict[tuple[str, ...], dict[str, Any]] = {}
-    merged: dict[str, None] = {}
-    clashes: list[str] = []
-    for row in map(_checked, rows):
-        key = tuple(row[column] for column in KEY)
-        first = kept.setdefault(key, row)
-        if first is row:
-            continue
-        model, task, metric, code = key
-        if abs(first["score"] - row["score"]) > SAME:
-            sources = dict.fromkeys((first["source"], row["source"]))
-            clashes.append(
-                f"{metric} of {model} on {task} in {languages.label(code)} is {first['score']:g} and {row['score']:g} "
-                f"({_some(sources)})"
-            )
-            continue
-        merged[f"{model}, {task}, {metric}, {languages.label(code)}"] = None
-        for column in ("stderr", "n"):
-            first[column] = row[column] if math.isnan(first[column]) else first[column]
+def make_scores(rows: Iterable[abc.Mapping[str, Any]], notes: Iterable[str] = ()) -> TaskScores:
+    """Scores of rows that are checked; equal ones are merged.
+
+    Raises ScoresError for an empty name, an impossible number, two scores of one key that differ, and for no rows.
+    """
+    table = pd.DataFrame([_checked(row) for row in rows], columns=list(COLUMNS))
+    if table.empty:
+        raise ScoresError("There are no scores; give at least one")
+    groups = table.groupby(list(KEY), sort=False)
+    first = groups[["score", "source"]].transform("first")
+    clashes = [
+        f"{row.metric} of {row.model} on {row.task} in {languages.label(row.language)} is {score:g} and {row.score:g} "
+        f"({first_names(dict.fromkeys((source, row.source)))})"
+        for row, score, source in zip(table.itertuples(), first["score"], first["source"], strict=True)
+        if abs(score - row.score) > SAME
+    ]
     if clashes:
         more = f"; {len(clashes) - 3} more" if len(clashes) > 3 else ""
         raise ScoresError(f"Scores contradict each other: {'; '.join(clashes[:3])}{more}. Leave one of each")
-    if not kept:
-        raise ScoresError("There are no scores; give at least one")
-    if merged:
-        notes = [*notes, f"The same score is there more than once and is kept once: {_some(merged)}."]
-    table = pd.DataFrame(list(kept.values()), columns=list(COLUMNS))
-    return TaskScores(table.astype(dict.fromkeys(("score", "stderr", "n"), "float64")), tuple(notes))
+    again = table[table.duplicated(list(KEY))]
+    if len(again):
+        keys = (f"{row.model}, {row.task}, {row.metric}, {languages.label(row.language)}" for row in again.itertuples())
+        notes = [
+            *notes,
+            f"The same score is there more than once and is kept once: {first_names(dict.fromkeys(keys))}.",
+        ]
+    # the first of each column that is known
+    return TaskScores(groups.first().reset_index()[list(COLUMNS)], tuple(notes))

@@ -12,7 +12,7 @@ import streamlit as st
 from neuronxa_core import exports
 from neuronxa_core.measures import task, task_correlation
 from neuronxa_core.measures.task import Task
-from neuronxa_core.tasks import cells, consistency, score_files, score_tables, task_scores
+from neuronxa_core.tasks import cells, consistency, score_files, score_tables
 from neuronxa_core.tasks.task_scores import TaskScores
 from pages.access import host
 from pages.components import wording
@@ -80,9 +80,9 @@ def _scores_of_file(opened: Selection) -> TaskScores | None:
         name, data = upload.name, upload.getvalue()
     elif path:
         where = allowed.score_source(path)
-        if where.suffix.lower() == ".json" or not task_scores.is_file(where):
+        if where.suffix.lower() == ".json" or not score_files.is_file(where):
             return score_files.read_scores(where)
-        name, data = where.name, task_scores.read_content(where)
+        name, data = where.name, score_files.read_content(where)
     else:
         st.caption("Give a path or upload a file to go on." if may_type else "Upload a file to go on.")
         return None
