@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_microscope import TEXTS, ids_of, made
+from tokenizers_made import TEXTS, ids_of, made
 
 from neuronxa_core.models.token_text import Unit, align_tokens_to_text, token_strings
 from pages.components import shading
