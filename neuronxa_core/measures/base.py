@@ -103,6 +103,13 @@ class Measure:
     needs_corpus: ClassVar[bool] = True
     instant: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        for one in options(type(self)):
+            among, chosen = one.metadata["among"], getattr(self, one.name)
+            for value in chosen if isinstance(chosen, tuple) else (chosen,):
+                if among and value not in among:
+                    raise ExperimentError(f"{one.name} is one of {', '.join(among)}, not {value!r}")
+
     # what a measure defines -------------------------------------------------------------------------------------------
 
     def parts(self) -> Sequence[Part]:

@@ -1,28 +1,24 @@
-"""TODO"""
+"""How often a sentence's translation is found among sentences that alignment was not measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from neuronxa_core.errors import Cancelled, ExperimentError
-from neuronxa_core.experiment import digest
+from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures import alignment
 from neuronxa_core.measures.alignment import Alignment
-from neuronxa_core.measures.figures import VERSION, Measured, _check_layer, _check_states, _is_number
-from neuronxa_core.states import computing
+from neuronxa_core.measures.base import Arrays, Run, choice, pooling_choice, state_choice
+from neuronxa_core.measures.language_scores import LanguageScores, check_layer, mean_score
 from neuronxa_core.states.planning import Plan
-from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 
-# Retrieval --------------------------------------------------------------------------------------------------------
 
-
-def parts(plan: Plan, share: float = 0.5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def split_sentences(plan: Plan, share: float = 0.5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A random partition of the sentences: (those to measure alignment on, those held out), int64 ascending each.
 
     Numbers are among the usable sentences, from 0. share: how many of them are held out. Raises ExperimentError where a
@@ -47,9 +43,8 @@ def alignment_on(plan: Plan, store: Store, rows: Sequence[int] | np.ndarray, sta
     """Alignment of the pivot with every language over some of the sentences only, which compete with each other alone.
 
     rows: numbers among the usable sentences, at least 2, each once. It is kept in the store as any alignment is.
-    Raises ExperimentError, and CorruptEntry where a stored block turns out damaged (see pipeline.healed).
+    Raises ExperimentError, and CorruptEntry where a stored block turns out damaged.
     """
-    _check_states(state, pooling)
     return alignment.align(_only(plan, rows), store, state, pooling)
 
 
@@ -65,60 +60,34 @@ def _only(plan: Plan, rows: Sequence[int] | np.ndarray) -> Plan:
 
 
 @dataclass(frozen=True)
-class _ByLayer:
-    """Retrieval of one language at every layer.
+class BitextRetrieval(LanguageScores):
+    """Accuracy of finding translations among held-out sentences.
 
-    chosen_on: accuracy over the sentences to measure alignment on, [layer]. held_out: the figure over the others.
-    """
-
-    chosen_on: tuple[float, ...]
-    held_out: tuple[Measured, ...]
-
-    def to_json(self) -> dict:
-        return {"chosen_on": list(self.chosen_on), "held_out": [measured.to_json() for measured in self.held_out]}
-
-    @classmethod
-    def from_json(cls, document: object, layers: int) -> _ByLayer | None:
-        if not isinstance(document, dict) or set(document) != {"chosen_on", "held_out"}:
-            return None
-        if not all(isinstance(by_layer, list) and len(by_layer) == layers for by_layer in document.values()):
-            return None
-        held_out = tuple(Measured.from_json(measured, 1) for measured in document["held_out"])
-        if None in held_out or not all(_is_number(accuracy, 1) for accuracy in document["chosen_on"]):
-            return None
-        return cls(tuple(map(float, document["chosen_on"])), held_out)
-
-
-@dataclass(frozen=True)
-class BitextRetrieval:
-    """Work for the queue: how often a sentence's nearest neighbour in another language is its translation.
-
-    Of the sentences, `share` are held out (see `parts`); the score is the accuracy among them alone, the mean of pivot
-    to language and language to pivot, a tie counting as a miss. layer: a number, or for None the one with the best mean
-    accuracy over the languages among the sentences that are not held out, the lowest of equals. `alignment_on` with the
-    first part of `parts` is then an alignment that shares no sentence with this measure.
-    The pivot itself is not measured. Standard errors are sd / sqrt(n) over sentences.
+    Of the sentences, `share` are held out (see `split_sentences`); the score is the accuracy among them alone, the mean
+    of pivot to language and language to pivot, a tie counting as a miss. layer: a number, or for None the one with the
+    best mean accuracy over the languages among the sentences that are not held out, the lowest of equals.
+    `alignment_on` with the first part of `split_sentences` is then an alignment that shares no sentence with this
+    measure. The pivot itself is not measured. Standard errors are sd / sqrt(n) over sentences.
 
     Raises ExperimentError where these do not fit each other.
     """
 
-    plan: Plan
-    state: str = "nas"
-    pooling: str = "weighted"
-    layer: int | None = None
-    share: float = 0.5
-    seed: int = 0
-    unit: ClassVar[str] = "languages"
+    state: str = state_choice()
+    pooling: str = pooling_choice()
+    layer: int | None = choice(None, "layer, from 0 (default: the best on the other sentences)", of=int)
+    share: float = choice(0.5, "share of the sentences that is held out, between 0 and 1")
+    seed: int = choice(0, "which sentences are held out: any number, 0 or more")
+    name: ClassVar[str] = "bitext_retrieval"
+    version: ClassVar[int] = 2
     metric: ClassVar[str] = "retrieval accuracy"
-    higher_is_better: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_states(self.state, self.pooling)
+        super().__post_init__()
         if self.layer is not None:
-            _check_layer(self.plan, self.layer)
+            check_layer(self.plan, self.layer)
         if not self.languages:
             raise ExperimentError(f"retrieval needs a language besides the pivot {self.plan.pivot}; choose one first")
-        parts(self.plan, self.share, self.seed)
+        split_sentences(self.plan, self.share, self.seed)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -126,104 +95,57 @@ class BitextRetrieval:
         return tuple(code for code in self.plan.languages if code != self.plan.pivot)
 
     @property
-    def chance(self) -> float:
-        """The accuracy of guessing: one over the sentences that are held out."""
-        return 1 / len(parts(self.plan, self.share, self.seed)[1])
-
-    @cached_property
-    def _parts(self) -> tuple[Plan, Plan]:
-        """The plan with the sentences to measure alignment on, and with those held out."""
-        first, held = parts(self.plan, self.share, self.seed)
-        return _only(self.plan, first), _only(self.plan, held)
-
-    @cached_property
-    def _keys(self) -> dict[str, str]:
-        """The store's key of every language's figures at all layers: it changes exactly when the numbers could."""
-        how = [VERSION, alignment.VERSION, self.state, self.pooling]
-        pivot = self._read(self.plan.pivot)
-        return {code: "retrieval-" + digest([how, pivot, self._read(code)]) for code in self.languages}
-
-    def _read(self, language: str) -> list:
-        """Which states of a language are read."""
-        return [self.plan.keys[language], *(part.positions[language].tolist() for part in self._parts)]
-
-    @cached_property
-    def key(self) -> str:
-        """What decides the results: equal works share one run."""
-        return digest([self.layer, list(self._keys.values())])
-
-    @property
     def title(self) -> str:
-        """One line for a list of jobs."""
         count = len(self.languages)
         languages = self.languages[0] if count == 1 else f"{count} languages"
         return f"retrieval between {self.plan.pivot} and {languages} in {self.plan.source.name}"
 
-    def _kept(self, store: Store) -> dict[str, _ByLayer]:
-        layers = self.plan.info.layers
-        kept = {code: _ByLayer.from_json(store.get_json(self._keys[code]), layers) for code in self.languages}
-        return {code: by_layer for code, by_layer in kept.items() if by_layer is not None}
-
-    def results(self, store: Store) -> dict[str, Measured]:
-        """The figures that are there, by language, in [0, 1]; none before all are where the layer is to be chosen."""
-        kept = self._kept(store)
-        layer = self._best_layer(kept)
-        return {} if layer is None else {code: by_layer.held_out[layer] for code, by_layer in kept.items()}
-
-    def layer_read(self, store: Store) -> int | None:
-        """The layer of the results; None while it is not known."""
-        return self._best_layer(self._kept(store))
-
-    def _best_layer(self, kept: dict[str, _ByLayer]) -> int | None:
-        if self.layer is not None:
-            return self.layer
-        if len(kept) < len(self.languages):
-            return None
-        mean = np.mean([kept[code].chosen_on for code in self.languages], axis=0)
-        # means of equal figures may differ in their last bit
-        return int(np.argmax(mean >= mean.max() - 1e-12))
-
     @property
-    def units(self) -> int:
-        """Languages."""
-        return len(self.languages)
+    def chance(self) -> float:
+        """The accuracy of guessing: one over the sentences that are held out."""
+        return 1 / self._split[1].corpus.n_sentences
 
-    def totals(self, store: Store) -> dict[str, int]:
-        """Languages still to be measured."""
-        lacking = len(self.languages) - len(self._kept(store))
-        return {"languages": lacking} if lacking else {}
+    @cached_property
+    def _split(self) -> tuple[Plan, Plan]:
+        """The plan with the sentences to measure alignment on, and with those held out."""
+        first, held = split_sentences(self.plan, self.share, self.seed)
+        return _only(self.plan, first), _only(self.plan, held)
 
-    def run(
-        self,
-        store: Store,
-        pool: ModelPool,
-        on_progress: Callable[[str, int, int], None] = lambda _part, _done, _all: None,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Measure and store what is missing, at all layers; every language is stored as soon as it is measured.
+    def content(self, part: str) -> object:
+        # not the layer: all are kept
+        read = [
+            [self.plan.keys[code], *(some.positions[code].tolist() for some in self._split)]
+            for code in (self.plan.pivot, part)
+        ]
+        return [alignment.VERSION, self.state, self.pooling, read]
 
-        on_progress(`languages`, how many are done, how many were lacking). The model is loaded only where stored states
-        turn out damaged. Raises ExperimentError where states are not in the store, StoreError, Cancelled, and for
-        damaged states ModelError and ExtractionError.
-        """
-        there = self._kept(store)
-        lacking = [code for code in self.languages if code not in there]
-        for done, code in enumerate(lacking, start=1):
-            if cancelled():
-                raise Cancelled(f"stopped before {code}, after {done - 1} of {len(lacking)} languages")
-            by_layer = computing.recompute_if_corrupt(
-                self.plan, store, pool, lambda code=code: self._measure(store, code), cancelled=cancelled
-            )
-            store.put_json(self._keys[code], by_layer.to_json())
-            on_progress("languages", done, len(lacking))
-
-    def _measure(self, store: Store, language: str) -> _ByLayer:
-        # one value a sentence and layer: found in neither direction, in one, or in both
+    def compute(self, part: str, run: Run) -> Arrays:
+        """At every layer: chosen_on, accuracy where alignment is measured, and score and stderr over the others."""
+        # one value per sentence and layer: found in neither direction, in one, or in both
         first, held = (
             (found.src2trg[0] + found.trg2src[0].astype(np.float64)) / 2
             for found in (
-                alignment.pair_alignment(part, store, self.plan.pivot, language, self.state, self.pooling)
-                for part in self._parts
+                alignment.pair_alignment(some, run.store, self.plan.pivot, part, self.state, self.pooling)
+                for some in self._split
             )
         )
-        return _ByLayer(tuple(first.mean(axis=1).tolist()), tuple(Measured.mean_of(layer) for layer in held))
+        return {"chosen_on": first.mean(axis=1), **mean_score(held)}
+
+    def layer_read(self, results: Mapping[str, Arrays]) -> int | None:
+        """The layer of the scores; None where it is to be chosen and a language is lacking."""
+        if self.layer is not None:
+            return self.layer
+        if not set(self.languages) <= set(results):
+            return None
+        mean = np.mean([results[code]["chosen_on"] for code in self.languages], axis=0)
+        # means of equal figures may differ in their last bit
+        return int(np.argmax(mean >= mean.max() - 1e-12))
+
+    def scores(self, results: Mapping[str, Arrays]) -> dict[str, Arrays]:
+        layer = self.layer_read(results)
+        if layer is None:
+            return {}
+        return {
+            code: {name: arrays[name][layer] for name in ("score", "stderr")} | {"n": arrays["n"]}
+            for code, arrays in super().scores(results).items()
+        }

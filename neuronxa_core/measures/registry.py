@@ -11,7 +11,10 @@ from neuronxa_core.measures.base import Measure
 MEASURES = {
     "alignment": "AlignmentScores",
     "all_pairs": "AllPairs",
+    "bitext_retrieval": "BitextRetrieval",
     "cka": "CKA",
+    "likelihood": "NatsPerByte",
+    "probe": "LinearProbe",
 }
 """Name, which is that of the file as well, to the class."""
 

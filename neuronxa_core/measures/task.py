@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from neuronxa_core.errors import ScoresError
-from neuronxa_core.measures.bitext_retrieval import BitextRetrieval, parts
+from neuronxa_core.measures.bitext_retrieval import BitextRetrieval, split_sentences
+from neuronxa_core.measures.language_scores import LanguageScores
 from neuronxa_core.measures.likelihood import NatsPerByte
 from neuronxa_core.measures.probe import LinearProbe
 from neuronxa_core.measures.task_correlation import same_model
@@ -18,7 +19,6 @@ from neuronxa_core.wording import some_of
 
 # metrics of which less is better, by a word in their names
 LOWER_IS_BETTER = ("perplexity", "bits", "nats", "loss", "error")
-TaskMeasure = LinearProbe | BitextRetrieval | NatsPerByte
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Task:
     unmatched: tuple[str, ...] = ()
     rows: tuple[int, ...] | None = None
     higher_is_better: bool = True
-    measure: TaskMeasure | None = None
+    measure: LanguageScores | None = None
     table: TaskScores | None = None
 
     @property
@@ -61,7 +61,7 @@ class Task:
         """The same task's scores of another model's plan: measured, or in the same table; empty where neither."""
         if self.measure is not None:
             measure = replace(self.measure, plan=other)
-            return {} if measure.totals(store) else {code: one.score for code, one in measure.results(store).items()}
+            return {} if measure.totals(store) else measure.table(store).set_index("language")["score"].to_dict()
         named = None if self.table is None else same_model(other, self.table.groups["model"].unique())
         if named is None:
             return {}
@@ -89,17 +89,17 @@ def matched(plan: Plan, scores: TaskScores, model: str, task: str, metric: str) 
     )
 
 
-def measured(measure: TaskMeasure, store: Store) -> Task:
+def measured(measure: LanguageScores, store: Store) -> Task:
     """The task that a complete measure is."""
     plan, rows = measure.plan, None
     if isinstance(measure, LinearProbe):
         name = f"topic transfer from {measure.source_language}"
     elif isinstance(measure, BitextRetrieval):
         name = f"retrieval of held-out sentences by {measure.state.upper()}"
-        rows = tuple(parts(plan, measure.share, measure.seed)[0].tolist())
+        rows = tuple(split_sentences(plan, measure.share, measure.seed)[0].tolist())
     else:
         name = "likelihood"
-    results = {code: (one.score, one.stderr, one.n) for code, one in measure.results(store).items()}
+    results = {one.language: (one.score, one.stderr, one.n) for one in measure.table(store).itertuples()}
     scores = score_files.from_measure(plan.source.name, name, measure.metric, results, "measured here")
     task = matched(plan, scores, plan.source.name, name, measure.metric)
     return replace(task, rows=rows, higher_is_better=measure.higher_is_better, measure=measure, table=None)
@@ -107,7 +107,7 @@ def measured(measure: TaskMeasure, store: Store) -> Task:
 
 def measured_already(plan: Plan, store: Store, pooling: str) -> list[Task]:
     """The tasks that are measured here with default choices, where they are complete."""
-    measures: list[TaskMeasure] = [BitextRetrieval(plan, "nas", pooling)]
+    measures: list[LanguageScores] = [BitextRetrieval(plan, "nas", pooling)]
     if plan.corpus.labels is not None:
         measures.append(LinearProbe(plan, plan.pivot, "emb", pooling))
     if plan.info.causal:

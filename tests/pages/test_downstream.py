@@ -48,9 +48,9 @@ def alignment_of(folder):
     store = Store(folder)
     plan = planning.make_plan(WIDE, store)
     x = alignment.align(plan, store, "nas", "weighted").pooled("mean")
-    measured = probe.LinearProbe(plan, plan.pivot).results(store)
+    measured = probe.LinearProbe(plan, plan.pivot).table(store).set_index("language")["score"]
     store.close()
-    return x, [measured[code].score for code in plan.languages]
+    return x, measured[list(plan.languages)]
 
 
 def metric_of(test, label):
@@ -188,10 +188,11 @@ def test_retrieval_is_compared_with_alignment_on_other_sentences(wide, monkeypat
     finish(test, test.button(key="measure_button"))
     store = Store(wide)
     plan = planning.make_plan(WIDE, store)
-    found = bitext_retrieval.BitextRetrieval(plan).results(store)
-    x = bitext_retrieval.alignment_on(plan, store, bitext_retrieval.parts(plan)[0], "nas", "weighted").pooled("mean")
+    found = bitext_retrieval.BitextRetrieval(plan).table(store).set_index("language")["score"]
+    rows, _ = bitext_retrieval.split_sentences(plan)
+    x = bitext_retrieval.alignment_on(plan, store, rows, "nas", "weighted").pooled("mean")
     store.close()
-    wanted = stats.pearsonr(x, [found[code].score for code in plan.languages])
+    wanted = stats.pearsonr(x, found[list(plan.languages)])
     assert metric_of(test, "Pearson's r") == f"{wanted.statistic:.3f}"
 
 
