@@ -76,7 +76,7 @@ class BitextRetrieval(LanguageScores):
     pooling: str = pooling_choice()
     layer: int | None = choice(None, "layer, from 0 (default: the best on the other sentences)", of=int)
     share: float = choice(0.5, "share of the sentences that is held out, between 0 and 1")
-    seed: int = choice(0, "which sentences are held out: any number, 0 or more")
+    split_seed: int = choice(0, "which sentences are held out: any number, 0 or more")
     name: ClassVar[str] = "bitext_retrieval"
     version: ClassVar[int] = 2
     metric: ClassVar[str] = "retrieval accuracy"
@@ -87,7 +87,7 @@ class BitextRetrieval(LanguageScores):
             check_layer(self.plan, self.layer)
         if not self.languages:
             raise ExperimentError(f"retrieval needs a language besides the pivot {self.plan.pivot}; choose one first")
-        split_sentences(self.plan, self.share, self.seed)
+        split_sentences(self.plan, self.share, self.split_seed)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class BitextRetrieval(LanguageScores):
     @cached_property
     def _split(self) -> tuple[Plan, Plan]:
         """The plan with the sentences to measure alignment on, and with those held out."""
-        first, held = split_sentences(self.plan, self.share, self.seed)
+        first, held = split_sentences(self.plan, self.share, self.split_seed)
         return _only(self.plan, first), _only(self.plan, held)
 
     def content(self, part: str) -> object:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from neuronxa_core.errors import ExperimentError, ModelError
-from neuronxa_core.measures.base import Arrays, Run, choice
+from neuronxa_core.measures.base import Arrays, Run
 from neuronxa_core.measures.language_scores import LanguageScores
 from neuronxa_core.states import likelihood
 
@@ -24,7 +24,7 @@ class NatsPerByte(LanguageScores):
     Raises ModelError for an encoder, ExperimentError for fewer than 2 sentences.
     """
 
-    sentences: int | None = choice(None, "read only the first so many sentences", of=int)
+    sentences: int | None = None
     name: ClassVar[str] = "likelihood"
     version: ClassVar[int] = 2
     unit: ClassVar[str] = "sentences"

@@ -96,7 +96,7 @@ def measured(measure: LanguageScores, store: Store) -> Task:
         name = f"topic transfer from {measure.source_language}"
     elif isinstance(measure, BitextRetrieval):
         name = f"retrieval of held-out sentences by {measure.state.upper()}"
-        rows = tuple(split_sentences(plan, measure.share, measure.seed)[0].tolist())
+        rows = tuple(split_sentences(plan, measure.share, measure.split_seed)[0].tolist())
     else:
         name = "likelihood"
     results = {one.language: (one.score, one.stderr, one.n) for one in measure.table(store).itertuples()}
