@@ -41,9 +41,9 @@ VIEWS = {
     "": ("view", ("Ranking", "Layers", "Sentences", "All pairs", "Representations", "Table")),
     "overlap": ("overlap_view", ("Matrix", "By layer", "Meaning", "Sets", "Shared core", "Specific", "Summary")),
     "microscope": ("", ("",)),
-    "downstream": ("downstream_view", ("Scatter", "By layer", "Methods", "Sentences", "Doubts", "Estimate")),
+    "downstream": ("downstream_view", ("Scatter", "By layer", "Methods", "Sentences", "Robustness", "Estimate")),
 }
-NO_CHART = {"Table", "Summary", "Doubts", "Estimate"}
+NO_CHART = {"Table", "Summary", "Robustness", "Estimate"}
 SLIDERS = (
     ("similarity matrix", "", "view=Sentences"),
     ("all pairs", "", "view=All pairs"),

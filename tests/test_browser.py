@@ -214,7 +214,7 @@ def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):
     settled(page)
     point = page.locator("[data-testid=stVegaLiteChart] .marks path[aria-roledescription=circle]").first
     point.click()
-    page.get_by_text("Off: ").wait_for()
+    page.get_by_text("Excluded: ").wait_for()
     page.locator("[data-testid=stMetric]").filter(has_text="Languages").filter(has_text="5").wait_for()
     point.click()
     page.locator("[data-testid=stMetric]").filter(has_text="Languages").filter(has_text="6").wait_for()
@@ -223,7 +223,7 @@ def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):
     choose_view(page, "File")
     page.get_by_role("textbox", name="File or folder").fill(str(scores))
     page.keyboard.press("Enter")
-    page.get_by_text("What the columns are").wait_for()
+    page.get_by_text("Columns · ").wait_for()
     chart.wait_for()
     settled(page)
     page.get_by_text("6 languages have both").click()

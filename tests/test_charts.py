@@ -373,12 +373,11 @@ def methods_table():
             "low": 0.1,
             "high": 0.8,
             "p": 0.01,
-            "text": "0.5",
         }
         for method in ("NASCA", "MEXA")
         for task in ("xnli", "arc")
     ]
-    return pd.DataFrame(rows).assign(text="0.500 (24)")
+    return pd.DataFrame(rows)
 
 
 NEW = {

@@ -126,7 +126,7 @@ class TestInTheBrowser:
             page.goto(f"{server.address}/?{query}&view=Sentences")
             page.get_by_text("sentences aligned").wait_for()
             visit(page, "Microscope")
-            count = page.get_by_label("Sentences a language")
+            count = page.get_by_label("Sentences per language")
             count.fill(str(len(evil)))
             count.press("Enter")
             shaded = page.locator("[data-testid=stHtml]").filter(has_text="onerror=").first
