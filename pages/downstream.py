@@ -37,9 +37,11 @@ VIEWS = {
 
 opened = selection.open_page("Downstream")
 with st.container(border=True):
-    source = controls.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
+    row = st.container(horizontal=True, gap="large")
+    with row:
+        source = controls.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
     with selection.recompute_if_corrupt(opened.whole):
-        task = SOURCES[source](opened)
+        task = SOURCES[source](opened, row)
 if task is None:
     st.info("There are no task scores yet; choose or measure some above.")
     st.stop()

@@ -226,7 +226,7 @@ def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):
     page.get_by_text("Columns · ").wait_for()
     chart.wait_for()
     settled(page)
-    page.get_by_text("6 languages have both").click()
+    page.get_by_text("6 languages with both").click()
     page.get_by_text("tlh").first.wait_for()
 
     choose_view(page, "Published")

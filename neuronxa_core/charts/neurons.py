@@ -32,7 +32,7 @@ def probability_bars(table: pd.DataFrame, title: str) -> alt.Chart:
                 alt.Tooltip("script:N", title="Script"),
             ],
         )
-        .properties(title=title, height=75 + 20 * len(table))
+        .properties(title=title, height=125 + 20 * len(table))
     )
 
 
@@ -63,7 +63,7 @@ def value_distribution(table: pd.DataFrame, x_title: str, title: str) -> alt.Lay
     medians = base.mark_tick(thickness=2, height={"band": 0.6}, color=COLOURS[1]).encode(
         alt.X("median:Q", title=x_title, scale=scale), y, tooltip=tooltip
     )
-    return (whiskers + boxes + medians).properties(title=title, height=75 + 20 * len(table))
+    return (whiskers + boxes + medians).properties(title=title, height=125 + 20 * len(table))
 
 
 def effects(table: pd.DataFrame, measure: str, title: str, format: str = "+.3f") -> alt.FacetChart:

@@ -78,6 +78,12 @@ def by_layer(scores: Mapping[str, np.ndarray], y: np.ndarray) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def best_layers(table: pd.DataFrame, sign: int) -> pd.DataFrame:
+    """The layer at which each method predicts the task best: its rows of `by_layer`. sign: -1 where less is better."""
+    best = (sign * table["r"]).groupby(table["method"], sort=False).idxmax().dropna()
+    return table.loc[best]
+
+
 def held_out_layers(scores: Mapping[str, np.ndarray], y: np.ndarray, sign: int) -> pd.DataFrame:
     """The best layer of each method, and its r on languages that did not choose it; see `nested_layer_choice`.
 

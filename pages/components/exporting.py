@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import altair as alt
@@ -42,9 +43,12 @@ def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
             )
 
 
-def table(table: pd.DataFrame, name: str, **options: object) -> None:
-    """A table and its CSV. options: of st.dataframe."""
-    st.dataframe(exports.harmless_table(table), hide_index=True, **options)
+def table(
+    table: pd.DataFrame, name: str, columns: Mapping[str, object] = MappingProxyType({}), **options: object
+) -> None:
+    """A table and its CSV. columns: how they are shown. options: of st.dataframe."""
+    columns = {"language": "Code", "label": "Language", "alignment": "Alignment", "score": "Score", **columns}
+    st.dataframe(exports.harmless_table(table), hide_index=True, column_config=columns, **options)
     st.download_button(
         "CSV",
         lambda: exports.csv_text(table),

@@ -67,6 +67,8 @@ def test_layers_and_held_out_layers_are_signed_as_the_task_is():
     twice = {name: np.vstack([values, values]) for name, values in scores.items()}
     more, less = (task_tables.held_out_layers(twice, sign * np.tile(Y, 2), sign) for sign in (1, -1))
     best = table.iloc[:3]["r"].idxmax()
+    assert task_tables.best_layers(table, 1)["r"].tolist() == table.groupby("method", sort=False)["r"].max().tolist()
+    assert task_tables.best_layers(table, -1)["r"].tolist() == table.groupby("method", sort=False)["r"].min().tolist()
     assert (more["best layer"][0], more["r there"][0]) == (best, pytest.approx(table["r"][best]))
     np.testing.assert_allclose(less["r there"], -more["r there"])
     assert (less["best layer"] == more["best layer"]).all()

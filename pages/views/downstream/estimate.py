@@ -30,5 +30,8 @@ def show(selection: TaskSelection) -> None:
     st.dataframe(errors, hide_index=True, column_config=dict.fromkeys(errors.columns[1:], three))
     best = errors.set_index("estimate")["mean absolute error"].idxmin()
     st.caption(f"The smallest mean absolute error: {best}.")
-    st.markdown(f"**All languages; {estimates['score'].isna().sum()} have no score of their own**")
-    exporting.table(estimates, "estimates", column_config=dict.fromkeys(estimates.columns[2:], three))
+    st.markdown(f"**All languages, {estimates['score'].isna().sum()} of them without a score of their own**")
+    number = {
+        name: st.column_config.NumberColumn(name[0].upper() + name[1:], format="%.3f") for name in estimates.columns[2:]
+    }
+    exporting.table(estimates, "estimates", number)

@@ -13,7 +13,10 @@ from pages.views.downstream.selection import TaskSelection
 def show(selection: TaskSelection) -> None:
     """What is compared, and what was not used; ends the page where it is too little for a correlation."""
     count = len(selection.points.languages)
-    with st.expander(f"{count} languages have both alignment and a score", icon=":material/join:"):
+    title = f"{wording.counted(count, 'language')} with both alignment and a score"
+    few = correlation.FEWEST <= count < correlation.FEW
+    title += "; with so few, a single one can decide the result" if few else ""
+    with st.expander(title, icon=":material/warning:" if few else ":material/join:"):
         for sentence in selection.task.unmatched:
             st.caption(wording.safe(sentence))
         if selection.task.source:
@@ -22,9 +25,7 @@ def show(selection: TaskSelection) -> None:
             exporting.table(selection.joined, "downstream")
     if count < correlation.FEWEST:
         st.warning(
-            f"{count} languages have both an alignment and a score; a correlation needs at least "
-            f"{correlation.FEWEST}. Choose more languages in *Run*, or scores of more languages."
+            f"A correlation needs at least {correlation.FEWEST} languages, and {count} have both an alignment and a "
+            "score. Choose more languages in *Run*, or scores of more languages."
         )
         st.stop()
-    if count < correlation.FEW:
-        st.warning(f"Only {count} languages: a single one can decide the result.")

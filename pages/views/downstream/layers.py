@@ -13,13 +13,17 @@ from pages.views.downstream.selection import TaskSelection
 
 SAYS = (
     "How well each layer's alignment goes with the task, for the three representations. The best of many layers is "
-    "partly luck; the table below says what is left of it on languages that did not choose the layer."
+    "partly luck; the table below the chart says what is left of it on languages that did not choose the layer."
 )
 
 
 def show(selection: TaskSelection) -> None:
     task, scores = selection.task, selection.scores()
     table = task_tables.by_layer(scores, selection.points.y)
+    best = task_tables.best_layers(table, task.sign)
+    named = [f"{one.method} at **layer {one.layer}** (r = {one.r:.3f})" for one in best.itertuples()]
+    if named:
+        st.markdown(f"The highest correlation: {', '.join(named)}.")
     with_paper = st.toggle("The paper's figures, for orientation", key="layers_paper")
     chart = charts.correlation_by_layer(
         table,
@@ -37,7 +41,7 @@ def show(selection: TaskSelection) -> None:
     try:
         nested = task_tables.held_out_layers(scores, selection.points.y, task.sign)
     except ExperimentError as error:
-        st.caption(wording.safe(str(error)))
+        st.caption(wording.safe(f"The best layer is not tested on other languages: {error}"))
     else:
         st.caption(
             "To pick the best layer is a selection: here it was chosen on half of the languages and tested on the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import lm_eval, task
@@ -19,9 +20,10 @@ from pages.components.selection import Selection
 from pages.views.downstream.tables import task_choice
 
 
-def measured_here(opened: Selection) -> Task | None:
-    """A measure of this app; None until it is complete."""
-    kind = controls.segments("Measure", list(MEASURES), "topics", "measure", format_func=lambda k: MEASURES[k][0])
+def measured_here(opened: Selection, row: DeltaGenerator) -> Task | None:
+    """A measure of this app; None until it is complete. row: where to choose it."""
+    with row:
+        kind = controls.segments("Measure", list(MEASURES), "topics", "measure", format_func=lambda k: MEASURES[k][0])
     measure = MEASURES[kind][1](opened)
     return task.measured(measure, opened.store) if _is_complete(measure) else None
 
@@ -70,7 +72,7 @@ MEASURES = {
 }
 
 
-def harness(opened: Selection) -> Task | None:
+def harness(opened: Selection, _row: DeltaGenerator) -> Task | None:
     """Tasks of lm-evaluation-harness, run on this model; None until they are complete."""
     allowed = host.host_settings()
     version = lm_eval.available() if allowed.scores.harness else None

@@ -60,7 +60,7 @@ def _plan_of(selection: TaskSelection, model: str) -> Plan | None:
     missing = len(work.totals(selection.store))
     if progress.ready(work, f"Compute {wording.safe(model)}", f"compute-{model}"):
         return plan
-    st.caption(wording.safe(f"{missing} {'language' if missing == 1 else 'languages'} of {model} are not computed."))
+    st.caption(wording.safe(f"Not computed yet: {wording.counted(missing, 'language')} of {model}."))
     return None
 
 

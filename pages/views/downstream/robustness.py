@@ -28,12 +28,21 @@ def show(selection: TaskSelection) -> None:
     controls = task_tables.controls_of(points.languages, tokens, selection.training_shares)
     table, refused = task_tables.held_constant(x, points.y, controls)
     three = st.column_config.NumberColumn(format="%.3f")
+    plain, *controlled = table["r"]
+    if controlled:
+        st.markdown(
+            f"The correlation of **{plain:.3f}** becomes **{min(controlled):.3f}** to **{max(controlled):.3f}** with "
+            "a control held constant."
+        )
     st.markdown("**Correlation with something held constant**")
     st.dataframe(
         table,
         hide_index=True,
         column_config={
-            **dict.fromkeys(("r", "low", "high", "rho"), three),
+            **dict.fromkeys(("r", "rho"), three),
+            "held constant": "Held constant",
+            "low": st.column_config.NumberColumn("95 % from", format="%.3f"),
+            "high": st.column_config.NumberColumn("to", format="%.3f"),
             "p": st.column_config.NumberColumn(format="%.2g"),
         },
     )
@@ -49,8 +58,7 @@ def show(selection: TaskSelection) -> None:
         influence,
         "leave-one-out",
         height=320,
-        column_config={
-            "language": "Code",
+        columns={
             "label": "Without",
             "r": st.column_config.NumberColumn("r without it", format="%.3f"),
             "change": st.column_config.NumberColumn("Change of r", format="%+.3f"),

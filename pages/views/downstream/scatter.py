@@ -22,10 +22,10 @@ ITEMS_ASSUMED = 100.0
 def show(selection: TaskSelection) -> None:
     points, task, joined = selection.points, selection.task, selection.joined
     shares = selection.training_shares
-    columns = st.columns(3)
-    by = columns[0].selectbox("Colour", GROUPS if shares else GROUPS[:2], key="scatter_colour")
-    x_scale = columns[1].selectbox("Scale of alignment", transforms.TRANSFORMS, key="scatter_x")
-    y_scale = columns[2].selectbox("Scale of the task score", transforms.TRANSFORMS, key="scatter_y")
+    picture, beside = st.columns([3, 1], gap="large")
+    by = beside.selectbox("Colour", GROUPS if shares else GROUPS[:2], key="scatter_colour")
+    x_scale = beside.selectbox("Scale of alignment", transforms.TRANSFORMS, key="scatter_x")
+    y_scale = beside.selectbox("Scale of the task score", transforms.TRANSFORMS, key="scatter_y")
     clicked = st.session_state.get("scatter", {}).get("selection", {}).get("off", [])
     excluded = joined["language"].isin([point.get("language") for point in clicked]).to_numpy()
     kept = ~excluded
@@ -34,13 +34,14 @@ def show(selection: TaskSelection) -> None:
     items = joined["n"] if y_scale == "logit" else None
     if items is not None and items.isna().any():
         items = items.fillna(ITEMS_ASSUMED)
-        st.caption(f"Where the number of test items is unknown, the logit takes {ITEMS_ASSUMED:.0f}.")
+        beside.caption(f"Where the number of test items is unknown, the logit takes {ITEMS_ASSUMED:.0f}.")
     y = transforms.transformed(points.y, y_scale, items)
     if kept.sum() < correlation.FEWEST:
-        st.warning(f"Fewer than {correlation.FEWEST} languages are left; click a grey point to include it again.")
+        beside.warning(f"Fewer than {correlation.FEWEST} languages are left; click a grey point to include it again.")
         line = task_tables.regression_line(x, x[:0], y[:0])
     else:
-        _figures(correlation.correlate(x[kept], y[kept]))
+        with beside:
+            _figures(correlation.correlate(x[kept], y[kept]))
         line = task_tables.regression_line(x, x[kept], y[kept])
     table = task_tables.scatter_points(joined, x, y, task_tables.groups_of(points.languages, by, shares))
     chart = charts.scatter(
@@ -51,8 +52,8 @@ def show(selection: TaskSelection) -> None:
         colour=by.capitalize(),
         title="Alignment with the pivot and task score, language by language",
     )
-    st.altair_chart(chart, on_select="rerun", selection_mode="off", key="scatter")
-    st.caption(
+    picture.altair_chart(chart, on_select="rerun", selection_mode="off", key="scatter")
+    picture.caption(
         "Click a point to exclude the language, and again to include it."
         + (f" Excluded: {', '.join(joined.loc[excluded, 'label'])}." if excluded.any() else "")
     )

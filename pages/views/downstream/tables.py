@@ -8,6 +8,7 @@ from typing import get_args
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from neuronxa_core import exports
 from neuronxa_core.measures import task, task_correlation
@@ -21,7 +22,7 @@ from pages.components.selection import Selection
 ROLES = ("language", "model", "task", "metric", "score", "stderr", "n", "source")
 
 
-def published(opened: Selection) -> Task | None:
+def published(opened: Selection, _row: DeltaGenerator) -> Task | None:
     """Published scores, at first those of most languages."""
     start = task.best_covered(opened.plan.all_languages, opened.plan.pivot)
     return task_choice(opened, task.published(), "published", start)
@@ -51,7 +52,7 @@ def task_choice(opened: Selection, scores: TaskScores, key: str, start: Sequence
     return task.matched(opened.plan, scores, model, name, metric)
 
 
-def from_file(opened: Selection) -> Task | None:
+def from_file(opened: Selection, _row: DeltaGenerator) -> Task | None:
     """A table or harness results, by path or upload; None while there is neither."""
     scores = _scores_of_file(opened)
     return None if scores is None else task_choice(opened, scores, "file")
