@@ -37,7 +37,7 @@ VIEWS = {
 
 opened = selection.open_page("Downstream")
 with st.container(border=True):
-    row = st.container(horizontal=True, gap="large")
+    row = st.container(horizontal=True, gap="medium")
     with row:
         source = controls.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
     with selection.recompute_if_corrupt(opened.whole):

@@ -22,7 +22,8 @@ ITEMS_ASSUMED = 100.0
 def show(selection: TaskSelection) -> None:
     points, task, joined = selection.points, selection.task, selection.joined
     shares = selection.training_shares
-    picture, beside = st.columns([3, 1], gap="large")
+    side_by_side = st.container(horizontal=True, gap="large")
+    picture, beside = side_by_side.container(width=860), side_by_side.container(width=320)
     by = beside.selectbox("Colour", GROUPS if shares else GROUPS[:2], key="scatter_colour")
     x_scale = beside.selectbox("Scale of alignment", transforms.TRANSFORMS, key="scatter_x")
     y_scale = beside.selectbox("Scale of the task score", transforms.TRANSFORMS, key="scatter_y")
