@@ -1,4 +1,4 @@
-"""What can go wrong, one class a kind; each message says what, where, and what to do."""
+"""What can go wrong, one class per kind; each message says what, where, and what to do."""
 
 from neuronxa_core.host.redaction import redacted
 
@@ -6,7 +6,7 @@ from neuronxa_core.host.redaction import redacted
 class NeuronXAError(Exception):
     """Anything that a user can mend: pages show its text, the command line prints it and exits with 2.
 
-    Its text holds no token and no password: libraries whose words it repeats may name them.
+    Tokens and passwords are taken out of its text, since it may repeat the words of a library.
     """
 
     def __init__(self, *arguments: object) -> None:
@@ -18,15 +18,15 @@ class CorpusError(NeuronXAError):
 
 
 class ModelError(NeuronXAError):
-    """A model cannot be found, loaded, or its neurons cannot be told."""
+    """A model or its neurons cannot be found, or it cannot be loaded."""
 
 
 class ModelBusy(NeuronXAError):
-    """The loaded model is at work for someone else; try again when that is over."""
+    """The loaded model is in use by another run; try again when that is over."""
 
 
 class ExtractionError(NeuronXAError):
-    """A forward pass failed, or gave values that are no numbers."""
+    """A forward pass failed, or gave inf or NaN."""
 
 
 class StoreError(NeuronXAError):
@@ -37,7 +37,7 @@ class CorruptEntry(StoreError):
     """An entry of the cache is not what was written; it has been dropped and can be computed again."""
 
     def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"cache entry {key} was damaged ({reason}) and has been dropped; run again to compute it anew")
+        super().__init__(f"cache entry {key} was damaged ({reason}) and has been dropped; run again to recompute it")
         self.key = key
 
 
@@ -54,7 +54,7 @@ class ScoresError(NeuronXAError):
 
 
 class HarnessError(NeuronXAError):
-    """The evaluation harness is not there, or its run failed."""
+    """lm-evaluation-harness is not installed, or its run failed."""
 
 
 class QueueFull(NeuronXAError):
@@ -62,11 +62,11 @@ class QueueFull(NeuronXAError):
 
 
 class SettingsError(NeuronXAError):
-    """The host's settings file cannot be read, or says what cannot be."""
+    """The host's settings file cannot be read, or has a wrong value."""
 
 
 class NotAllowed(NeuronXAError):
-    """The host's settings do not allow it; the same words are said whether it exists or not."""
+    """The host's settings do not allow it; the message is the same whether it exists or not."""
 
 
 class NotSignedIn(NeuronXAError):

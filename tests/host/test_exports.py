@@ -47,7 +47,7 @@ def test_the_command_line_writes_no_formula(tmp_path, monkeypatch):
 
 
 def test_pages_write_tables_in_no_other_way():
-    for file in (ROOT / "pages").glob("*.py"):
+    for file in (ROOT / "pages").rglob("*.py"):
         assert "to_csv(" not in file.read_text("utf-8"), file.name
 
 
