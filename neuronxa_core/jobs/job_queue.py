@@ -1,4 +1,4 @@
-"""The queue: work in the background, with progress, cancelling, and one run for equal requests."""
+"""The queue of work in the background: one job at a time, with progress and cancelling; equal requests share a job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 Status = Literal["waiting", "running", "done", "failed", "cancelled"]
 REMEMBERED = 100
-# one line of JSON for each job that is over
+# one line of JSON per job that is over
 job_log = logging.getLogger("neuronxa.jobs")
 
 
@@ -39,10 +39,10 @@ NOBODY = Owner()
 
 
 class Work(Protocol):
-    """What a job does. What it finishes goes into the store piece by piece, so that a stop loses little."""
+    """What a job does; every measure is one. What is finished is stored part by part, so that a stop loses little."""
 
     plan: Plan | None
-    """Which model and corpus it is about; None where it is about neither, and nothing is left to resume."""
+    """Its model and corpus; None where it has neither, and nothing can be resumed."""
     unit: str
     """What is counted, in the plural: sentences."""
 
@@ -52,11 +52,11 @@ class Work(Protocol):
 
     @property
     def title(self) -> str:
-        """What it is, for a person."""
+        """One line for a list of jobs."""
 
     @property
     def units(self) -> int:
-        """Units of the whole work, whatever is in the store."""
+        """Units of the whole work, including those that are in the store."""
 
     def totals(self, store: Store) -> dict[str, int]:
         """Units that are still to do, by part; empty where everything is in the store."""
@@ -78,9 +78,9 @@ class Job:
     number: int
     work: Work
     totals: dict[str, int]
-    """Units of every part that was to do when the job was made."""
+    """Units that were to do when the job was made, by part."""
     owners: tuple[Owner, ...] = (NOBODY,)
-    """Who wants it, whoever asked first before those who asked for the same."""
+    """Everybody who asked for it, in order."""
     asked: float = field(default_factory=time.time)
     """Seconds since 1970."""
     status: Status = "waiting"
@@ -122,7 +122,7 @@ class Job:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace since the first units were done, so without the loading of a model; None before that."""
+        """At the pace since the first units were done, which leaves out the loading of a model; None before that."""
         if self.status != "running" or self._first is None:
             return None
         since, before = self._first
@@ -142,21 +142,21 @@ class Job:
 
     @property
     def pace_key(self) -> tuple[str, str]:
-        """Jobs of one key take about the same time a unit."""
+        """Jobs of one key take about the same time per unit."""
         return type(self.work).__name__, "" if self.work.plan is None else self.work.plan.identity
 
     def is_of(self, key: str) -> bool:
-        """Whether a person is one of those who want it."""
+        """Whether a person is one of those who asked for it."""
         return any(owner.key == key for owner in self.owners)
 
     def note(self, part: str, done: int) -> None:
-        """So many units of a part are done."""
+        """Set how many units of a part are done."""
         self.done[part] = done
         if self._first is None and self.units_done:
             self._first = time.monotonic(), self.units_done
 
     def cancel(self) -> None:
-        """Ask the job to stop; it does between two batches, and what is finished stays."""
+        """Ask the job to stop: it does between two batches, and what is finished is kept."""
         self._stop.set()
 
 
@@ -172,16 +172,16 @@ class JobQueue:
         self._journal = Journal(store.folder)
         self._numbers = itertools.count(1)
         self._jobs: list[Job] = []
-        self._seconds_a_unit: dict[tuple[str, str], float] = {}
+        self._seconds_per_unit: dict[tuple[str, str], float] = {}
         self._change = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closed = False
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Stop the running job between two batches, and the thread: a process must not end in a forward pass.
+        """Stop the running job between two batches, and the thread: a process must not exit during a forward pass.
 
-        Jobs that were not over are found as interrupted by the next server.
+        The next server lists jobs that were not over as interrupted.
         """
         atexit.unregister(self.close)
         with self._change:
@@ -194,23 +194,23 @@ class JobQueue:
         self._journal.close()
 
     def submit(self, work: Work, owner: Owner = NOBODY) -> Job | None:
-        """The job that does what is still to do: an equal one that waits or runs, or a new one.
+        """The job for some work: an equal one that waits or runs, else a new one; None where nothing is to do.
 
-        None where everything is in the store. Raises QueueFull where too many wait already.
+        Raises QueueFull where too many wait already.
         """
         totals = work.totals(self.store)
         if not totals:
             return None
         with self._change:
             running = self.find(work)
-            if running is not None and running.active and not running._stop.is_set():
+            if running is not None and running.active and not running.stopping:
                 if not running.is_of(owner.key):
                     running.owners = (*running.owners, owner)
                 return running
             self._check_queue(owner)
             job = Job(next(self._numbers), work, totals, (owner,))
             if work.plan is not None:
-                self._journal.write(job.number, journal.note(work, owner.key, owner.name, job.asked))
+                self._journal.write(job.number, journal.note_of(work, owner.key, owner.name, job.asked))
             kept = [old for old in self._jobs if old.active]
             over = [old for old in self._jobs if not old.active][-(REMEMBERED - 1) :]
             self._jobs = sorted([*over, *kept, job], key=lambda one: one.number)
@@ -224,18 +224,15 @@ class JobQueue:
 
     def _check_queue(self, owner: Owner) -> None:
         waiting = [job for job in self._jobs if job.status == "waiting" and not job.stopping]
-        if len(waiting) >= self.most_waiting:
-            raise QueueFull(
-                f"{len(waiting)} runs wait already, which is the most that this host allows; try again later"
-            )
         own = sum(job.is_of(owner.key) for job in waiting)
-        if own >= self.most_each:
-            raise QueueFull(
-                f"{own} of your runs wait already, which is the most that this host allows; try again later"
-            )
+        for count, most, whose in ((len(waiting), self.most_waiting, "runs"), (own, self.most_each, "of your runs")):
+            if count >= most:
+                raise QueueFull(
+                    f"{count} {whose} wait already, which is the most that this host allows; try again later"
+                )
 
     def withdraw(self, job: Job, key: str) -> None:
-        """A person no longer wants a job: it stops unless somebody else asked for the same."""
+        """Take a person off a job's owners; it stops where nobody else asked for it."""
         with self._change:
             others = tuple(owner for owner in job.owners if owner.key != key)
             if others:
@@ -244,12 +241,11 @@ class JobQueue:
                 self.cancel(job)
 
     def cancel(self, job: Job) -> None:
-        """Stop a job, whoever wants it: at once where it waits, between two batches where it runs."""
+        """Stop a job, whoever asked for it: at once where it waits, between two batches where it runs."""
         job.cancel()
         with self._change:
-            if job.status != "waiting":
-                return
-            self._end(job, "cancelled", "stopped before it began")
+            if job.status == "waiting":
+                self._end(job, "cancelled", "stopped before it began")
 
     def find(self, work: Work) -> Job | None:
         """The newest job for equal work, whatever its status."""
@@ -260,7 +256,7 @@ class JobQueue:
         return list(self._jobs)
 
     def interrupted(self, work: Work | None = None) -> list[Interrupted]:
-        """Jobs (for equal work, where some is given) that a server did not live to end, the oldest first."""
+        """Jobs (for equal work, where some is given) whose server stopped before they were over, the oldest first."""
         found = self._journal.interrupted()
         return found if work is None else [job for job in found if job.key == work.key]
 
@@ -273,14 +269,14 @@ class JobQueue:
         return sum(other.active for other in self._jobs if other.number < job.number)
 
     def seconds_needed(self, job: Job) -> float | None:
-        """Until an active job would be over if it were at work; None where nothing like it was run before."""
+        """Running time that an active job still needs; None where no like job was run before."""
         if job.seconds_left is not None:
             return job.seconds_left
-        pace = self._seconds_a_unit.get(job.pace_key)
+        pace = self._seconds_per_unit.get(job.pace_key)
         return None if pace is None else pace * job.units
 
     def seconds_until(self, job: Job) -> float | None:
-        """Until a waiting job starts; None where it cannot be told."""
+        """Until a waiting job starts; None where that is unknown."""
         before = [self.seconds_needed(other) for other in self._jobs if other.active and other.number < job.number]
         return None if None in before else sum(before)
 
@@ -304,7 +300,7 @@ class JobQueue:
     def _end(self, job: Job, status: Status, error: str) -> None:
         job.status, job.error, job.finished = status, error, time.monotonic()
         if job.units_done:
-            self._seconds_a_unit[job.pace_key] = job.seconds_run / job.units_done
+            self._seconds_per_unit[job.pace_key] = job.seconds_run / job.units_done
         if not self._closed:
             self._journal.strike(job.number)
         job_log.info("%s", line(job))
@@ -322,14 +318,14 @@ class JobQueue:
             return "cancelled", str(stopped)
         except NeuronXAError as error:
             return "failed", str(error)
-        except BaseException as error:  # whatever ends one job must not end the thread that does the others
+        except BaseException as error:  # the thread must go on with the other jobs
             log.exception("job %d failed", job.number)
             return "failed", redacted(f"{type(error).__name__}: {error} (the server's log has the details)")
         return "done", ""
 
 
 def line(job: Job) -> str:
-    """What the log says of a job that is over: one line of JSON.
+    """The log's record of a job that is over: one line of JSON.
 
     units: of the whole work; cached: those of them that were in the store before; seconds are rounded to milliseconds.
     """

@@ -1,7 +1,7 @@
-"""What jobs were asked for and are not over, on disk: so that a server that is killed leaves word of them.
+"""The jobs that are not over, on disk: so that jobs of a server that was killed can be listed and resumed.
 
-A server keeps one file a job, and a lock of its own for as long as it lives; the system takes the lock back from a
-process that dies, however it dies. Jobs of a server whose lock is free were interrupted.
+A server keeps one file per job, and holds a lock for as long as it runs; the system releases the lock of a process
+however it ends. Jobs of a server whose lock is free were interrupted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import Experiment
@@ -28,11 +28,10 @@ LEFT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Interrupted:
-    """A job that its server did not live to end.
+class Note:
+    """What is kept of a job.
 
-    key, kind, title: of its work. who, by: its owner's key and name. asked: seconds since 1970. file: its place in the
-    journal.
+    key, kind, title: of its work. who, by: its owner's key and name. asked: when, in seconds since 1970.
     """
 
     key: str
@@ -42,11 +41,20 @@ class Interrupted:
     who: str
     by: str
     asked: float
+
+
+@dataclass(frozen=True)
+class Interrupted(Note):
+    """A job whose server stopped before the job was over. file: its place in the journal."""
+
     file: Path
 
 
+_NOTE = TypeAdapter(Note)
+
+
 class Journal:
-    """Of one server, in a cache folder that servers may share. Where nothing can be written there, it keeps nothing."""
+    """The journal of one server, in a cache folder that servers may share; empty where nothing can be written there."""
 
     def __init__(self, cache: Path) -> None:
         self.folder = cache / FOLDER
@@ -56,10 +64,10 @@ class Journal:
             self._hold()
             self._clear_away()
         except (OSError, Timeout) as error:
-            log.warning("jobs that are interrupted will leave no word: %s", error)
+            log.warning("jobs that are interrupted will not be listed: %s", error)
 
     def _hold(self) -> None:
-        """Have the lock, in a folder that is new, or that was taken away meanwhile, too."""
+        """Hold the lock, also where the folder is new or was removed meanwhile."""
         if self._lock.is_locked and Path(self._lock.lock_file).exists():
             return
         self._lock.release(force=True)
@@ -67,7 +75,7 @@ class Journal:
         self._lock.acquire(timeout=0)
 
     def _clear_away(self) -> None:
-        """Remove what servers left that are gone and had no jobs; what is younger may be of one that just starts."""
+        """Remove files of stopped servers without jobs; younger ones may be of a server that is just starting."""
         oldest = time.time() - LEFT_S
         for file in [*self.folder.glob("*.lock"), *self.folder.glob("*.part")]:
             server = file.name.split(".")[0]
@@ -75,27 +83,27 @@ class Journal:
             if left and file.stat().st_mtime < oldest and _is_free(self.folder / f"{server}.lock"):
                 _remove(file)
 
-    def write(self, number: int, document: Mapping[str, Any]) -> None:
-        """Note a job by its number. A disk that is full or cannot be written is a warning in the log."""
+    def write(self, number: int, note: Note) -> None:
+        """Keep a job by its number. A disk that is full or cannot be written is a warning in the log."""
         file = self._file(number)
         partial = file.with_suffix(".part")
         try:
             self._hold()
-            partial.write_text(json.dumps(document, ensure_ascii=False), "utf-8", errors="surrogatepass")
+            partial.write_text(json.dumps(asdict(note)), "utf-8")
             partial.replace(file)
         except (OSError, Timeout) as error:
-            log.warning("job %d would leave no word if it were interrupted: %s", number, error)
+            log.warning("job %d would not be listed if it were interrupted: %s", number, error)
 
     def strike(self, number: int) -> None:
         """Forget a job that is over."""
         _remove(self._file(number))
 
     def close(self) -> None:
-        """What is still noted counts as interrupted from now on."""
+        """Jobs that are still kept count as interrupted from now on."""
         self._lock.release()
 
     def interrupted(self) -> list[Interrupted]:
-        """Jobs of servers that are gone, the oldest first; a file that is none is left aside with a warning."""
+        """Jobs of stopped servers, the oldest first; a file that is no job is left out with a warning."""
         try:
             files = sorted(self.folder.glob("*.json"))
         except OSError:
@@ -147,42 +155,15 @@ def _read(file: Path) -> Interrupted | None:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError("it is too large")
-        document = json.loads(file.read_text("utf-8", errors="surrogatepass"))
-        texts = {name: document[name] for name in ("key", "kind", "title", "who", "by")}
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise ValueError("a text is none")
-        return Interrupted(
-            **texts, experiment=_experiment(document["experiment"]), asked=float(document["asked"]), file=file
-        )
+        note = _NOTE.validate_json(file.read_bytes(), strict=True)
     except FileNotFoundError:  # taken meanwhile
         return None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, NeuronXAError) as error:
+    except (OSError, ValueError, NeuronXAError) as error:
         log.warning("%s is no job that was interrupted: %s", file, error)
         return None
+    return Interrupted(**vars(note), file=file)
 
 
-def _experiment(document: Mapping[str, Any]) -> Experiment:
-    """What asdict made of an experiment, checked field by field."""
-    given = {field.name: document[field.name] for field in fields(Experiment)}
-    given["languages"] = tuple(given["languages"])
-    for name, value in given.items():
-        numbers = name in ("sentences", "seed")
-        fits = value is None or type(value) is int if numbers else isinstance(value, str)
-        if name == "languages":
-            fits = all(isinstance(code, str) for code in value)
-        if not fits:
-            raise ValueError(f"{name} is {value!r}")
-    return Experiment(**given)
-
-
-def note(work: Any, who: str, by: str, asked: float) -> dict[str, Any]:
+def note_of(work: Any, who: str, by: str, asked: float) -> Note:
     """What `Journal.write` keeps of a job: its work (key, title and plan), its owner, and when it was asked for."""
-    return {
-        "key": work.key,
-        "kind": type(work).__name__,
-        "title": work.title,
-        "experiment": asdict(work.plan.experiment),
-        "who": who,
-        "by": by,
-        "asked": asked,
-    }
+    return Note(work.key, type(work).__name__, work.title, work.plan.experiment, who, by, asked)
