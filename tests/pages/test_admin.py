@@ -64,7 +64,7 @@ def compute(experiment=SMALL):
 def test_an_empty_cache_says_so():
     test = opened()
     assert not test.exception
-    assert "Nothing runs, and nothing waits." in said(test)
+    assert "No job is running or waiting." in said(test)
     assert "The cache is empty" in said(test)
     assert "No model is loaded." in said(test)
     assert [metric.label for metric in test.metric][:3] == ["Cache", "Disk", "Memory"]

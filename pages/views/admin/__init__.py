@@ -1,0 +1,1 @@
+"""What the Admin page shows, one file per part."""
