@@ -30,7 +30,7 @@ from neuronxa_core.measures.lape import LanguageSpecific
 from neuronxa_core.states import interventions
 from neuronxa_core.states.interventions import Neurons
 from neuronxa_core.states.planning import Plan
-from neuronxa_core.wording import some_of
+from neuronxa_core.wording import PARALLEL_KINDS, some_of
 from pages.components import cached, controls, exporting, messages, process, progress, selection, session, wording
 
 SECONDS_A_LAYER = 0.9
@@ -316,7 +316,7 @@ def meaning_table(key: str, x: str, y: str, threshold: float, state: str, poolin
     rows = []
     for layer, one in enumerate(found):
         values = (one.parallel, one.mismatched, one.difference)
-        rows += [(kind, layer, *value) for kind, value in zip(charts.MEANING_KINDS, values, strict=True)]
+        rows += [(kind, layer, *value) for kind, value in zip(PARALLEL_KINDS, values, strict=True)]
     pair = alignment.pair_alignment(_plan, services.store, x, y, state, pooling)
     low, high = alignment.bootstrap(pair.aligned)
     scores = pair.score
@@ -339,7 +339,7 @@ def show_meaning() -> None:
         return
     table = meaning_table(activation_counts.counts_key(plan), x, y, threshold / 100, now.state, now.pooling, plan)
     method = METHODS[now.state]
-    difference = table[table["kind"] == charts.MEANING_KINDS[2]].set_index("layer")
+    difference = table[table["kind"] == PARALLEL_KINDS[2]].set_index("layer")
     best = int(difference["value"].idxmax())
     chart = charts.meaning(table, method, f"{wording.label(x)} and {wording.label(y)}: the overlap that is meaning")
     st.altair_chart(chart)

@@ -13,13 +13,9 @@ def value_curves(table: pd.DataFrame, value: str, name: str, title: str) -> alt.
     labels = list(dict.fromkeys(table["label"]))
     low, high = min(0.0, table[value].min()), max(1.0, table[value].max())
     base = alt.Chart(table).encode(
-        theme._layer_axis(),
+        theme.layer_axis(),
         alt.Y(f"{value}:Q", title=name, scale=alt.Scale(domain=[low, high])),
-        color=theme._colours_of(labels, "label", "Language", limit=240),
-        tooltip=[
-            alt.Tooltip("label:N", title="Language"),
-            alt.Tooltip("layer:Q", title="Layer"),
-            alt.Tooltip(f"{value}:Q", title=name, format=".4f"),
-        ],
+        color=theme.colours_of(labels, "label", "Language", limit=240),
+        tooltip=theme.tooltips(("label:N", "Language"), ("layer:Q", "Layer"), (f"{value}:Q", name, ".4f")),
     )
     return (base.mark_line() + base.mark_circle(size=28)).properties(title=title, height=460)

@@ -1,28 +1,26 @@
-"""TODO"""
+"""What all charts share: colours, scales, axes, tooltips, and how a chart becomes a file."""
 
 from __future__ import annotations
 
 import io
-import json
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+# what is too much for a browser is decided chart by chart
+alt.data_transformers.disable_max_rows()
+
 # Okabe and Ito's colours, which people with any common colour blindness can tell apart; yellow left out
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F", "#8C564B"]
+GREY = "#888888"
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
-SCORE_AXIS = alt.Axis(format=".1f", tickCount=6)
-# above this many cells a heat map is one picture, not a mark a cell
-MOST_MARKS = 4_000
-# above this many cells a picture sends no values for its tooltips
-MOST_VALUES = 100_000
-MATRIX_SIZE = 560
-LANGUAGES_SIZE = 900
 # lines that colours and dashes together can tell apart
 MOST_CURVES = len(COLOURS) * len(DASHES)
-# standard deviations from a similarity matrix's mean that the colours span
-STANDARD_RANGE = (-2, 4)
+SCORE_AXIS = alt.Axis(format=".1f", tickCount=6)
+FROM_0_TO_1 = alt.Scale(domain=[0, 1])
+INTERVAL = (("low:Q", "95 % from", ".4f"), ("high:Q", "95 % to", ".4f"))
+"""Lines of a tooltip that tell a 95 % interval."""
 
 # Vega's viridis: the colours between which it goes in straight lines, so that a picture has those of its legend
 VIRIDIS = np.frombuffer(
@@ -49,22 +47,23 @@ def png(chart: alt.TopLevelMixin) -> bytes:
     return buffer.getvalue()
 
 
-def _chance_rule(chance: float, vertical: bool) -> alt.LayerChart:
-    data = pd.DataFrame({"chance": [chance], "text": [f"chance {chance:.3f}"]})
-    axis = alt.X("chance:Q") if vertical else alt.Y("chance:Q")
-    rule = alt.Chart(data).mark_rule(strokeDash=[4, 3], color="#888888")
-    return rule.encode(axis, tooltip=alt.Tooltip("text:N", title="Chance level"))
+def tooltips(*lines: tuple[str, ...]) -> list[alt.Tooltip]:
+    """A tooltip's lines: (field, what it is) or (field, what it is, format)."""
+    return [alt.Tooltip(line[0], title=line[1], format=line[2] if len(line) > 2 else alt.Undefined) for line in lines]
 
 
-# a picture is sharper on a canvas, and its cells do not burden the page's tree
-CANVAS = {"embedOptions": {"renderer": "canvas"}}
-
-
-def _layer_axis() -> alt.X:
+def layer_axis() -> alt.X:
+    """Layers from 0 on the x axis."""
     return alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
 
 
-def _colours_of(labels: list[str], field: str, title: str, columns: int = 3, limit: int = 360) -> alt.Color:
+def names_axis(order: list[str], limit: int) -> alt.Y:
+    """A row per label, all of them named. limit: of a name's width, in pixels."""
+    return alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=limit, labelOverlap=False))
+
+
+def colours_of(labels: list[str], field: str, title: str, columns: int = 3, limit: int = 360) -> alt.Color:
+    """A colour per label, with a legend below the chart."""
     return alt.Color(
         f"{field}:N",
         sort=labels,
@@ -74,15 +73,28 @@ def _colours_of(labels: list[str], field: str, title: str, columns: int = 3, lim
     )
 
 
-def _quoted(text: str) -> str:
-    """Text as a literal of Vega's expressions."""
-    return json.dumps(text)
-
-
-def _around(*columns: pd.Series | None) -> alt.Scale:
+def around(*columns: pd.Series | None) -> alt.Scale:
     """A scale with a little room around all values."""
     values = pd.concat([c for c in columns if c is not None and len(c)]).astype(float)
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     room = 0.05 * (high - low) or 0.05
     return alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
+
+
+def lines(base: alt.Chart, size: int = 28, **settings: object) -> alt.Chart:
+    """Lines with a dot at every value."""
+    return base.mark_line(point=alt.OverlayMarkDef(size=size), **settings)
+
+
+def diamonds(table: pd.DataFrame) -> alt.Chart:
+    """Marks of the best values."""
+    return alt.Chart(table).mark_point(shape="diamond", size=130, filled=True, stroke="black", strokeWidth=0.8)
+
+
+def chance_rule(chance: float, vertical: bool) -> alt.Chart:
+    """A dashed line at the chance level."""
+    data = pd.DataFrame({"chance": [chance], "text": [f"chance {chance:.3f}"]})
+    axis = alt.X("chance:Q") if vertical else alt.Y("chance:Q")
+    rule = alt.Chart(data).mark_rule(strokeDash=[4, 3], color=GREY)
+    return rule.encode(axis, tooltip=alt.Tooltip("text:N", title="Chance level"))

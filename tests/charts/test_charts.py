@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neuronxa_core import charts
-from neuronxa_core.charts import matrices
+from neuronxa_core.charts import pictures
+from neuronxa_core.wording import PARALLEL_KINDS
 
 PAYLOAD = 1_000_000
 
@@ -144,7 +145,7 @@ def test_a_constant_matrix_draws():
 
 
 def test_a_picture_has_the_first_row_on_top_and_viridis_ends():
-    image = pixels(matrices._picture(np.array([[0.0, 1.0], [0.5, 9.0]]), 0, 1))
+    image = pixels(pictures.picture(np.array([[0.0, 1.0], [0.5, 9.0]]), 0, 1))
     assert image.shape == (2, 2, 3)
     assert image[0, 0].tolist() == [68, 1, 84]
     assert image[0, 1].tolist() == image[1, 1].tolist() == [253, 231, 37]
@@ -172,7 +173,7 @@ def test_a_picture_has_the_colours_of_its_legend(domain):
     values = np.random.default_rng(7).uniform(domain[0] - spread / 5, domain[1] + spread / 5, 400)
     wanted = legend_colours(values, domain)
     assert wanted.shape == (400, 3)
-    drawn = pixels(matrices._picture(values.reshape(20, 20), *domain)).reshape(-1, 3)
+    drawn = pixels(pictures.picture(values.reshape(20, 20), *domain)).reshape(-1, 3)
     # of 256 steps each is at most half a step off
     assert np.abs(drawn.astype(int) - wanted).max() <= 2
 
@@ -187,12 +188,12 @@ def test_means_of_blocks_are_those_of_a_plain_loop(rows, columns, step, seed):
         ]
         for i in range(0, rows, step)
     ]
-    np.testing.assert_allclose(matrices._block_means(values, step), wanted, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(pictures.block_means(values, step), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_means_of_blocks_by_hand():
     values = np.array([[0, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=float)
-    assert matrices._block_means(values, 2).tolist() == [[0.5, 1], [0, 1]]
+    assert pictures.block_means(values, 2).tolist() == [[0.5, 1], [0, 1]]
 
 
 def languages_of(n):
@@ -297,7 +298,7 @@ def overlap_table(layers=8):
 
 
 def meaning_table(layers=8):
-    kinds = [*charts.MEANING_KINDS, "NASCA"]
+    kinds = [*PARALLEL_KINDS, "NASCA"]
     return pd.DataFrame(
         [(kind, layer, 0.3, 0.2, 0.4) for kind in kinds for layer in range(layers)],
         columns=["kind", "layer", "value", "low", "high"],
