@@ -15,6 +15,7 @@ for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
 # the hub's library reads the environment when it is imported
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from faults import own_cache, read_only_cache, right_scores, small_disk, undisturbed  # noqa: E402, F401
 from hypothesis import settings  # noqa: E402
 from tiny_models import tiny_model  # noqa: E402
 
