@@ -15,6 +15,7 @@ MEASURES = {
     "cka": "CKA",
     "likelihood": "NatsPerByte",
     "probe": "LinearProbe",
+    "geometry": "Geometry",
 }
 """Name, which is that of the file as well, to the class."""
 
