@@ -33,7 +33,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    settings.register_profile("fuzz", deadline=None, max_examples=2500 if config.getoption("--full") else 80)
+    settings.register_profile("fuzz", deadline=None, max_examples=2500 if config.getoption("--full") else 10)
     config.addinivalue_line("markers", "full: a slow test, which runs with --full only")
 
 

@@ -126,7 +126,7 @@ def test_uploaded_corpora(files, pivot):
     read_and_select(files, pivot)
 
 
-@settings(fuzz, max_examples=round(settings.get_profile("fuzz").max_examples / 10))
+@settings(fuzz, max_examples=round(settings.get_profile("fuzz").max_examples / 10) or 3)
 @given(parquets() | some_bytes, codes)
 def test_uploaded_parquet_files(content, pivot):
     """Each is read in a process of its own, which takes its time."""
@@ -250,7 +250,7 @@ def test_a_link_gives_itself_again_or_an_error(query):
 
 def cases(share: float) -> int:
     """How many of a kind that takes long."""
-    return round(settings.get_profile("fuzz").max_examples * share)
+    return max(4, round(settings.get_profile("fuzz").max_examples * share))
 
 
 def test_the_command_line_ends_with_a_documented_status_and_one_line(tmp_path, capsys):
@@ -289,6 +289,7 @@ def test_the_command_line_ends_with_a_documented_status_and_one_line(tmp_path, c
 PAGES = sorted(f"pages/{name}" for name in ("run", "alignment", "overlap", "microscope", "downstream", "admin"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("page", ["streamlit_app", *PAGES])
 def test_pages_show_no_traceback_whatever_a_link_says(page, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
@@ -301,7 +302,7 @@ def test_pages_show_no_traceback_whatever_a_link_says(page, tmp_path, monkeypatc
         st.sampled_from(keys), text | st.integers(-9, 10**9).map(str) | st.just("Sentences"), max_size=3
     )
 
-    @settings(max_examples=max(4, cases(0.05)), deadline=None)
+    @settings(max_examples=cases(0.05), deadline=None)
     @given(queries, widgets)
     def one(query, more):
         small = {"sentences": "3", "languages": "deu_Latn"}  # where nothing else is said, what is computed

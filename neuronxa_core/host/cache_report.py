@@ -19,7 +19,7 @@ from neuronxa_core.store.cache import Store, kind_of
 VERIFIED = "verified"
 FOLDERS = {
     "uploads": "uploaded corpora and task scores",
-    "harness": "results and logs of lm-evaluation-harness",
+    "harness": "logs of lm-evaluation-harness",
     "jobs": "jobs that are not over",
 }
 COLUMNS = ("kind", "model", "corpus", "language", "dtype", "neuron", "storage", "sentences")

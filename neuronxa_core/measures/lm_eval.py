@@ -2,13 +2,11 @@
 
 The harness (package lm_eval) is an extra: it is not among this project's requirements, and it pins versions of others.
 It runs in a process of its own, so that its imports and crashes stay apart, by this process's Python or, where
-NEURONXA_HARNESS_PYTHON names one, by the Python of another environment. Its results are kept in the cache's folder:
-
-    harness/<key>/…/results_<time>.json     of a run that ended well
-    harness/<key>.log                       what the last run printed
+NEURONXA_HARNESS_PYTHON names one, by the Python of another environment. What the last run printed is kept in the
+cache's folder, as `harness/<key>.log`.
 
 Code that comes with a model or a data set is never run. Task definitions in `include_path` may hold Python of their
-own (`!function`), which does run: give a folder that you trust.
+own (`!function`), which is run: give a folder that you trust.
 """
 
 from __future__ import annotations
@@ -24,26 +22,26 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
+import numpy as np
+import pandas as pd
 import xxhash
 
 from neuronxa_core.errors import Cancelled, ExperimentError, HarnessError, ModelError, StoreError
-from neuronxa_core.experiment import digest
 from neuronxa_core.host.redaction import redacted
-from neuronxa_core.states.planning import Plan
-from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.measures.base import Arrays, Measure, Run, choice
 from neuronxa_core.store.cache import Store
+from neuronxa_core.tasks.harness import harness_scores
+from neuronxa_core.tasks.task_scores import TaskScores, merge
 from neuronxa_core.wording import some_of
 
-# part of the key of a run: raise it whenever its scores could change
-VERSION = 1
 PYTHON_VARIABLE = "NEURONXA_HARNESS_PYTHON"
 FOLDER = "harness"
 INSTALL = (
@@ -78,7 +76,7 @@ def python() -> str:
 def available() -> str | None:
     """The version of lm_eval that `python()` has; None where it has none.
 
-    Where that is not this process's Python, a process is started to ask it, until it has one.
+    Where that is not this process's Python, a process is started to look for it, until it is found.
     """
     with suppress(LookupError, importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("lm_eval") if python() == sys.executable else _version_in(python())
@@ -110,7 +108,7 @@ def _check_tasks(names: tuple[str, ...]) -> None:
     for name in names:
         if not TASK_NAME.fullmatch(name):
             raise ExperimentError(
-                f"{name[:100]!r} is no name of a task: letters, digits, _ and - make one, not _ or - first"
+                f"{name[:100]!r} is no name of a task: it has letters, digits, _ and -, but no _ or - first"
             )
 
 
@@ -171,81 +169,113 @@ def _last(lines: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class HarnessRun:
-    """Work for the queue: tasks of the harness on the plan's model; its corpus and languages play no part.
+class HarnessRun(Measure):
+    """Scores of tasks of the lm-evaluation-harness on a model; languages are named by the tasks.
 
     tasks: names; see `list_tasks`. include_path: a folder of further task definitions (.yaml), which is also the
-    working folder: paths of data in a definition are relative to it. limit: the first so many documents of a task, for
-    a try-out. num_fewshot: examples before each question; the task's own default for None. batch_size: requests a
-    batch; it changes nothing beyond rounding, nor does the device, so that neither is part of the key. The content of
-    include_path is part of it, data that lies elsewhere is not.
+    working folder: paths of data in a definition are relative to it. Batch size and device change nothing beyond
+    rounding, so that neither is part of the key. The content of include_path is part of it, data that lies elsewhere
+    is not.
 
     Raises ExperimentError for names that are none and numbers out of range, ModelError for an encoder, HarnessError
     where lm_eval is not installed.
     """
 
-    plan: Plan
-    tasks: tuple[str, ...]
-    include_path: str | None = None
-    limit: int | None = None
-    num_fewshot: int | None = None
-    batch_size: int = 8
+    tasks: tuple[str, ...] = choice((), "names of tasks of the harness")
+    include_path: str | None = choice(None, "folder of further task definitions, whose Python is run", of=str)
+    limit: int | None = choice(None, "the first so many documents of each task, for a try-out", of=int)
+    num_fewshot: int | None = choice(None, "examples before each question; by default each task's own number", of=int)
+    batch_size: int = choice(8, "requests per batch")
+    name: ClassVar[str] = "lm_eval"
     unit: ClassVar[str] = "percent of the requests"
+    needs: ClassVar[str] = "nothing"
+    needs_corpus: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
         _check_tasks(self.tasks)
-        for name, value, least in (
-            ("limit", self.limit, 1),
-            ("num_fewshot", self.num_fewshot, 0),
-            ("batch_size", self.batch_size, 1),
-        ):
+        for name, least in (("limit", 1), ("num_fewshot", 0), ("batch_size", 1)):
+            value = getattr(self, name)
             if value is not None and (type(value) is not int or value < least):
                 raise ExperimentError(f"{name} is a whole number from {least} on, not {value!r}")
         if not self.plan.info.causal:
             raise ModelError(
                 f"model {self.plan.source.name} ({self.plan.info.class_name}) is an encoder; the evaluation harness "
-                "asks a causal language model, such as demo or Qwen/Qwen3-8B"
+                "needs a causal language model, such as demo or Qwen/Qwen3-8B"
             )
         if self.include_path is not None:
             _folder(self.include_path)
-        if not self.version:
+        if not self.harness_version:
             raise HarnessError(f"lm_eval, the evaluation harness, is not installed in {python()}; {INSTALL}")
 
     @cached_property
-    def version(self) -> str:
+    def harness_version(self) -> str:
         """The harness's version, empty where it is not installed."""
         return available() or ""
-
-    @cached_property
-    def key(self) -> str:
-        """What decides the scores: equal runs are made once."""
-        definitions = None if self.include_path is None else _content(_folder(self.include_path))
-        model = [self.plan.identity, self.plan.dtype]
-        choices = [sorted(set(self.tasks)), definitions, self.limit, self.num_fewshot]
-        return digest([VERSION, self.version, model, choices])
 
     @property
     def title(self) -> str:
         """One line for a list of jobs."""
         return f"tasks {some_of(self.tasks, 3)} on {self.plan.source.name}"
 
-    def results_files(self, store: Store) -> list[Path]:
-        """The harness's results, JSON each with `results` by task; none before the run is over."""
-        files = (store.folder / FOLDER / self.key).rglob("results_*.json")
-        return sorted(file for file in files if _holds_results(file))
+    def parts(self) -> tuple[str]:
+        """One: the harness runs all tasks at once."""
+        return ("requests",)
+
+    def content(self, part: str) -> object:
+        """The harness, the model, the tasks and what defines them."""
+        model = [self.plan.identity, self.plan.dtype]
+        return [self.harness_version, model, sorted(set(self.tasks)), self._definitions, self.limit, self.num_fewshot]
+
+    @cached_property
+    def _definitions(self) -> str | None:
+        """What the task definitions are, as of the first time that it matters."""
+        return None if self.include_path is None else _content(_folder(self.include_path))
+
+    def units_of(self, part: str) -> int:
+        """A hundred percent of the requests, whose number the harness alone knows."""
+        return 100
+
+    def group_of(self, part: str) -> str:
+        """Requests."""
+        return part
+
+    def compute(self, part: str, run: Run) -> Arrays:
+        """{name of a results file: its bytes}, JSON each with `results` by task.
+
+        Progress may stay at 0 for minutes, while the model and data are loaded, and where the harness shows no bar.
+        Raises HarnessError with the last lines of the harness's log, StoreError, Cancelled; either way no process is
+        left.
+        """
+        with _scratch(run.store) as scratch:
+            output = scratch / "results"
+            code, lines = self._run_process(run, scratch, output)
+            log = f"its log is {self.log_file(run.store)} and ends:\n{_last(lines)}"
+            if code:
+                how = f"exit status {code}" if code > 0 else f"signal {-code}, out of memory perhaps"
+                raise HarnessError(f"lm_eval {self.harness_version} failed ({how}); {log}")
+            files = {file.name: file.read_bytes() for file in sorted(output.rglob("results_*.json"))}
+        kept = {name: np.frombuffer(data, np.uint8) for name, data in files.items() if _holds_results(data)}
+        if not kept:
+            raise HarnessError(f"lm_eval {self.harness_version} left no results; {log}")
+        return kept
+
+    def scores(self, results: Mapping[str, Arrays]) -> TaskScores:
+        """The scores of the results, and what was left out of them. Raises ScoresError where no task names a language.
+
+        The model has the plan's name, since the harness knows it by its folder.
+        """
+        files = {name: data.tobytes() for arrays in results.values() for name, data in arrays.items()}
+        read = merge(*(harness_scores(name, data) for name, data in files.items()))
+        return replace(read, table=read.table.assign(model=self.plan.source.name))
+
+    def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
+        """A row per task, metric and language: columns as of `TaskScores`."""
+        return self.scores(results).table
 
     def log_file(self, store: Store) -> Path:
         """Where the last run's output is, once there was one."""
         return store.folder / FOLDER / f"{self.key}.log"
-
-    @property
-    def units(self) -> int:
-        """A hundred percent."""
-        return 100
-
-    def totals(self, store: Store) -> dict[str, int]:
-        """A hundred percent of the requests, whose number the harness alone knows; nothing after a finished run."""
-        return {} if self.results_files(store) else {"requests": 100}
 
     def command(self, output: Path) -> list[str]:
         """The program and its arguments; results go below the folder `output`."""
@@ -273,43 +303,7 @@ class HarnessRun:
         given = ((name, str(value)) for name, value in options.items() if value is not None)
         return [python(), "-m", "lm_eval", *(part for pair in given for part in pair)]
 
-    def run(
-        self,
-        store: Store,
-        pool: ModelPool,
-        on_progress: Callable[[str, int, int], None] = lambda _part, _done, _all: None,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Run the harness, unless its results are there; they are kept only where it ends well.
-
-        on_progress(`requests`, percent of the requests of one kind, 100): it may stay at 0 for minutes, while the model
-        and data are loaded, and where the harness shows no bar. Raises HarnessError with the last lines of the
-        harness's log, StoreError, Cancelled; either way no process is left.
-        """
-        if not self.totals(store):
-            return
-        if cancelled():
-            raise Cancelled("stopped before it began")
-        with _scratch(store) as scratch:
-            output = scratch / "results"
-            code, lines = self._run_process(store, scratch, output, on_progress, cancelled)
-            log = f"its log is {self.log_file(store)} and ends:\n{_last(lines)}"
-            if code:
-                how = f"exit status {code}" if code > 0 else f"signal {-code}, out of memory perhaps"
-                raise HarnessError(f"lm_eval {self.version} failed ({how}); {log}")
-            if not any(map(_holds_results, output.rglob("results_*.json"))):
-                raise HarnessError(f"lm_eval {self.version} left no results; {log}")
-            self._keep(store, output)
-        on_progress("requests", 100, 100)
-
-    def _run_process(
-        self,
-        store: Store,
-        scratch: Path,
-        output: Path,
-        on_progress: Callable[[str, int, int], None],
-        cancelled: Callable[[], bool],
-    ) -> tuple[int, list[str]]:
+    def _run_process(self, run: Run, scratch: Path, output: Path) -> tuple[int, list[str]]:
         """(exit status, last lines of the log) of the harness."""
         # a model's or a data set's own code is copied here before it is run: below a file no folder can be made
         environment = {**_environment(), "HF_MODULES_CACHE": str(_a_file(scratch / "no-code") / "none")}
@@ -326,32 +320,22 @@ class HarnessRun:
             )
         except OSError as error:
             raise HarnessError(f"lm_eval could not be started with {python()}: {error}") from error
-        with self.log_file(store).open("w", encoding="utf-8") as log:
+        with self.log_file(run.store).open("w", encoding="utf-8") as log:
             output_reader = _Output(process.stdout, log.write)
             reader = threading.Thread(target=output_reader.read, name="neuronxa-harness", daemon=True)
             reader.start()
             percent = 0
             try:
                 while _still_runs(process):
-                    if cancelled():
+                    if run.cancelled():
                         raise Cancelled(f"stopped the evaluation of {', '.join(self.tasks[:3])}")
                     if output_reader.percent > percent:
                         percent = output_reader.percent
-                        on_progress("requests", min(percent, 99), 100)
+                        run.on_units(min(percent, 99))
             finally:
                 _end(process)
                 reader.join(END_S)
         return process.returncode, list(output_reader.lines)
-
-    def _keep(self, store: Store, output: Path) -> None:
-        kept = store.folder / FOLDER / self.key
-        try:
-            shutil.rmtree(kept, ignore_errors=True)
-            output.replace(kept)
-        except OSError as error:
-            # another process may have finished the same run
-            if not self.results_files(store):
-                raise StoreError(f"the results of lm_eval could not be kept in {kept}: {error}") from error
 
 
 class _Output:
@@ -432,36 +416,30 @@ def _a_file(path: Path) -> Path:
     return path
 
 
-def _holds_results(file: Path) -> bool:
-    """Whether a file is JSON with the harness's results by task."""
+def _holds_results(data: bytes) -> bool:
+    """Whether a file's bytes are JSON with the harness's results by task."""
     try:
-        document = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(data)
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and isinstance(document.get("results"), dict) and bool(document["results"])
 
 
 def _content(folder: Path) -> str:
     """A hash of all files of a folder of task definitions, their names and content. Raises ExperimentError."""
+    content = xxhash.xxh3_128()
     try:
-        return _hash_of(folder)
+        found = (f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.relative_to(folder).parts)
+        files = sorted(islice(found, MOST_FILES + 1))
+        if len(files) > MOST_FILES or sum(file.stat().st_size for file in files) > MOST_BYTES:
+            raise ExperimentError(
+                f"the folder {folder} holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB, too much for task "
+                "definitions; give the folder with the definitions and their data alone"
+            )
+        for file in files:
+            data = file.read_bytes()
+            content.update(f"{file.relative_to(folder).as_posix()}\0{len(data)}\0".encode("utf-8", "surrogatepass"))
+            content.update(data)
     except OSError as error:
         raise ExperimentError(f"the folder {folder} of task definitions cannot be read: {error}") from error
-
-
-def _hash_of(folder: Path) -> str:
-    found = (
-        file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.relative_to(folder).parts
-    )
-    files = sorted(islice(found, MOST_FILES + 1))
-    if len(files) > MOST_FILES or sum(file.stat().st_size for file in files) > MOST_BYTES:
-        raise ExperimentError(
-            f"the folder {folder} holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB, too much for task "
-            "definitions; give the folder with the definitions and their data alone"
-        )
-    content = xxhash.xxh3_128()
-    for file in files:
-        data = file.read_bytes()
-        content.update(f"{file.relative_to(folder).as_posix()}\0{len(data)}\0".encode("utf-8", "surrogatepass"))
-        content.update(data)
     return content.hexdigest()

@@ -13,9 +13,10 @@ MEASURES = {
     "all_pairs": "AllPairs",
     "bitext_retrieval": "BitextRetrieval",
     "cka": "CKA",
-    "likelihood": "NatsPerByte",
-    "probe": "LinearProbe",
     "geometry": "Geometry",
+    "likelihood": "NatsPerByte",
+    "lm_eval": "HarnessRun",
+    "probe": "LinearProbe",
 }
 """Name, which is that of the file as well, to the class."""
 

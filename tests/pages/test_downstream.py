@@ -196,7 +196,7 @@ def test_retrieval_is_compared_with_alignment_on_other_sentences(wide, monkeypat
     assert metric_of(test, "Pearson's r") == f"{wanted.statistic:.3f}"
 
 
-def test_tasks_of_the_harness_are_run_where_it_is_there_and_their_results_read(wide, tmp_path, monkeypatch):
+def test_tasks_of_the_harness_are_run_where_it_is_there_and_their_results_read(wide, monkeypatch):
     """With a stand-in for lm_eval's own work; the tests of lm_eval have the program itself."""
     named = {"scores_from": "lm-evaluation-harness", "harness_tasks": "xnli_es, xnli_ru"}
     monkeypatch.setattr(lm_eval, "available", lambda: None)
@@ -204,14 +204,9 @@ def test_tasks_of_the_harness_are_run_where_it_is_there_and_their_results_read(w
     assert "pip install lm_eval" in test.info[0].value
     monkeypatch.setattr(lm_eval, "available", lambda: "0.4.9")
     results = {f"xnli_{code}": {"alias": f"xnli_{code}", "acc,none": 0.3 + k / 20} for k, code in enumerate(CODES)}
-    path = tmp_path / "results_2026.json"
-
-    def run(_work, _store, _pool, on_progress, cancelled):
-        on_progress("requests", 100, 100)
-        path.write_text(json.dumps({"results": results, "config": {"model": "hf"}}), "utf-8")
-
-    monkeypatch.setattr(lm_eval.HarnessRun, "run", run)
-    monkeypatch.setattr(lm_eval.HarnessRun, "results_files", lambda _work, _store: [path] if path.is_file() else [])
+    data = json.dumps({"results": results, "config": {"model": "hf"}}).encode()
+    kept = {"results_2026.json": np.frombuffer(data, np.uint8)}
+    monkeypatch.setattr(lm_eval.HarnessRun, "compute", lambda _work, _part, _run: kept)
     test = page("downstream", WIDE, wide, monkeypatch, **named)
     finish(test, test.button(key="measure_button"))
     assert metric_of(test, "Languages") == "7"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -13,7 +11,6 @@ from neuronxa_core.measures.bitext_retrieval import BitextRetrieval
 from neuronxa_core.measures.likelihood import NatsPerByte
 from neuronxa_core.measures.probe import LinearProbe
 from neuronxa_core.measures.task import Task
-from neuronxa_core.tasks import score_files
 from pages.access import host
 from pages.components import controls, progress, wording
 from pages.components.selection import Selection
@@ -113,9 +110,7 @@ def harness(opened: Selection, _row: DeltaGenerator) -> Task | None:
     )
     if not _is_complete(run):
         return None
-    scores = score_files.read_scores(run.results_files(opened.store))
-    named = scores.table.assign(model=opened.plan.source.name)  # the harness knows it by its folder
-    return task_choice(opened, replace(scores, table=named), "harness")
+    return task_choice(opened, run.scores(run.results(opened.store)), "harness")
 
 
 def _is_complete(work: object) -> bool:

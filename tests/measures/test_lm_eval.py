@@ -1,4 +1,4 @@
-"""harness.py with a stand-in for lm_eval that a test steers, and with the real one where it is installed."""
+"""lm_eval.py with a stand-in for lm_eval that a test steers, and with the real one where it is installed."""
 
 from __future__ import annotations
 
@@ -141,17 +141,17 @@ def leftovers(store) -> list[str]:
 
 
 def test_a_run_leaves_results_that_are_remembered(fake, plan, store):
-    work, progress = HarnessRun(plan, ("b_task", "a_task"), limit=5, num_fewshot=0, batch_size=3), []
+    work, progress = HarnessRun(plan, ("xnli_fr", "xnli_de"), limit=5, num_fewshot=0, batch_size=3), []
     assert work.unit == "percent of the requests"
-    assert work.title == "tasks b_task, a_task on demo"
+    assert work.title == "tasks xnli_fr, xnli_de on demo"
     assert work.totals(store) == {"requests": 100}
-    assert work.results_files(store) == []
     work.run(store, ModelPool(), lambda *done: progress.append(done))
     assert progress[-1] == ("requests", 100, 100)
     assert [done for _, done, _ in progress] == sorted(done for _, done, _ in progress)
-    (file,) = work.results_files(store)
-    assert set(json.loads(file.read_text())["results"]) == {"a_task", "b_task"}
-    assert file.is_relative_to(store.folder)
+    table = work.table(store)
+    assert table[["model", "task", "language", "metric", "score"]].to_numpy().tolist() == [
+        ["demo", "xnli", language, "acc", 0.5] for language in ("de", "fr")
+    ]
     assert work.log_file(store).read_text() == "starting\ndone\n"
     assert leftovers(store) == []
     arguments, where, environment, modules = fake.called
@@ -165,7 +165,7 @@ def test_a_run_leaves_results_that_are_remembered(fake, plan, store):
     assert output.parent.parent == store.folder / lm_eval.FOLDER
     assert arguments == {
         "--model": "hf",
-        "--tasks": "a_task,b_task",
+        "--tasks": "xnli_de,xnli_fr",
         "--device": "cpu",
         "--batch_size": "3",
         "--limit": "5",
@@ -178,20 +178,14 @@ def test_a_run_leaves_results_that_are_remembered(fake, plan, store):
     assert Path(environment["HF_MODULES_CACHE"]).is_relative_to(output.parent)
     # the same tasks in another order, batch size or on another device: nothing to do
     fake.forget()
-    same = HarnessRun(dataclasses.replace(plan, device="cuda"), ("a_task", "b_task"), None, 5, 0)
+    same = HarnessRun(dataclasses.replace(plan, device="cuda"), ("xnli_de", "xnli_fr"), None, 5, 0)
     assert same.key == work.key
     assert same.totals(store) == {}
     same.run(store, ModelPool())
     assert not fake.was_called
-    # damaged results are made again, and stale ones go
-    file.write_text("{")
-    assert work.totals(store) == {"requests": 100}
-    (file.parent / "results_0.json").write_text('{"results": {}}')
-    work.run(store, ModelPool())
-    assert [other.name for other in work.results_files(store)] == ["results_1.json"]
-    assert not (file.parent / "results_0.json").exists()
 
 
+@pytest.mark.full
 def test_code_that_comes_with_a_model_cannot_be_run(fake, plan, store, tmp_path):
     """Some of the harness's own tasks load a tokenizer with trust_remote_code."""
     (fake.package / "__main__.py").write_text(
@@ -238,11 +232,11 @@ def test_a_failed_run_tells_the_last_lines_and_keeps_nothing(fake, plan, store):
     assert "line 20" not in text
     assert "|" not in text
     assert "line 20" in work.log_file(store).read_text()
-    assert work.results_files(store) == []
+    assert work.results(store) == {}
     assert leftovers(store) == []
     fake.mode("steps")
     work.run(store, ModelPool())
-    assert work.results_files(store)
+    assert work.results(store)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +266,7 @@ def test_cancelling_ends_the_harness_and_what_it_started(mode, fake, plan, store
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    assert work.results_files(store) == []
+    assert work.results(store) == {}
     assert leftovers(store) == []
     assert "neuronxa-harness" not in [thread.name for thread in threading.enumerate()]
 
@@ -355,7 +349,7 @@ def test_runs_that_do_not_fit_are_refused(choices, message, fake, plan):
 
 def test_an_encoder_is_refused(fake, plan):
     encoder = dataclasses.replace(plan, info=dataclasses.replace(plan.info, causal=False))
-    with pytest.raises(ModelError, match="is an encoder; the evaluation harness asks a causal language model"):
+    with pytest.raises(ModelError, match="is an encoder; the evaluation harness needs a causal language model"):
         HarnessRun(encoder, ("a",))
 
 
@@ -387,7 +381,7 @@ def test_the_python_of_another_environment(fake, plan, store, tmp_path, monkeypa
     work = HarnessRun(plan, ("a",))
     assert work.command(tmp_path)[0] == str(other)
     work.run(store, ModelPool())
-    assert work.results_files(store)
+    assert work.results(store)
     monkeypatch.setenv(lm_eval.PYTHON_VARIABLE, str(tmp_path / "none"))
     assert lm_eval.available() is None
     with pytest.raises(HarnessError, match=r"is not installed in .*none; install it with pip install lm_eval"):
@@ -450,8 +444,9 @@ def test_the_real_harness_on_the_bundled_model(plan, store, tmp_path):
     work.run(store, ModelPool(), lambda *done: progress.append(done))
     assert progress[-1] == ("requests", 100, 100)
     assert work.totals(store) == {}
-    (file,) = work.results_files(store)
-    found = json.loads(file.read_text("utf-8"))
+    (results,) = work.results(store).values()
+    (file,) = results.values()
+    found = json.loads(file.tobytes())
     # the answers that a plain computation gives: the topic whose tokens are the likeliest after the question
     with ModelPool().acquire(plan, head=True) as loaded:
         for code in ("deu_Latn", "fra_Latn"):
