@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import threading
 from collections.abc import Sequence
 from fractions import Fraction
 from unittest import mock
@@ -705,77 +703,3 @@ def test_what_cannot_be_aligned():
             alignment.pool_layers(np.ones((2, 3)), how)
     with pytest.raises(ExperimentError, match="mean or max, not by 'sum'"):
         bootstrap(np.ones((2, 3, 4), bool), "sum")
-
-
-# side by side
-
-
-class FakeBlas:
-    """As much of OpenBLAS as is asked for: its number of threads, and the numbers that it was given."""
-
-    def __init__(self, threads: int) -> None:
-        self.now = threads
-        self.given = []
-
-    def put(self, threads: int) -> None:
-        self.now = threads
-        self.given.append(threads)
-
-
-@pytest.fixture
-def blas(monkeypatch):
-    fake = FakeBlas(3)
-    library = cosine_retrieval._OpenBLAS(lambda: fake.now, fake.put)
-    monkeypatch.setattr(cosine_retrieval, "_openblas", lambda: library)
-    return fake
-
-
-@pytest.mark.parametrize(
-    ("count", "most", "threads"), [(9, 9, 3), (9, 2, 2), (2, 9, 2), (1, 9, 1), (9, 1, 1), (0, 9, 0)]
-)
-def test_work_is_done_side_by_side_and_in_order(blas, count, most, threads):
-    running, seen, guard = [], [], threading.Lock()
-    together = threading.Barrier(threads, timeout=20) if threads else None
-
-    def work(number: int) -> int:
-        with guard:
-            running.append(number)
-            seen.append((len(running), blas.now))
-        if number < threads:
-            together.wait()
-        with guard:
-            running.remove(number)
-        return number**2
-
-    assert cosine_retrieval.side_by_side(work, count, most) == [k**2 for k in range(count)]
-    assert max((n for n, _ in seen), default=0) == threads
-    assert {n for _, n in seen} <= ({1} if threads > 1 else {3})
-    assert blas.now == 3
-
-
-def test_the_threads_of_a_product_come_back_when_the_last_is_done(blas):
-    library = cosine_retrieval._openblas()
-    with library.one_thread():
-        assert (blas.now, library.threads) == (1, 3)
-        with pytest.raises(ZeroDivisionError):
-            cosine_retrieval.side_by_side(lambda number: 1 // number, 4, 4)
-        assert (blas.now, library.threads) == (1, 3)
-    assert (blas.now, library.threads, blas.given) == (3, 3, [1, 3])
-
-
-def test_without_openblas_work_is_done_one_after_the_other(monkeypatch):
-    monkeypatch.setattr(cosine_retrieval, "_openblas", lambda: None)
-    names = cosine_retrieval.side_by_side(lambda _number: threading.current_thread().name, 5, 5)
-    assert names == [threading.current_thread().name] * 5
-
-
-def test_the_library_that_numpy_multiplies_with_is_found_where_it_is_openblas():
-    library = cosine_retrieval._openblas()
-    bundled = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-    if "openblas" not in bundled or not hasattr(os, "fork"):
-        pytest.skip(f"numpy multiplies with {bundled}, or names cannot be looked up in what a library is linked to")
-    before = library.threads
-    assert before >= 1
-    with library.one_thread():
-        assert library._threads() == 1
-    assert library.threads == library._threads() == before

@@ -12,7 +12,6 @@ from neuronxa_core.measures import (
     activation_counts,
     alignment,
     all_pairs,
-    cosine_retrieval,
     neuron_rankings,
     parallel_overlap,
 )
@@ -112,13 +111,13 @@ def test_scores_are_the_same_however_many_layers_run_side_by_side(store, pool, m
     plan = planning.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan", "tha_Thai"), sentences=12), store)
     computing.compute_missing(plan, store, pool)
     asked = []
-    real = cosine_retrieval.side_by_side
+    real = alignment.side_by_side
 
     def side_by_side(work, count, most):
         asked.append(most)
         return real(work, count, most)
 
-    monkeypatch.setattr(cosine_retrieval, "side_by_side", side_by_side)
+    monkeypatch.setattr(alignment, "side_by_side", side_by_side)
     found = []
     layer_bytes = 3 * 4 * 12 * plan.info.neurons
     for most_bytes in (1, 2 * layer_bytes, 100 * layer_bytes):

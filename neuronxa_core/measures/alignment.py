@@ -31,6 +31,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
 from neuronxa_core.errors import ExperimentError
+from neuronxa_core.host.threads import side_by_side
 from neuronxa_core.measures import cosine_retrieval
 from neuronxa_core.measures.base import Arrays, Measure, Run, pooling_choice, state_choice
 from neuronxa_core.measures.cosine_retrieval import TIE, Retrieved, _exact_cosines, retrieve
@@ -210,7 +211,7 @@ class AlignmentScores(Measure):
                     pivot, LayerStates(reader, parts, self.state, self.pooling, layer, buffer)
                 )
 
-            for layer, found in enumerate(cosine_retrieval.side_by_side(compare, self.plan.info.layers, at_once)):
+            for layer, found in enumerate(side_by_side(compare, self.plan.info.layers, at_once)):
                 src2trg[:, layer], trg2src[:, layer] = found.src2trg, found.trg2src
             truncated = {code: reader.truncated(code) for code in (self.plan.pivot, *parts)}
         for k, part in enumerate(parts):

@@ -1,23 +1,14 @@
-"""TODO"""
+"""Cosines of parallel sentences: which translation is nearest, decided in float64 where float32 is close."""
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import itertools
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 
 from neuronxa_core.errors import ExperimentError
-
-T = TypeVar("T")
 
 # No more than this is lost between two float32 cosines, each a unit vector times a vector over the vector's length.
 # BLAS adds up some 400 products one after another, then these sums: with w columns that is 400 + w / 400 roundings by
@@ -231,60 +222,3 @@ def _held(vectors: Sequence[np.ndarray], numbers: range) -> tuple[list[np.ndarra
     for y, rows in zip(some, unit, strict=True):
         rows /= _load(y, rows)[:, None]
     return some, unit
-
-
-class _OpenBLAS:
-    """The library that numpy multiplies with. How many threads a product takes is one number for the whole process."""
-
-    def __init__(self, threads: Callable[[], int], put_threads: Callable[[int], None]) -> None:
-        self._threads, self._put_threads = threads, put_threads
-        self._lock = threading.Lock()
-        self._users = 0
-        self._usual = 0
-
-    @property
-    def threads(self) -> int:
-        """How many threads a product takes outside `one_thread`."""
-        with self._lock:
-            return self._usual if self._users else self._threads()
-
-    @contextmanager
-    def one_thread(self) -> Iterator[None]:
-        """A product takes one thread while anyone is in here."""
-        with self._lock:
-            if not self._users:
-                self._usual = self._threads()
-                self._put_threads(1)
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    self._put_threads(self._usual)
-
-
-@functools.cache
-def _openblas() -> _OpenBLAS | None:
-    """numpy's OpenBLAS; None where numpy multiplies with something else or, as on Windows, it cannot be asked."""
-    library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # names are looked up in what it is linked to as well
-    for before, after in itertools.product(("scipy_", ""), ("64_", "")):
-        get, put = (f"{before}openblas_{verb}_num_threads{after}" for verb in ("get", "set"))
-        if hasattr(library, put):
-            return _OpenBLAS(getattr(library, get), getattr(library, put))
-    return None
-
-
-def side_by_side(work: Callable[[int], T], count: int, most: int) -> list[T]:
-    """[work(0), work(1), ..., work(count - 1)], as many at a time as BLAS has threads, but at most `most`.
-
-    Each then multiplies with one thread: the products of some hundred sentences are too small to be shared well, and
-    what comes between two products would leave all cores but one idle.
-    """
-    blas = _openblas()
-    threads = min(blas.threads if blas else 1, most, count)
-    if threads < 2:
-        return [work(number) for number in range(count)]
-    with blas.one_thread(), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, range(count)))
