@@ -1,7 +1,5 @@
 """From corpus and model to scores: plans, what is computed and when, damage, and bit-identical results."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,14 +7,11 @@ from neuronxa_core.corpora import reading
 from neuronxa_core.errors import ExperimentError, ModelBusy, ModelError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import (
-    activation_counts,
     alignment,
     all_pairs,
-    neuron_rankings,
-    parallel_overlap,
 )
 from neuronxa_core.models import fingerprint, loading
-from neuronxa_core.states import computing, extraction, per_token, planning, stored
+from neuronxa_core.states import computing, extraction, planning, stored
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 
@@ -286,7 +281,7 @@ def test_a_file_is_hashed_once_while_it_stays_the_same(store, monkeypatch):
     assert planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store).keys == first.keys
 
 
-# ------------------------------------------------------------------------------------------- overlap from stored states
+# pairs of languages, and the pool
 
 
 @pytest.fixture(scope="module")
@@ -304,82 +299,6 @@ def computed(tmp_path_factory):
     computing.compute_missing(plan, store, ModelPool())
     yield plan, store
     store.close()
-
-
-def tokenwise(plan, language):
-    """Activations of every usable sentence [layer, token, neuron], read one by one in another way."""
-    with ModelPool().acquire(plan) as loaded:
-        return [states.values for states in per_token.text_activations(loaded, plan.corpus.sentences(language))]
-
-
-def test_activation_counts_against_every_token(computed):
-    plan, store = computed
-    activity = activation_counts.activation_counts(plan, store)
-    assert activity.languages == plan.all_languages == ("eng_Latn", "deu_Latn", "tha_Thai")
-    assert len(plan.corpus.usable) == 7
-    for k, code in enumerate(activity.languages):
-        values = tokenwise(plan, code)
-        assert activity.tokens[k] == sum(v.shape[1] for v in values)
-        np.testing.assert_array_equal(activity.counts[k], sum((v > 0).sum(axis=1) for v in values))
-
-
-def test_activation_counts_are_summed_once_and_again_when_damaged(computed, monkeypatch):
-    plan, store = computed
-    before = activation_counts.activation_counts(plan, store)
-
-    def never(*_arguments):
-        raise AssertionError("states were read again")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stored, "StatesReader", never)
-        np.testing.assert_array_equal(activation_counts.activation_counts(plan, store).counts, before.counts)
-    key = activation_counts._language_counts_key(plan, "tha_Thai")
-    with store.get(key) as entry:
-        file = Path(entry.file.name)
-    content = bytearray(file.read_bytes())
-    content[-9] ^= 0xFF
-    file.write_bytes(content)
-    np.testing.assert_array_equal(activation_counts.activation_counts(plan, store).counts, before.counts)
-
-
-def test_progress_counts_languages(computed):
-    plan, store = computed
-    seen = []
-    activation_counts.activation_counts(plan, store, on_progress=lambda done, whole: seen.append((done, whole)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-
-
-def test_parallel_overlaps_against_every_token(computed):
-    plan, store = computed
-    found = parallel_overlap.parallel_overlaps(plan, store, "eng_Latn", "tha_Thai", 0.5)
-    x, y = tokenwise(plan, "eng_Latn"), tokenwise(plan, "tha_Thai")
-    for layer, one in enumerate(found):
-        sets = [[set(np.flatnonzero((v[layer] > 0).mean(axis=0) > 0.5)) for v in values] for values in (x, y)]
-        jaccards = np.array([[len(a & b) / len(a | b) for b in sets[1]] for a in sets[0]])
-        others = jaccards[~np.eye(len(jaccards), dtype=bool)]
-        assert one.parallel[0] == pytest.approx(np.diag(jaccards).mean(), abs=1e-12)
-        assert one.mismatched[0] == pytest.approx(others.mean(), abs=1e-12)
-
-
-def test_neuron_values_and_the_strongest_of_a_sentence_against_every_token(computed):
-    plan, store = computed
-    values = tokenwise(plan, "deu_Latn")
-    mean_size = np.stack([np.abs(v).mean(axis=1, dtype=np.float64) for v in values], axis=1)
-    got = neuron_rankings.neuron_values(plan, store, ["deu_Latn"], 5, 17)["deu_Latn"]
-    np.testing.assert_allclose(got, mean_size[5, :, 17], rtol=1e-4)
-    on = neuron_rankings.neuron_values(plan, store, ["deu_Latn"], 5, 17, "nas")["deu_Latn"]
-    np.testing.assert_allclose(on, [(v[5, :, 17] > 0).mean() for v in values])
-
-    deviations = (mean_size[:, 2] - mean_size.mean(axis=1)) / mean_size.std(axis=1)
-    table = neuron_rankings.strongest_in_sentence(plan, store, "deu_Latn", 2, top=20)
-    assert len(table) == 20
-    np.testing.assert_allclose(table["deviations"], np.sort(deviations.ravel())[::-1][:20], rtol=1e-3)
-    for row in table.itertuples():
-        assert row.deviations == pytest.approx(deviations[row.layer, row.neuron], rel=1e-3)
-        assert row.value == pytest.approx(mean_size[row.layer, 2, row.neuron], rel=1e-4)
-    one_layer = neuron_rankings.strongest_in_sentence(plan, store, "deu_Latn", 2, layer=3, top=5)
-    assert set(one_layer["layer"]) == {3}
-    np.testing.assert_allclose(one_layer["deviations"], np.sort(deviations[3])[::-1][:5], rtol=1e-3)
 
 
 def test_the_alignment_of_a_pair_is_that_of_all_languages(computed):

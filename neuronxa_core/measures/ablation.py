@@ -1,136 +1,38 @@
-"""What neurons do: switch some of them off and see what a language loses, in likelihood and in alignment.
+"""What neurons do: zero-ablate some of them and see what a language loses, in likelihood and in alignment.
 
-A neuron is switched off by setting its activation to 0 at every token, at the input of the feed-forward network's last
+A neuron is ablated by setting its activation to 0 at every token, at the input of the feed-forward network's last
 projection: the network's output is then what it would be without that column (as for the language-specific neurons of
-LAPE, Tang et al., ACL 2024, whose model then writes the language worse). A loss says little by itself: switching off
-any neurons costs something, so that sets are compared with random ones of the same size (`random_like`).
+LAPE, Tang et al., ACL 2024, whose model then writes the language worse). A loss says little by itself: ablating any
+neurons costs something, so sets are compared with random ones of the same size (`with_controls`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from itertools import groupby
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from neuronxa_core.errors import Cancelled, ExperimentError
+from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import digest
 from neuronxa_core.measures import alignment, cosine_retrieval
-from neuronxa_core.models.description import LoadedModel
+from neuronxa_core.measures.base import Arrays, Measure, Run, choice, pooling_choice
+from neuronxa_core.measures.lape import LapeMeasure
+from neuronxa_core.models.description import LoadedModel, ModelInfo
 from neuronxa_core.states import extraction
 from neuronxa_core.states import likelihood as likelihood_states
 from neuronxa_core.states.extraction import POOLINGS, STATES
-from neuronxa_core.states.interventions import Neurons, zero_ablated
+from neuronxa_core.states.interventions import Neurons, random_like, zero_ablated
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 from neuronxa_core.wording import some_of
 
-# part of the key under which effects are kept: raise it whenever the numbers below could change
-VERSION = 1
 BASELINE = "nothing"
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What a language is like with some neurons switched off.
-
-    nats, tokens, bytes: of all its sentences together, see likelihood.Likelihood; None where no likelihood was asked
-    for or the model is an encoder. scores: for each state (nas, nav, emb) the alignment with the pivot by layer,
-    [layer] in [0, 1], with the pivot's neurons switched off as well. sentences: how many were read.
-    """
-
-    nats: float | None
-    tokens: int | None
-    bytes: int | None
-    scores: dict[str, tuple[float, ...]]
-    sentences: int
-
-    @property
-    def nats_per_byte(self) -> float | None:
-        return None if self.nats is None else self.nats / self.bytes
-
-    def score(self, state: str) -> float:
-        """The alignment with one state, averaged over the layers."""
-        return float(np.mean(self.scores[state]))
-
-    def to_json(self) -> dict:
-        """What `from_json` reads."""
-        return {
-            "nats": self.nats,
-            "tokens": self.tokens,
-            "bytes": self.bytes,
-            "scores": {state: list(scores) for state, scores in self.scores.items()},
-            "sentences": self.sentences,
-        }
-
-    @classmethod
-    def from_json(cls, document: object, layers: int) -> Effect | None:
-        """The effect that `to_json` wrote for a model of `layers` layers; None for anything else."""
-
-        if not isinstance(document, dict) or set(document) != {"nats", "tokens", "bytes", "scores", "sentences"}:
-            return None
-        nats, tokens, size, scores = (document[name] for name in ("nats", "tokens", "bytes", "scores"))
-        measured = _is_number(nats, 0) and _is_count(tokens, 0) and _is_count(size, 1)
-        if not measured and (nats, tokens, size) != (None, None, None):
-            return None
-        if not isinstance(scores, dict) or set(scores) != set(STATES) or not _is_count(document["sentences"], 2):
-            return None
-        if not all(isinstance(by_layer, list) and len(by_layer) == layers for by_layer in scores.values()):
-            return None
-        if not all(_is_number(score, 0) and score <= 1 for by_layer in scores.values() for score in by_layer):
-            return None
-        kept = {state: tuple(float(score) for score in scores[state]) for state in STATES}
-        return cls(None if nats is None else float(nats), tokens, size, kept, document["sentences"])
-
-
-def _is_number(value: object, least: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < np.inf
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def measure(
-    loaded: LoadedModel,
-    plan: Plan,
-    neurons: Neurons,
-    language: str,
-    pooling: str,
-    sentences: int,
-    *,
-    pivot: dict[str, np.ndarray] | None = None,
-    with_likelihood: bool = True,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Effect:
-    """What a language of the plan is like with some neurons switched off; none of it is stored.
-
-    The first `sentences` usable rows are read. pivot: what `pivot_states` gives for the same neurons, pooling and
-    sentences, so that it need not be computed for every language. with_likelihood wants a model that was loaded with
-    its head. Raises ModelError, ExtractionError, ExperimentError, Cancelled.
-    """
-    if pivot is None:
-        pivot = pivot_states(loaded, plan, neurons, pooling, sentences, cancelled=cancelled)
-    texts = _texts(plan, language, sentences)
-    with zero_ablated(loaded, neurons, plan.experiment.neuron):
-        states = _states(loaded, plan, language, texts, pooling, cancelled)
-        found = None
-        if with_likelihood:
-            found = likelihood_states.negative_log_likelihood(loaded, texts, language=language, cancelled=cancelled)
-    scores = {
-        state: tuple(
-            float(cosine_retrieval.retrieve(pivot[state][layer], states[state][layer][None]).aligned.mean())
-            for layer in range(plan.info.layers)
-        )
-        for state in STATES
-    }
-    if found is None:
-        return Effect(None, None, None, scores, len(texts))
-    return Effect(float(found.nats.sum()), int(found.tokens.sum()), int(found.bytes.sum()), scores, len(texts))
 
 
 def pivot_states(
@@ -142,7 +44,7 @@ def pivot_states(
     *,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, np.ndarray]:
-    """Numerators of the pivot's first usable rows with some neurons switched off, by state.
+    """Pooled sums of the pivot's first usable rows with some neurons ablated, by state.
 
     Each is [layer, sentence, neuron or hidden]. Raises ExtractionError, Cancelled.
     """
@@ -150,39 +52,92 @@ def pivot_states(
         return _states(loaded, plan, plan.pivot, _texts(plan, plan.pivot, sentences), pooling, cancelled)
 
 
+def effect(
+    loaded: LoadedModel,
+    plan: Plan,
+    neurons: Neurons,
+    language: str,
+    pooling: str,
+    sentences: int,
+    *,
+    pivot: Mapping[str, np.ndarray],
+    with_likelihood: bool = True,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Arrays:
+    """What a language of the plan is like with some neurons ablated.
+
+    The first `sentences` usable rows are read. pivot: what `pivot_states` gives for the same neurons, pooling and
+    sentences. with_likelihood wants a model that was loaded with its head.
+
+    Returns for each state (nas, nav, emb) the alignment with the pivot by layer, [layer] in [0, 1], with the neurons
+    ablated in the pivot as well; and `likelihood`, if it is wanted: nats, tokens and bytes of all sentences together,
+    see states.likelihood. Raises ModelError, ExtractionError, ExperimentError, Cancelled.
+    """
+    texts = _texts(plan, language, sentences)
+    with zero_ablated(loaded, neurons, plan.experiment.neuron):
+        states = _states(loaded, plan, language, texts, pooling, cancelled)
+        found = None
+        if with_likelihood:
+            found = likelihood_states.negative_log_likelihood(loaded, texts, language=language, cancelled=cancelled)
+    arrays = {
+        state: np.array(
+            [
+                cosine_retrieval.retrieve(pivot[state][layer], states[state][layer][None]).aligned.mean()
+                for layer in range(plan.info.layers)
+            ]
+        )
+        for state in STATES
+    }
+    if found is not None:
+        arrays["likelihood"] = np.array([found.nats.sum(), found.tokens.sum(), found.bytes.sum()])
+    return arrays
+
+
 def _texts(plan: Plan, language: str, sentences: int) -> list[str]:
     return [plan.corpus.texts[language][row] for row in plan.corpus.usable[:sentences]]
 
 
 def _states(
-    loaded: LoadedModel,
-    plan: Plan,
-    language: str,
-    texts: list[str],
-    pooling: str,
-    cancelled: Callable[[], bool],
+    loaded: LoadedModel, plan: Plan, language: str, texts: list[str], pooling: str, cancelled: Callable[[], bool]
 ) -> dict[str, np.ndarray]:
     states = extraction.extract(loaded, language, texts, plan.experiment.neuron, cancelled=cancelled)
     return {state: states.arrays[f"{state}_{pooling}"] for state in STATES}
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """Work for the queue: the effect of switching off each of some sets of neurons on each of some languages.
+def with_controls(sets: Mapping[str, Neurons], info: ModelInfo, controls: int) -> tuple[tuple[str, Neurons], ...]:
+    """The sets by name, and after them for each set so many random ones with as many neurons in every layer."""
+    drawn = (
+        (control_name(name, number), random_like(neurons, info, seed=number))
+        for name, neurons in sets.items()
+        for number in range(1, controls + 1)
+    )
+    return (*sets.items(), *drawn)
 
-    sets: names, as a page shows them, with their neurons; the baseline, `nothing` switched off, is always measured too.
-    languages: codes of the plan; the pivot may be one of them, though its alignment with itself says nothing.
-    sentences: how many usable rows are read, the first ones. likelihood: whether it is measured where the model is
-    causal; otherwise alignment alone.
+
+def control_name(name: str, number: int) -> str:
+    """What a set's random control is called, counted from 1."""
+    return f"{name} · random {number}"
+
+
+@dataclass(frozen=True)
+class Ablation(Measure):
+    """What each language loses when sets of neurons are ablated: nats per byte, and alignment with the pivot.
+
+    sets: names, as a page shows them, with their neurons; the baseline, `nothing` ablated, is always measured too.
+    languages: codes of the plan, all of them if none is given; the pivot may be one of them, though its alignment with
+    itself says nothing. sentences: how many usable rows are read, the first ones. likelihood: whether it is measured
+    where the model is causal; otherwise alignment alone. share, controls: of the sets that `make` finds.
     Raises ExperimentError where these do not fit each other.
     """
 
-    plan: Plan
-    sets: tuple[tuple[str, Neurons], ...]
-    languages: tuple[str, ...]
-    pooling: str = "weighted"
+    sets: tuple[tuple[str, Neurons], ...] = ()
+    languages: tuple[str, ...] = ()
+    pooling: str = pooling_choice()
     sentences: int = 100
-    likelihood: bool = True
+    likelihood: bool = choice(True, "measure the likelihood, too, where the model is causal")
+    share: float = choice(0.01, "ablate this share of all neurons, those of the lowest entropy (LAPE), by language")
+    controls: int = choice(1, "random sets of as many neurons, for comparison with each set")
+    name: ClassVar[str] = "ablation"
     unit: ClassVar[str] = "languages"
 
     def __post_init__(self) -> None:
@@ -195,12 +150,27 @@ class Ablation:
         unknown = [code for code in self.languages if code not in self.plan.keys]
         if unknown:
             raise ExperimentError(f"{unknown[0]} is not a language of this experiment; choose it there first")
-        if not self.languages or len(set(self.languages)) < len(self.languages):
-            raise ExperimentError("switching neurons off needs at least one language, and each once")
+        if len(set(self.languages)) < len(self.languages):
+            raise ExperimentError("ablation measures each language once, but one is named twice")
         if self.pooling not in POOLINGS:
             raise ExperimentError(f"pooling is one of {', '.join(POOLINGS)}, not {self.pooling!r}")
         if self.sentences < 2:
             raise ExperimentError(f"alignment needs at least 2 sentences, not {self.sentences}")
+        if self.controls < 0:
+            raise ExperimentError(f"random controls of a set are 0 or more, not {self.controls}")
+
+    @classmethod
+    def make(cls, plan: Plan, store: Store, pool: ModelPool, **choices: Any) -> Ablation:
+        """With the language-specific neurons of every language by LAPE as its sets, and random controls of each.
+
+        All usable sentences of the plan are read unless `sentences` says otherwise.
+        """
+        choices = {"sentences": len(plan.corpus.usable), **choices}
+        chosen = cls(plan, **choices)
+        specific = LapeMeasure(plan, chosen.share)
+        found = specific.found(specific.run(store, pool))
+        sets = {code: found.neurons_of(code) for code in plan.all_languages if len(found.of(code)[0])}
+        return cls(plan, with_controls(sets, plan.info, chosen.controls), **choices)
 
     @property
     def everything(self) -> tuple[tuple[str, Neurons], ...]:
@@ -212,130 +182,96 @@ class Ablation:
         """Whether likelihood is measured: asked for, and the model is causal."""
         return self.likelihood and self.plan.info.causal
 
-    @cached_property
-    def key(self) -> str:
-        """What decides the results: equal works share one run."""
-        return digest([[name, code, self._effect_key(neurons, code)] for name, neurons, code in self._cells()])
+    @property
+    def needs(self) -> str:
+        return "head" if self.with_likelihood else "model"
 
     @property
     def title(self) -> str:
         """One line for a list of jobs."""
         sets = some_of((name for name, _ in self.sets), 3)
-        on = ", ".join(self.languages) if len(self.languages) <= 3 else f"{len(self.languages)} languages"
-        return f"switching off {sets or BASELINE} in {self.plan.source.name}, effect on {on}"
+        on = ", ".join(self._measured) if len(self._measured) <= 3 else f"{len(self._measured)} languages"
+        return f"ablation of {sets or BASELINE} in {self.plan.source.name}, effect on {on}"
 
-    def _cells(self) -> Iterator[tuple[str, Neurons, str]]:
-        for name, neurons in self.everything:
-            for code in self.languages:
-                yield name, neurons, code
+    @property
+    def _measured(self) -> tuple[str, ...]:
+        return self.languages or self.plan.all_languages
 
-    def _effect_key(self, neurons: Neurons, language: str) -> str:
-        """The store's key of one effect: it changes exactly when the numbers could."""
-        versions = [VERSION, alignment.VERSION, likelihood_states.VERSION if self.with_likelihood else None]
-        compared = [self._read[self.plan.pivot], self._read[language]]
-        return "effect-" + digest([versions, self.pooling, neurons.digest, compared])
+    @cached_property
+    def _neurons(self) -> dict[str, Neurons]:
+        return dict(self.everything)
 
     @cached_property
     def _read(self) -> dict[str, str]:
         """Which model reads which texts of every language."""
         return {
             code: digest([self.plan.keys[code], self.plan.positions[code][: self.sentences].tolist()])
-            for code in {self.plan.pivot, *self.languages}
+            for code in {self.plan.pivot, *self._measured}
         }
 
-    def _kept(self, store: Store, neurons: Neurons, language: str) -> Effect | None:
-        document = store.get_json(self._effect_key(neurons, language))
-        effect = Effect.from_json(document, self.plan.info.layers)
-        return None if effect is None or (effect.nats is None) is self.with_likelihood else effect
+    def parts(self) -> list[tuple[str, str]]:
+        """(name of a set, language), set by set, the baseline first."""
+        return [(name, code) for name, _ in self.everything for code in self._measured]
 
-    def results(self, store: Store) -> dict[tuple[str, str], Effect]:
-        """The effects that are there, by name of the set and language."""
-        kept = ((name, code, self._kept(store, neurons, code)) for name, neurons, code in self._cells())
-        return {(name, code): effect for name, code, effect in kept if effect is not None}
+    def group_of(self, part: tuple[str, str]) -> str:
+        return part[0]
 
-    @property
-    def units(self) -> int:
-        """Sets times languages, the baseline included."""
-        return len(self.everything) * len(self.languages)
+    def content(self, part: tuple[str, str]) -> object:
+        name, language = part
+        versions = [alignment.VERSION, likelihood_states.VERSION if self.with_likelihood else None]
+        compared = [self._read[self.plan.pivot], self._read[language]]
+        return [versions, self.pooling, self._neurons[name].digest, compared]
 
-    def totals(self, store: Store) -> dict[str, int]:
-        """Languages still to be measured, for every set that lacks some."""
-        lacking: dict[str, int] = {}
-        there = self.results(store)
-        for name, _, code in self._cells():
-            if (name, code) not in there:
-                lacking[name] = lacking.get(name, 0) + 1
-        return lacking
+    def compute_all(self, parts: Sequence[tuple[str, str]], run: Run) -> Iterator[tuple[tuple[str, str], Arrays]]:
+        """Set by set: the pivot is read once for each, and sets of the same neurons are measured once."""
+        effects: dict[str, Arrays] = {}
+        for name, of_set in groupby(parts, key=self.group_of):
+            neurons, pivot = self._neurons[name], None
+            for part in of_set:
+                key = self.key_of(part)
+                if key not in effects:
+                    how = (self.pooling, self.sentences)
+                    if pivot is None:
+                        pivot = pivot_states(run.loaded, self.plan, neurons, *how, cancelled=run.cancelled)
+                    effects[key] = effect(
+                        run.loaded,
+                        self.plan,
+                        neurons,
+                        part[1],
+                        *how,
+                        pivot=pivot,
+                        with_likelihood=self.with_likelihood,
+                        cancelled=run.cancelled,
+                    )
+                yield part, effects[key]
 
-    def run(
-        self,
-        store: Store,
-        pool: ModelPool,
-        on_progress: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Measure and store what is missing, set by set; every effect is stored as soon as it is measured.
+    def frame(self, results: Mapping[tuple[str, str], Arrays]) -> pd.DataFrame:
+        """A row per set (the baseline first) and language.
 
-        on_progress(name of the set, languages done, languages that it lacked). Raises ModelError (also where the
-        likelihood is asked for and the weights hold no language-model head), ExtractionError, StoreError, Cancelled.
+        Columns: set, language, nats_per_byte (NaN without likelihood), score_nas, score_nav, score_emb (means over the
+        layers), and change_* of each: minus the same language's baseline, NaN where that is missing. A rise of
+        nats_per_byte is a loss.
         """
-        totals = self.totals(store)
-        if not totals:
-            return
-        if cancelled():
-            raise Cancelled("stopped before it began")
-        with pool.acquire(self.plan, head=self.with_likelihood) as loaded:
-            for name, neurons in self.everything:
-                for done in self._run_set(loaded, store, neurons, cancelled) if name in totals else ():
-                    on_progress(name, done, totals[name])
+        measured = ("nats_per_byte", *(f"score_{state}" for state in STATES))
+        rows = {part: _summary(arrays) for part, arrays in results.items()}
+        # means of the same layers' scores in another order may differ in their last bit: that is no change
+        changes = {
+            (name, code): np.round(np.subtract(row, rows.get((BASELINE, code), np.nan)), 12)
+            for (name, code), row in rows.items()
+        }
+        table = pd.DataFrame(
+            [[*part, *row, *changes[part]] for part, row in rows.items()],
+            columns=["set", "language", *measured, *(f"change_{name}" for name in measured)],
+        )
+        return table.astype(dict.fromkeys(table.columns[2:], float))
 
-    def _run_set(
-        self, loaded: LoadedModel, store: Store, neurons: Neurons, cancelled: Callable[[], bool]
-    ) -> Iterator[int]:
-        """Measure and store what a set lacks; yields after every language how many are done."""
-        lacking = [code for code in self.languages if self._kept(store, neurons, code) is None]
-        if not lacking:
-            return
-        pivot = pivot_states(loaded, self.plan, neurons, self.pooling, self.sentences, cancelled=cancelled)
-        for done, code in enumerate(lacking, start=1):
-            effect = measure(
-                loaded,
-                self.plan,
-                neurons,
-                code,
-                self.pooling,
-                self.sentences,
-                pivot=pivot,
-                with_likelihood=self.with_likelihood,
-                cancelled=cancelled,
-            )
-            store.put_json(self._effect_key(neurons, code), effect.to_json())
-            yield done
+
+def _summary(arrays: Arrays) -> list[float]:
+    """nats per byte, and the alignment by each state as the mean over the layers."""
+    nats, _tokens, size = arrays.get("likelihood", (np.nan,) * 3)
+    return [nats / size, *(float(arrays[state].mean()) for state in STATES)]
 
 
 def effects_table(work: Ablation, store: Store) -> pd.DataFrame:
-    """What is measured so far, a row for every set (the baseline first) and language.
-
-    Columns: set, language, nats_per_byte (NaN without likelihood), score_nas, score_nav, score_emb (means over the
-    layers), and change_* of each: minus the same language's baseline, NaN where that is missing. A rise of
-    nats_per_byte is a loss.
-    """
-    measures = ("nats_per_byte", *(f"score_{state}" for state in STATES))
-    effects = work.results(store)
-    rows = {place: _summary(effect) for place, effect in effects.items()}
-    # means of the same layers' scores in another order may differ in their last bit: that is no change
-    changes = {
-        (name, code): np.round(np.subtract(row, rows.get((BASELINE, code), np.nan)), 12)
-        for (name, code), row in rows.items()
-    }
-    table = pd.DataFrame(
-        [[*place, *row, *changes[place]] for place, row in rows.items()],
-        columns=["set", "language", *measures, *(f"change_{measure}" for measure in measures)],
-    )
-    return table.astype(dict.fromkeys(table.columns[2:], float))
-
-
-def _summary(effect: Effect) -> list[float]:
-    """Nats per byte, NaN where there are none, and the mean score of each state."""
-    nats_per_byte = effect.nats_per_byte
-    return [np.nan if nats_per_byte is None else nats_per_byte, *(effect.score(state) for state in STATES)]
+    """What is measured so far, see Ablation.frame; empty before anything is."""
+    return work.frame(work.results(store))

@@ -1,21 +1,24 @@
-"""TODO"""
+"""How often each neuron is active in each language, and which neurons that makes a language's active set.
+
+The activation probability of a neuron in a language is the share of the language's real tokens with a > 0. All that is
+known of languages by their active sets works layer by layer on these counts, so that 200 languages of a large model
+fit into memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.experiment import digest
+from neuronxa_core.measures.base import Arrays, Measure, Run, choice
 from neuronxa_core.states.planning import Plan
-from neuronxa_core.states.stored import StatesReader
 from neuronxa_core.store.cache import Store
-
-# part of the key under which activation counts are kept: raise it whenever they could change
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -90,59 +93,114 @@ class ActivationCriterion:
         free = k - above.sum(axis=-1, keepdims=True)
         return (above | (ties & (np.cumsum(ties, axis=-1) <= free))) & (probability > 0)
 
-    def all_sets(self, activity: ActivationCounts) -> np.ndarray:
+    def all_sets(self, counts: ActivationCounts) -> np.ndarray:
         """Active sets of every layer, bool [language, layer, neuron]."""
-        active = np.empty(activity.counts.shape, dtype=bool)
-        for layer in range(activity.layers):
-            active[:, layer] = self.sets(activity.probability(layer))
+        active = np.empty(counts.counts.shape, dtype=bool)
+        for layer in range(counts.layers):
+            active[:, layer] = self.sets(counts.probability(layer))
         return active
 
     def __str__(self) -> str:
         if self.kind == "threshold":
             return f"active in more than {100 * self.value:.3g} % of the tokens"
-        return f"the {100 * self.value:.3g} % most often active"
+        return f"top {100 * self.value:.3g} % per layer"
 
 
-def activation_counts(
-    plan: Plan,
-    store: Store,
-    *,
-    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
-) -> ActivationCounts:
+@dataclass(frozen=True)
+class ActivationCountsMeasure(Measure):
+    """How often the neurons are active in each language, by layer."""
+
+    name: ClassVar[str] = "activation_counts"
+    unit: ClassVar[str] = "languages"
+    instant: ClassVar[bool] = True
+
+    def parts(self) -> tuple[str, ...]:
+        return self.plan.all_languages
+
+    def content(self, part: str) -> object:
+        return self.reads(part)
+
+    def compute(self, part: str, run: Run) -> Arrays:
+        """counts: tokens with a > 0, [layer, neuron]. tokens: all real tokens, [1]."""
+        with run.states(part) as reader:
+            counts = [
+                reader.vectors(part, "nas", "mean", layer).sum(axis=0, dtype=np.uint32)
+                for layer in range(self.plan.info.layers)
+            ]
+            return {"counts": np.stack(counts), "tokens": np.array([reader.tokens(part).sum()])}
+
+    def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
+        """A row per language and layer.
+
+        Columns: language, layer, tokens, active_share (mean over neurons of the activation probability), ever_active
+        (neurons that are active in at least one token).
+        """
+        tables = []
+        for language, arrays in results.items():
+            counts, tokens = arrays["counts"], int(arrays["tokens"][0])
+            columns = {
+                "language": language,
+                "layer": np.arange(len(counts)),
+                "tokens": tokens,
+                "active_share": counts.mean(axis=1) / tokens,
+                "ever_active": (counts > 0).sum(axis=1),
+            }
+            tables.append(pd.DataFrame(columns))
+        return pd.concat(tables, ignore_index=True)
+
+
+def activation_counts(plan: Plan, store: Store) -> ActivationCounts:
     """Activation counts of a plan's languages, the pivot first, over the sentences that all of them have.
 
-    The sums are kept in the store, one small entry a language. on_progress(languages done, languages).
+    They are kept in the store, a small entry per language. Raises ExperimentError where states are missing, and
+    CorruptEntry.
     """
-    everyone = plan.all_languages
-    counts = np.empty((len(everyone), plan.info.layers, plan.info.neurons), dtype=np.uint32)
-    tokens = np.empty(len(everyone), dtype=np.int64)
-    for k, language in enumerate(everyone):
-        counts[k], tokens[k] = _counts_of(plan, store, language)
-        on_progress(k + 1, len(everyone))
-    return ActivationCounts(everyone, counts, tokens)
+    results = ActivationCountsMeasure(plan).run(store)
+    counts = np.empty((len(results), plan.info.layers, plan.info.neurons), dtype=np.uint32)
+    tokens = np.empty(len(results), dtype=np.int64)
+    for k, language in enumerate(plan.all_languages):
+        # popped: the counts of 200 languages of a large model are not to be in memory twice
+        arrays = results.pop(language)
+        counts[k], tokens[k] = arrays["counts"], arrays["tokens"][0]
+    return ActivationCounts(plan.all_languages, counts, tokens)
 
 
 def counts_key(plan: Plan) -> str:
     """What decides a plan's activation counts."""
-    return "activity-" + digest([_language_counts_key(plan, language) for language in plan.all_languages])
+    return ActivationCountsMeasure(plan).key
 
 
-def _language_counts_key(plan: Plan, language: str) -> str:
-    return "counts-" + digest([VERSION, plan.keys[language], plan.positions[language].tolist()])
+@dataclass(frozen=True)
+class ActiveSetsMeasure(Measure):
+    """What can be said of the languages' active sets, layer by layer."""
 
+    criterion: str = choice(
+        "top",
+        "when a neuron is active in a language: among the share VALUE of its layer's neurons with the highest "
+        "activation probability, or with a probability above VALUE",
+        ("top", "threshold"),
+    )
+    value: float = choice(0.1, "the share of neurons or the threshold, from 0 to 1")
+    unit: ClassVar[str] = "layers"
+    instant: ClassVar[bool] = True
 
-def _counts_of(plan: Plan, store: Store, language: str) -> tuple[np.ndarray, int]:
-    """(activation counts [layer, neuron], tokens) of one language."""
-    key = _language_counts_key(plan, language)
-    kept = store.read(key)
-    if kept is not None:
-        return kept["counts"], int(kept["tokens"][0])
-    with StatesReader(plan, store, [language]) as reader:
-        sums = [
-            reader.vectors(language, "nas", "mean", layer).sum(axis=0, dtype=np.uint32)
-            for layer in range(plan.info.layers)
-        ]
-        counts, tokens = np.stack(sums), int(reader.tokens(language).sum())
-    meta = {"kind": "activation counts", "language": language, "model": plan.source.name, "corpus": plan.corpus.name}
-    store.try_put(key, {"counts": counts, "tokens": np.array([tokens])}, meta)
-    return counts, tokens
+    def __post_init__(self) -> None:
+        if len(self.plan.all_languages) < 2:
+            raise ExperimentError(f"{self.name.replace('_', ' ')} compares languages; choose at least 2")
+        # an unknown criterion is said at once
+        ActivationCriterion(self.criterion, self.value)
+
+    def parts(self) -> range:
+        return range(self.plan.info.layers)
+
+    def content(self, part: int) -> object:
+        return [self.criterion, self.value, part, self._counts_key]
+
+    @cached_property
+    def _counts_key(self) -> str:
+        return counts_key(self.plan)
+
+    def sets(self, layer: int, run: Run) -> np.ndarray:
+        """The languages' active sets at a layer, bool [language, neuron]."""
+        counts = run.once("counts", lambda: activation_counts(self.plan, run.store))
+        return ActivationCriterion(self.criterion, self.value).sets(counts.probability(layer))

@@ -1,15 +1,20 @@
-"""TODO"""
+"""Language-specific neurons by language activation probability entropy (LAPE; Tang et al., ACL 2024)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from scipy.special import entr
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.measures.activation_counts import ActivationCounts
+from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts, counts_key
+from neuronxa_core.measures.base import Arrays, Measure, Run, choice
+from neuronxa_core.states.interventions import Neurons
 
 # entropies closer than this are taken as equal, so that the order in which a sum is made decides nothing
 ENTROPY_DECIMALS = 12
@@ -24,7 +29,7 @@ class LanguageSpecific:
     layer, neuron: [found]. entropy: of the probabilities normalised over languages, in nats, [found] in [0, ln L].
     probability: [found, language]. members: the languages that a neuron is assigned to, bool [found, language]; a
     neuron may have several, or none where the assigning percentile is above the dropping one.
-    drop_below, assign_above: the probabilities that the two percentiles came to.
+    drop_below, assign_above: the probabilities that the two percentiles came to. layers: of the model.
     """
 
     languages: tuple[str, ...]
@@ -42,35 +47,52 @@ class LanguageSpecific:
         chosen = self.members[:, self.languages.index(language)]
         return self.layer[chosen], self.neuron[chosen]
 
+    def neurons_of(self, language: str) -> Neurons:
+        """The neurons assigned to a language, as a set that can be ablated."""
+        layer, neuron = self.of(language)
+        return Neurons.of({k: neuron[layer == k] for k in range(self.layers)})
+
     def counts(self) -> np.ndarray:
         """How many neurons are assigned to each language at each layer, [language, layer]."""
         counts = np.zeros((len(self.languages), self.layers), dtype=np.int64)
-        for k in range(len(self.languages)):
-            np.add.at(counts[k], self.layer[self.members[:, k]], 1)
+        at, language = np.nonzero(self.members)
+        np.add.at(counts, (language, self.layer[at]), 1)
         return counts
 
     def masks(self) -> dict[str, list[list[int]]]:
-        """LAPE's mask format: for every language a list a layer of neuron numbers, ascending."""
+        """LAPE's mask format: for every language a list per layer of neuron numbers, ascending."""
         masks: dict[str, list[list[int]]] = {}
         for language in self.languages:
             layer, neuron = self.of(language)
             masks[language] = [sorted(neuron[layer == k].tolist()) for k in range(self.layers)]
         return masks
 
+    def table(self) -> pd.DataFrame:
+        """A row per neuron: layer, neuron, entropy, languages (assigned to), and its probability in each language."""
+        return pd.DataFrame(
+            {
+                "layer": self.layer,
+                "neuron": self.neuron,
+                "entropy": self.entropy,
+                "languages": [", ".join(compress(self.languages, row)) for row in self.members.tolist()],
+                **dict(zip(self.languages, self.probability.T, strict=True)),
+            }
+        )
 
-def _kth_smallest(activity: ActivationCounts, ks: Sequence[int]) -> list[float]:
+
+def _kth_smallest(counts: ActivationCounts, ks: Sequence[int]) -> list[float]:
     """The k-th smallest (from 1) of all probabilities, for each k, exactly, without holding them all at once.
 
     A histogram over all layers tells in which cell each lies; a second pass sorts just those cells.
     """
     histogram = np.zeros(BINS, dtype=np.int64)
-    for layer in range(activity.layers):
-        histogram += np.bincount(_cells(activity.probability(layer)), minlength=BINS)
+    for layer in range(counts.layers):
+        histogram += np.bincount(_cells(counts.probability(layer)), minlength=BINS)
     upto = np.cumsum(histogram)
     cells = {k: int(np.searchsorted(upto, k)) for k in ks}
     inside: dict[int, list[np.ndarray]] = {cell: [] for cell in cells.values()}
-    for layer in range(activity.layers):
-        probability = activity.probability(layer)
+    for layer in range(counts.layers):
+        probability = counts.probability(layer)
         at = _cells(probability)
         for cell, parts in inside.items():
             parts.append(probability.ravel()[at == cell])
@@ -86,14 +108,14 @@ def _cells(probability: np.ndarray) -> np.ndarray:
     return (probability * (BINS - 1)).astype(np.int64).ravel()
 
 
-def entropies(activity: ActivationCounts, drop_below: float) -> np.ndarray:
+def entropies(counts: ActivationCounts, drop_below: float) -> np.ndarray:
     """Entropy of each neuron's probabilities normalised over languages, in nats: [layer, neuron] in [0, ln L].
 
     inf for a neuron whose probability is in no language above `drop_below`.
     """
-    entropy = np.full((activity.layers, activity.neurons), np.inf)
-    for layer in range(activity.layers):
-        probability = activity.probability(layer)
+    entropy = np.full((counts.layers, counts.neurons), np.inf)
+    for layer in range(counts.layers):
+        probability = counts.probability(layer)
         kept = (probability > drop_below).any(axis=0)
         chosen = probability[:, kept]
         entropy[layer, kept] = entr(chosen / chosen.sum(axis=0)).sum(axis=0)
@@ -101,7 +123,7 @@ def entropies(activity: ActivationCounts, drop_below: float) -> np.ndarray:
 
 
 def lape(
-    activity: ActivationCounts, share: float = 0.01, drop_percentile: float = 95, assign_percentile: float = 95
+    counts: ActivationCounts, share: float = 0.01, drop_percentile: float = 95, assign_percentile: float = 95
 ) -> LanguageSpecific:
     """Language-specific neurons by language activation probability entropy (Tang et al., ACL 2024).
 
@@ -109,24 +131,19 @@ def lape(
     language above this percentile of all probabilities is dropped first. assign_percentile: a neuron belongs to the
     languages in which it is above this one. Percentiles are the k-th smallest of all probabilities, k = their share of
     the number of probabilities, rounded, as in the authors' own program; equal entropies go by layer, then number.
+    Raises ExperimentError for parameters outside their range and for fewer than 2 languages.
     """
-    if len(activity.languages) < 2:
-        raise ExperimentError("language-specific neurons need at least 2 languages")
-    if not 0 < share <= 1:
-        raise ExperimentError(f"the share of neurons is above 0 and at most 1, not {share}")
-    for name, percentile in (("drop", drop_percentile), ("assign", assign_percentile)):
-        if not 0 <= percentile <= 100:
-            raise ExperimentError(f"the {name} percentile is between 0 and 100, not {percentile}")
-    amount = activity.counts.size
+    _check(counts.languages, share, drop_percentile, assign_percentile)
+    amount = counts.counts.size
     ks = [min(amount, max(1, round(amount * p / 100))) for p in (drop_percentile, assign_percentile)]
-    drop_below, assign_above = _kth_smallest(activity, ks)
-    entropy = entropies(activity, drop_below).ravel()
+    drop_below, assign_above = _kth_smallest(counts, ks)
+    entropy = entropies(counts, drop_below).ravel()
     wanted = min(round(share * entropy.size), int(np.isfinite(entropy).sum()))
     order = np.argsort(np.round(entropy, ENTROPY_DECIMALS), kind="stable")[:wanted]
-    layer, neuron = np.divmod(order, activity.neurons)
-    probability = activity.at(layer, neuron).T
+    layer, neuron = np.divmod(order, counts.neurons)
+    probability = counts.at(layer, neuron).T
     return LanguageSpecific(
-        activity.languages,
+        counts.languages,
         layer,
         neuron,
         entropy[order],
@@ -134,5 +151,58 @@ def lape(
         probability > assign_above,
         drop_below,
         assign_above,
-        activity.layers,
+        counts.layers,
     )
+
+
+def _check(languages: Sequence[str], share: float, drop_percentile: float, assign_percentile: float) -> None:
+    if len(languages) < 2:
+        raise ExperimentError("language-specific neurons need at least 2 languages")
+    if not 0 < share <= 1:
+        raise ExperimentError(f"the share of neurons is above 0 and at most 1, not {share}")
+    for name, percentile in (("drop", drop_percentile), ("assign", assign_percentile)):
+        if not 0 <= percentile <= 100:
+            raise ExperimentError(f"the {name} percentile is between 0 and 100, not {percentile}")
+
+
+@dataclass(frozen=True)
+class LapeMeasure(Measure):
+    """Language-specific neurons (LAPE): those whose activation probability is concentrated on the fewest languages."""
+
+    share: float = choice(0.01, "which share of all neurons, those of the lowest entropy, are language-specific")
+    drop_percentile: float = choice(95.0, "drop neurons that are in no language above this percentile of probabilities")
+    assign_percentile: float = choice(95.0, "a neuron belongs to the languages in which it is above this percentile")
+    name: ClassVar[str] = "lape"
+    unit: ClassVar[str] = "comparisons"
+    instant: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self.plan.all_languages, self.share, self.drop_percentile, self.assign_percentile)
+
+    def parts(self) -> tuple[str]:
+        return ("all languages",)
+
+    def content(self, part: str) -> object:
+        return [float(value) for value in self.choices().values()] + [counts_key(self.plan)]
+
+    def compute(self, part: str, run: Run) -> Arrays:
+        """layer, neuron, entropy, probability and members as in LanguageSpecific; bounds: its two probabilities."""
+        found = lape(activation_counts(self.plan, run.store), **self.choices())
+        names = ("layer", "neuron", "entropy", "probability", "members")
+        return {name: getattr(found, name) for name in names} | {
+            "bounds": np.array([found.drop_below, found.assign_above])
+        }
+
+    def found(self, results: Mapping[str, Arrays]) -> LanguageSpecific:
+        """The results as what `lape` returns."""
+        (arrays,) = results.values()
+        drop_below, assign_above = arrays["bounds"].tolist()
+        named = {name: value for name, value in arrays.items() if name != "bounds"}
+        layers = self.plan.info.layers
+        return LanguageSpecific(
+            self.plan.all_languages, **named, drop_below=drop_below, assign_above=assign_above, layers=layers
+        )
+
+    def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
+        """A row per neuron, the lowest entropy first: see LanguageSpecific.table."""
+        return self.found(results).table()

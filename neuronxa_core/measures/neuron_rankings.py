@@ -1,4 +1,4 @@
-"""TODO"""
+"""Neurons that stand out: in languages, between them, in a sentence; and how many each language has."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from neuronxa_core.store.cache import Store
 
 
 def summary(
-    activity: ActivationCounts, rule: ActivationCriterion, pivot: str, specific: LanguageSpecific
+    counts: ActivationCounts, criterion: ActivationCriterion, pivot: str, specific: LanguageSpecific
 ) -> pd.DataFrame:
-    """One row a language, over all layers: tokens, active neurons, those shared with the pivot, those specific to it.
+    """A row per language, over all layers: tokens, active neurons, those shared with the pivot, those specific to it.
 
     Columns: language, tokens, active, active_share, shared_with_pivot, jaccard_with_pivot, specific. The Jaccard
     overlap is the mean over layers.
     """
-    at = activity.languages.index(pivot)
-    count = len(activity.languages)
-    active, shared, overlap = np.zeros(count), np.zeros(count), np.zeros(count)
-    for layer in range(activity.layers):
-        sets = rule.sets(activity.probability(layer))
+    at = counts.languages.index(pivot)
+    active, shared, overlap = np.zeros((3, len(counts.languages)))
+    for layer in range(counts.layers):
+        sets = criterion.sets(counts.probability(layer))
         active += sets.sum(axis=1)
         shared += (sets & sets[at]).sum(axis=1)
         overlap += jaccard(sets, sets[at : at + 1])[:, 0]
     return pd.DataFrame(
         {
-            "language": activity.languages,
-            "tokens": np.asarray(activity.tokens, dtype=np.int64),
+            "language": counts.languages,
+            "tokens": np.asarray(counts.tokens, dtype=np.int64),
             "active": active.astype(np.int64),
-            "active_share": active / (activity.layers * activity.neurons),
+            "active_share": active / (counts.layers * counts.neurons),
             "shared_with_pivot": shared.astype(np.int64),
-            "jaccard_with_pivot": overlap / activity.layers,
+            "jaccard_with_pivot": overlap / counts.layers,
             "specific": specific.counts().sum(axis=1),
         }
     )
@@ -49,47 +48,40 @@ RANKINGS = ("shared", "specific", "discriminating")
 
 
 def rank_neurons(
-    activity: ActivationCounts, by: str, *, x: str = "", y: str = "", layer: int | None = None, top: int = 100
+    counts: ActivationCounts, by: str, *, x: str = "", y: str = "", layer: int | None = None, top: int = 100
 ) -> pd.DataFrame:
-    """The neurons that stand out, best first: columns layer, neuron, value, and one probability a language concerned.
+    """The neurons that stand out, best first: columns layer, neuron, value, and the probability in x and y.
 
     by: `shared`, value = the lowest probability over all languages; `specific` to x, value = probability in x minus
     the highest in any other; `discriminating` between x and y, value = probability in x minus that in y, ordered by its
-    size. layer: in one layer only. Equal values go by layer, then number.
+    size. layer: in one layer only. Equal values go by layer, then number. Raises ExperimentError for another ranking.
     """
     if by not in RANKINGS:
         raise ExperimentError(f"neurons are ranked by {', '.join(RANKINGS)}, not by {by!r}")
-    layers = range(activity.layers) if layer is None else [layer]
-    value = np.empty((len(layers), activity.neurons))
-    for k, number in enumerate(layers):
-        probability = activity.probability(number)
+    concerned = [counts.languages.index(code) for code in {"shared": (), "specific": (x,)}.get(by, (x, y))]
+
+    def value_of(probability: np.ndarray) -> np.ndarray:
         if by == "shared":
-            value[k] = probability.min(axis=0)
-        else:
-            own = probability[activity.languages.index(x)]
-            if by == "specific":
-                others = np.delete(probability, activity.languages.index(x), axis=0)
-                value[k] = own - (others.max(axis=0) if len(others) else 0)
-            else:
-                value[k] = own - probability[activity.languages.index(y)]
+            return probability.min(axis=0)
+        others = np.delete(probability, concerned[0], axis=0) if by == "specific" else probability[concerned[1:]]
+        return probability[concerned[0]] - others.max(axis=0, initial=0)
+
+    layers = np.arange(counts.layers) if layer is None else np.array([layer])
+    value = np.stack([value_of(counts.probability(number)) for number in layers])
     size = np.abs(value) if by == "discriminating" else value
-    order = np.argsort(-size.ravel(), kind="stable")[:top]
-    at, neuron = np.divmod(order, activity.neurons)
-    numbers = np.asarray(layers)[at]
-    table = pd.DataFrame({"layer": numbers, "neuron": neuron, "value": value.ravel()[order]})
-    concerned = {"shared": (), "specific": (x,), "discriminating": (x, y)}[by]
-    probabilities = activity.at(numbers, neuron)
-    for code in concerned:
-        k = activity.languages.index(code)
-        table[code] = probabilities[k]
+    order = np.argsort(-size, axis=None, kind="stable")[:top]
+    at, neuron = np.unravel_index(order, value.shape)
+    table = pd.DataFrame({"layer": layers[at], "neuron": neuron, "value": value[at, neuron]})
+    probabilities = counts.at(layers[at], neuron)
+    for k in concerned:
+        table[counts.languages[k]] = probabilities[k]
     return table
 
 
-def pairs_shared(activity: ActivationCounts, x: str, y: str, rule: ActivationCriterion, layer: int) -> pd.DataFrame:
-    """Neurons active in both of two languages at a layer, by the lower of the two probabilities."""
-    both = activity.of([x, y])
-    probability = both.probability(layer)
-    neuron = np.flatnonzero(rule.sets(probability).all(axis=0))
+def pairs_shared(counts: ActivationCounts, x: str, y: str, criterion: ActivationCriterion, layer: int) -> pd.DataFrame:
+    """Neurons active in both of two languages at a layer, by the lower of the two probabilities, the highest first."""
+    probability = counts.of([x, y]).probability(layer)
+    neuron = np.flatnonzero(criterion.sets(probability).all(axis=0))
     table = pd.DataFrame({"layer": layer, "neuron": neuron, x: probability[0, neuron], y: probability[1, neuron]})
     lower = probability[:, neuron].min(axis=0)
     return table.iloc[np.argsort(-lower, kind="stable")].reset_index(drop=True)
@@ -127,16 +119,8 @@ def strongest_in_sentence(
             gap = values[sentence] - usual
             deviations = np.divide(gap, spread, out=np.zeros_like(gap), where=spread > 1e-12 * (1 + np.abs(usual)))
             best = np.argsort(-deviations, kind="stable")[:top]
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "layer": number,
-                        "neuron": best,
-                        "value": values[sentence, best],
-                        "usual": usual[best],
-                        "deviations": deviations[best],
-                    }
-                )
-            )
+            columns = {"value": values[sentence], "usual": usual, "deviations": deviations}
+            some = {name: column[best] for name, column in columns.items()}
+            parts.append(pd.DataFrame({"layer": number, "neuron": best, **some}))
     table = pd.concat(parts, ignore_index=True)
     return table.sort_values("deviations", ascending=False, kind="stable").head(top).reset_index(drop=True)

@@ -1,13 +1,20 @@
-"""TODO"""
+"""How much of their active neurons a sentence and its translation share, against sentences that are no translations.
+
+The difference is what meaning, rather than language, contributes (Huang et al., ACL 2025).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures.alignment import resampling_weights
+from neuronxa_core.measures.base import Arrays, Measure, Run, choice
 from neuronxa_core.measures.overlap import jaccard
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import StatesReader
@@ -19,12 +26,15 @@ class ParallelOverlap:
     """Overlap of sentences' active sets at one layer, each (value, low, high) with a percentile bootstrap interval.
 
     parallel: mean Jaccard of translations. mismatched: mean Jaccard of all other pairs. difference: the first minus the
-    second, what meaning rather than language contributes.
+    second, the translation-specific overlap.
     """
 
     parallel: tuple[float, float, float]
     mismatched: tuple[float, float, float]
     difference: tuple[float, float, float]
+
+
+KINDS = tuple(one.name for one in fields(ParallelOverlap))
 
 
 def parallel_overlap(
@@ -70,3 +80,41 @@ def parallel_overlaps(plan: Plan, store: Store, x: str, y: str, threshold: float
             shares = [reader.vectors(code, "nas", "mean", layer) / tokens[code] for code in (x, y)]
             found.append(parallel_overlap(*(share > threshold for share in shares)))
     return found
+
+
+@dataclass(frozen=True)
+class ParallelOverlapMeasure(Measure):
+    """How much more of their active neurons translations share with the pivot's sentences than mismatched ones do."""
+
+    threshold: float = choice(0.5, "a neuron is active in a sentence if it is in more than this share of its tokens")
+    name: ClassVar[str] = "parallel_overlap"
+    unit: ClassVar[str] = "languages"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise ExperimentError(f"the threshold is a share of tokens, at least 0 and below 1, not {self.threshold}")
+
+    def parts(self) -> tuple[str, ...]:
+        return tuple(code for code in self.plan.languages if code != self.plan.pivot)
+
+    def content(self, part: str) -> object:
+        return [self.threshold, self.reads(self.plan.pivot, part)]
+
+    def compute(self, part: str, run: Run) -> Arrays:
+        """Each of KINDS as value, low and high, [layer, 3]."""
+        found = parallel_overlaps(self.plan, run.store, self.plan.pivot, part, self.threshold)
+        return {kind: np.array([getattr(one, kind) for one in found]) for kind in KINDS}
+
+    def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
+        """A row per language, layer and kind (parallel, mismatched, difference).
+
+        Columns: language, layer, kind, value, and low and high of the 95 % interval.
+        """
+        rows = [
+            (language, layer, kind, *values)
+            for language, arrays in results.items()
+            for layer in range(self.plan.info.layers)
+            for kind in KINDS
+            for values in [arrays[kind][layer].tolist()]
+        ]
+        return pd.DataFrame(rows, columns=["language", "layer", "kind", "value", "low", "high"])

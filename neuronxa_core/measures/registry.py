@@ -9,14 +9,22 @@ from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures.base import Measure
 
 MEASURES = {
+    "ablation": "Ablation",
+    "activation_counts": "ActivationCountsMeasure",
     "alignment": "AlignmentScores",
     "all_pairs": "AllPairs",
     "bitext_retrieval": "BitextRetrieval",
     "cka": "CKA",
     "geometry": "Geometry",
+    "intersections": "IntersectionsMeasure",
+    "lape": "LapeMeasure",
     "likelihood": "NatsPerByte",
     "lm_eval": "HarnessRun",
+    "overlap": "OverlapMeasure",
+    "parallel_overlap": "ParallelOverlapMeasure",
     "probe": "LinearProbe",
+    "shared_core": "SharedCoreMeasure",
+    "token_activations": "TokenActivationsMeasure",
 }
 """Name, which is that of the file as well, to the class."""
 

@@ -1,10 +1,16 @@
-"""TODO"""
+"""The neurons that are active in all languages, against what independent sets of the same sizes would share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
+
+from neuronxa_core.measures.activation_counts import ActiveSetsMeasure
+from neuronxa_core.measures.base import Arrays, Run
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,10 @@ class SharedCore:
         gap = self.observed - self.expected
         return np.divide(gap, self.deviation, out=np.full(len(gap), np.nan), where=self.deviation > 0)
 
+    def table(self) -> pd.DataFrame:
+        """A row per layer: layer, observed, expected, deviation, z."""
+        return pd.DataFrame({"layer": range(len(self.observed)), **asdict(self), "z": self.z})
+
 
 def shared_core(active: np.ndarray) -> SharedCore:
     """The shared core of the sets active [language, layer, neuron].
@@ -41,3 +51,19 @@ def shared_core(active: np.ndarray) -> SharedCore:
     # a variance of 0 comes out as rounding errors of the terms it is made of
     variance[variance < 1e-9 * (1 + expected**2)] = 0
     return SharedCore(active.all(axis=0).sum(axis=1), expected, np.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class SharedCoreMeasure(ActiveSetsMeasure):
+    """How many neurons are active in all languages, by layer, beside independent sets of the same sizes."""
+
+    name: ClassVar[str] = "shared_core"
+
+    def compute(self, part: int, run: Run) -> Arrays:
+        """observed, expected, deviation as in SharedCore, each [1]."""
+        return asdict(shared_core(self.sets(part, run)[:, None]))
+
+    def frame(self, results: Mapping[int, Arrays]) -> pd.DataFrame:
+        """A row per layer: layer, observed, expected, deviation, z."""
+        columns = (np.concatenate([a[name] for a in results.values()]) for name in SharedCore.__dataclass_fields__)
+        return SharedCore(*columns).table().assign(layer=list(results))

@@ -1,14 +1,16 @@
-"""TODO"""
+"""Sets of neurons, and a model in which they are zero-ablated: their activation is 0 at every token."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import digest
@@ -24,10 +26,10 @@ class Neurons:
 
     def __post_init__(self) -> None:
         layers = [layer for layer, _ in self.pairs]
-        if any(a >= b for a, b in zip([-1, *layers], layers, strict=False)):
+        if not _ascending(layers):
             raise ExperimentError(f"the layers of a set of neurons must be ascending and 0 or more, not {layers}")
         for layer, numbers in self.pairs:
-            if not numbers or any(a >= b for a, b in zip((-1, *numbers), numbers, strict=False)):
+            if not numbers or not _ascending(numbers):
                 raise ExperimentError(
                     f"the neurons of layer {layer} must be at least one, ascending, each once and 0 or more"
                 )
@@ -70,6 +72,11 @@ class Neurons:
                 )
 
 
+def _ascending(numbers: Sequence[int]) -> bool:
+    """Whether numbers are 0 or more, ascending, and each there once."""
+    return all(a < b for a, b in pairwise((-1, *numbers)))
+
+
 def random_like(neurons: Neurons, info: ModelInfo, seed: int, avoid: Neurons | None = None) -> Neurons:
     """A random set with as many neurons in every layer, the same for the same arguments.
 
@@ -103,60 +110,58 @@ def zero_ablated(loaded: LoadedModel, neurons: Neurons, neuron: Neuron = "produc
     output, the neuron is set to 0 there too, so that its states are 0 under both definitions.
 
     In a mixture of experts the neurons are 0 at the tokens that chose their expert; at all others they are anyway. The
-    router chooses as before in that layer. All experts run as `experts.replacing` runs them, also where no neuron is
-    switched off, so that what is compared was computed in one way.
+    router chooses as before in that layer. All experts run as `moe.replacing` runs them, also where no neuron is
+    ablated, so that what is compared was computed in one way.
 
-    StateHooks see the activations as they are after switching off, wherever they were registered. Raises
-    ExperimentError for neurons that the model lacks, ModelError where `gate` cannot be read.
+    Hooks see the activations as they are after ablation, wherever they were registered. Raises ExperimentError for
+    neurons that the model lacks, ModelError where `gate` cannot be read.
     """
     neurons.check(loaded.info)
     with ExitStack() as stack:
         if loaded.info.experts:
-            off_in_experts = _ZeroInExperts(neurons, loaded.info.neurons // loaded.info.experts)
+            zero = _ZeroInExperts(neurons, loaded.info.neurons // loaded.info.experts)
             for definition in sorted({"product", neuron}):
-                stack.enter_context(moe.replacing(loaded, off_in_experts, definition))
-        for layer, numbers in () if loaded.info.experts else neurons.pairs:
-            feed_forward = loaded.feed_forwards[layer]
-            off = _Zero(numbers)
-            last = loaded.model.get_submodule(feed_forward.last_projection)
-            # first of all: hooks that were there before are to see the zeros as well
-            stack.callback(last.register_forward_pre_hook(off.of_input, prepend=True).remove)
-            path, side = feed_forward.module_for(neuron)
-            if side == "output":
-                activation = loaded.model.get_submodule(path)
-                stack.callback(activation.register_forward_hook(off.of_output, prepend=True).remove)
+                stack.enter_context(moe.replacing(loaded, zero, definition))
+        else:
+            for layer, numbers in neurons.pairs:
+                for handle in _hooks(loaded, layer, _Zero(numbers), neuron):
+                    stack.callback(handle.remove)
         yield
 
 
+def _hooks(loaded: LoadedModel, layer: int, zero: _Zero, neuron: Neuron) -> Iterator[RemovableHandle]:
+    """Register what zeroes a layer's neurons, before all hooks that are there: these are to see the zeros as well."""
+    feed_forward = loaded.feed_forwards[layer]
+    last = loaded.model.get_submodule(feed_forward.last_projection)
+    yield last.register_forward_pre_hook(lambda _module, inputs: (zero(inputs[0]), *inputs[1:]), prepend=True)
+    path, side = feed_forward.module_for(neuron)
+    if side == "output":
+        activation = loaded.model.get_submodule(path)
+        yield activation.register_forward_hook(lambda _module, _inputs, output: zero(output), prepend=True)
+
+
 class _Zero:
-    """Hooks of one layer that set some neurons of [..., neuron] to 0, in a copy."""
+    """Sets some neurons of [..., neuron] to 0, in a copy."""
 
-    def __init__(self, numbers: Iterable[int]) -> None:
-        self._index = torch.tensor(list(numbers))
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._index = torch.tensor(numbers)
 
-    def zeroed(self, activations: torch.Tensor) -> torch.Tensor:
-        if self._index.device != activations.device:
-            self._index = self._index.to(activations.device)
+    def __call__(self, activations: torch.Tensor) -> torch.Tensor:
+        self._index = self._index.to(activations.device)
         # filled rather than multiplied: inf times 0 is NaN
         return activations.index_fill(-1, self._index, 0)
 
-    def of_input(self, _module: torch.nn.Module, inputs: tuple) -> tuple:
-        return (self.zeroed(inputs[0]), *inputs[1:])
-
-    def of_output(self, _module: torch.nn.Module, _inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-        return self.zeroed(output)
-
 
 class _ZeroInExperts:
-    """What `experts.replacing` calls to set some neurons of a mixture to 0, whose experts have `width` columns each."""
+    """What `moe.replacing` calls to set some neurons of a mixture to 0, whose experts have `width` columns each."""
 
     def __init__(self, neurons: Neurons, width: int) -> None:
         columns: dict[tuple[int, int], list[int]] = {}
         for layer, numbers in neurons.pairs:
             for number in numbers:
                 columns.setdefault((layer, number // width), []).append(number % width)
-        self._off = {place: _Zero(some) for place, some in columns.items()}
+        self._zero = {place: _Zero(some) for place, some in columns.items()}
 
     def __call__(self, layer: int, expert: int, _tokens: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
-        off = self._off.get((layer, expert))
-        return activations if off is None else off.zeroed(activations)
+        zero = self._zero.get((layer, expert))
+        return activations if zero is None else zero(activations)

@@ -14,8 +14,6 @@ from neuronxa_core.states.hooks import TokenHooks
 
 # part of the cache key: raise it whenever the numbers of `token_activations` could change
 VERSION = 1
-# sentences that the store keeps for one neuron; where there are more, those read first are forgotten
-KEPT_SENTENCES = 2000
 # all activations of one call of `text_activations`
 TEXT_BYTES = 1 << 30
 

@@ -1,0 +1,304 @@
+"""Zero-ablation against models whose last projections lack the neurons' columns; sets of neurons and random ones."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tiny_models import COLUMNS, FAMILIES, LAYERS, MOE_FAMILIES, byte_tokenizer
+
+from neuronxa_core.errors import ExperimentError, ModelError
+from neuronxa_core.models import description, loading, moe, sources
+from neuronxa_core.states import interventions
+from neuronxa_core.states.extraction import extract
+from neuronxa_core.states.hooks import StateHooks
+from neuronxa_core.states.interventions import Neurons, random_like, zero_ablated
+from neuronxa_core.states.likelihood import negative_log_likelihood
+
+SENTENCES = ["a dog runs in the rain", "猫は昼に", "a", "кошка спит", "the cat sat on the mat"]
+SOME = Neurons(((0, (0, 5, 17)), (2, (1, 2, 47))))
+INFO = description.ModelInfo("m", "M", 3, 20, 8, 1000, True, True, "float32", 99)
+# of an ordinary network with a gate, of transposed weights, of rows and positions on one axis, of a fused gate
+ALWAYS = ("llama", "gpt2", "opt", "phi3", "mixtral", "gpt_oss")
+
+
+def each(families):
+    """The families as parameters; some run with --full only."""
+    return [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.full) for name in families]
+
+
+def load_with_head(tiny, family: str) -> description.LoadedModel:
+    return loading.load(sources.parse_source(str(tiny(family, head=True))), "float32", "cpu", head=True)
+
+
+@torch.no_grad()
+def without_columns(loaded: description.LoadedModel, family: str, neurons: Neurons) -> description.LoadedModel:
+    """A copy of a model whose last projections have zeros for these neurons."""
+    spoilt = copy.deepcopy(loaded)
+    for layer, numbers in neurons.pairs:
+        if family in MOE_FAMILIES:
+            weight = spoilt.model.get_submodule(MOE_FAMILIES[family].experts.format(layer)).down_proj
+            for number in numbers:
+                column = weight[number // COLUMNS]
+                (column if family == "gpt_oss" else column.T)[number % COLUMNS] = 0
+        else:
+            path = f"{FAMILIES[family].layer.format(layer)}.{FAMILIES[family].last}"
+            weight = spoilt.model.get_submodule(path).weight
+            (weight if FAMILIES[family].transposed else weight.T)[list(numbers)] = 0
+    return spoilt
+
+
+def hooks_of(loaded: description.LoadedModel) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded.model.modules())
+
+
+# sets of neurons
+
+
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)))
+def test_a_mask_comes_back(mask):
+    neurons = Neurons.from_mask(mask)
+    back = np.zeros_like(mask)
+    for layer, numbers in neurons.by_layer.items():
+        assert numbers == tuple(sorted(numbers))
+        back[layer, list(numbers)] = True
+    assert np.array_equal(back, mask)
+    assert neurons.count == mask.sum()
+    assert neurons == Neurons.of({layer: numbers[::-1] for layer, numbers in reversed(neurons.pairs)})
+    flipped = mask.copy()
+    flipped[0, 0] ^= True
+    assert Neurons.from_mask(flipped).digest != neurons.digest == Neurons.from_mask(mask).digest
+
+
+def test_sets_by_hand():
+    neurons = Neurons.from_mask(np.array([[0, 1, 1], [0, 0, 0], [1, 0, 0]], dtype=bool))
+    assert neurons.pairs == ((0, (1, 2)), (2, (0,)))
+    assert (neurons.count, Neurons().count, Neurons().by_layer) == (3, 0, {})
+    assert Neurons.of({1: np.array([4, 3, 4]), 0: np.array([], dtype=int)}) == Neurons(((1, (3, 4)),))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        *((((0, some),), "neurons of layer 0 must be at least one, ascending") for some in ((), (1, 1), (2, 1), (-1,))),
+        *((tuple((k, (0,)) for k in some), "layers of a set of neurons must be") for some in ((1, 0), (1, 1), (-1,))),
+    ],
+)
+def test_layers_or_neurons_in_another_order_are_refused(pairs, message):
+    with pytest.raises(ExperimentError, match=message):
+        Neurons(pairs)
+
+
+@pytest.mark.parametrize("mask", [np.zeros(3, dtype=bool), np.zeros((2, 2), dtype=int)])
+def test_what_is_no_mask(mask):
+    with pytest.raises(ValueError, match="expected bool"):
+        Neurons.from_mask(mask)
+
+
+def test_neurons_of_another_model(loaded):
+    Neurons(((2, (19,)),)).check(INFO)
+    for pair in ((3, (0,)), (2, (20,))):
+        with pytest.raises(ExperimentError, match=rf"neuron {pair[1][0]} of layer {pair[0]} is not in model m"):
+            random_like(Neurons((pair,)), INFO, 0)
+    model = loaded("llama")
+    before = hooks_of(model)
+    with pytest.raises(ExperimentError, match="is not in model"), zero_ablated(model, Neurons(((LAYERS, (0,)),))):
+        raise AssertionError("nothing is to run here")
+    assert hooks_of(model) == before
+
+
+any_neurons = st.dictionaries(st.integers(0, 2), st.sets(st.integers(0, 19))).map(
+    lambda layers: Neurons.of({layer: np.array(sorted(some), dtype=int) for layer, some in layers.items()})
+)
+
+
+@given(any_neurons, any_neurons, st.integers(0, 5))
+def test_random_sets_have_the_same_sizes_and_stay_outside_while_they_can(neurons, avoid, seed):
+    found = random_like(neurons, INFO, seed, avoid)
+    found.check(INFO)
+    assert found == random_like(neurons, INFO, seed, avoid)
+    assert {k: len(v) for k, v in found.pairs} == {k: len(v) for k, v in neurons.pairs}
+    for layer, numbers in found.pairs:
+        mine, avoided, got = set(neurons.by_layer[layer]), set(avoid.by_layer.get(layer, ())), set(numbers)
+        free = set(range(20)) - mine - avoided
+        only_avoided = avoided - mine
+        assert len(got & free) == min(len(got), len(free))
+        assert len(got & only_avoided) == min(len(got) - len(got & free), len(only_avoided))
+
+
+def test_random_sets_are_uniform_and_differ_by_seed_layer_and_set():
+    neurons = Neurons(((1, (0, 1, 2, 3)),))
+    counts = np.zeros(20)
+    draws = [random_like(neurons, INFO, seed).by_layer[1] for seed in range(800)]
+    for numbers in draws:
+        counts[list(numbers)] += 1
+    assert counts[:4].sum() == 0
+    # 800 x 4 / 16 = 200 expected, standard deviation about 12
+    assert (abs(counts[4:] - 200) < 60).all()
+    assert len(set(draws)) > 500
+    other = random_like(Neurons(((1, (0, 1, 2, 3)), (2, (0, 1, 2, 3)))), INFO, 0).by_layer
+    assert len({other[1], other[2], draws[0]}) == 3
+    with pytest.raises(ExperimentError, match="seed of random neurons must be 0 or more"):
+        random_like(neurons, INFO, -1)
+
+
+# ablation
+
+IN_EXPERTS = Neurons(((0, (0, 5, COLUMNS, 5 * COLUMNS + 23)), (2, tuple(range(2 * COLUMNS, 3 * COLUMNS)))))
+
+
+def some_of(family: str) -> Neurons:
+    return IN_EXPERTS if family in MOE_FAMILIES else SOME
+
+
+def definitions(family: str) -> tuple[str, ...]:
+    """Those that can be read, of which a plain network has one."""
+    if family in MOE_FAMILIES:
+        return ("product",) if MOE_FAMILIES[family].product else ("product", "gate")
+    return ("product", "gate") if FAMILIES[family].gated else ("gate",)
+
+
+@pytest.mark.parametrize("family", each([*FAMILIES, *MOE_FAMILIES]))
+def test_ablation_is_taking_the_columns_of_the_last_projection_away(family, loaded):
+    """States are those of the model without the columns, and 0 for the neurons themselves under both definitions."""
+    model, off = loaded(family), some_of(family)
+    spoilt = without_columns(model, family, off)
+    for neuron in definitions(family):
+        before, wanted = (extract(one, "eng", SENTENCES, neuron) for one in (model, spoilt))
+        for budget in (1, 1024):
+            with zero_ablated(model, off, neuron):
+                got = extract(model, "eng", SENTENCES, neuron, token_budget=budget)
+            for name, array in got.arrays.items():
+                expected = wanted.arrays[name].copy()
+                if not name.startswith("emb"):
+                    for layer, numbers in off.pairs:
+                        assert not array[layer][:, list(numbers)].any()
+                        expected[layer][:, list(numbers)] = 0
+                if name.startswith("nas"):
+                    assert (array != expected).mean() < 1e-3
+                else:
+                    np.testing.assert_allclose(array, expected, rtol=1e-4, atol=4e-6 * np.abs(expected).max())
+        assert not np.allclose(wanted.arrays["emb_last"][-1], before.arrays["emb_last"][-1], rtol=1e-2)
+        for layer, numbers in off.pairs:
+            assert before.arrays["nav_mean"][layer][:, list(numbers)].any()
+        after = extract(model, "eng", SENTENCES, neuron)
+        assert all(np.array_equal(after.arrays[name], before.arrays[name]) for name in before.arrays)
+
+
+@pytest.mark.parametrize("family", each([*(name for name in FAMILIES if FAMILIES[name].causal), *MOE_FAMILIES]))
+def test_likelihood_of_an_ablated_model_is_that_of_the_model_without_the_columns(family, tiny):
+    model, off = load_with_head(tiny, family), some_of(family)
+    spoilt = without_columns(model, family, off)
+    before = negative_log_likelihood(model, SENTENCES).nats
+    with zero_ablated(model, off):
+        got = negative_log_likelihood(model, SENTENCES).nats
+    np.testing.assert_allclose(got, negative_log_likelihood(spoilt, SENTENCES).nats, rtol=2e-6)
+    assert not np.allclose(got, before, rtol=1e-3)
+    assert np.array_equal(negative_log_likelihood(model, SENTENCES).nats, before)
+
+
+def test_all_neurons_ablated_leave_the_network_its_bias(loaded):
+    model = loaded("llama")
+    everything = Neurons.from_mask(np.ones((LAYERS, model.info.neurons), dtype=bool))
+    outputs = []
+    handle = model.model.layers[1].mlp.register_forward_hook(lambda _m, _i, output: outputs.append(output))
+    try:
+        with zero_ablated(model, everything):
+            extract(model, "eng", SENTENCES)
+    finally:
+        handle.remove()
+    assert outputs
+    assert not any(output.any() for output in outputs)
+
+
+def test_what_others_hold_is_not_changed(loaded):
+    """The activation's output is the very tensor that the last projection of a plain network reads."""
+    model, held = loaded("opt"), []
+    layer = model.model.decoder.layers[0]
+    weights = layer.fc2.weight.clone()
+    handle = layer.activation_fn.register_forward_hook(lambda _m, _i, output: held.append((output, output.clone())))
+    try:
+        with zero_ablated(model, SOME):
+            extract(model, "eng", SENTENCES)
+    finally:
+        handle.remove()
+    assert held
+    assert all(torch.equal(output, copy) for output, copy in held)
+    assert any(output[..., list(SOME.by_layer[0])].any() for output, _ in held)
+    assert torch.equal(layer.fc2.weight, weights)
+
+
+@pytest.mark.parametrize("neuron", ["product", "gate"])
+def test_hooks_that_were_there_before_see_the_zeros_too(neuron, loaded):
+    model = loaded("llama")
+    with zero_ablated(model, SOME, neuron):
+        wanted = extract(model, "eng", SENTENCES, neuron)
+    ids = [model.tokenizer(sentence)["input_ids"] for sentence in SENTENCES]
+    kept = {}
+    keep = lambda state, layer, pooled: kept.update({(state, layer): pooled.copy()})  # noqa: E731
+    with StateHooks(model, neuron, keep) as hooks, zero_ablated(model, SOME, neuron):
+        hooks.run(ids)
+    for layer, counts in enumerate(wanted.arrays["nas_weighted"]):
+        assert np.array_equal(kept["nas", layer][:, 0], counts)
+
+
+def test_infinite_activations_become_zero_in_a_copy():
+    values = torch.tensor([[1.0, 2.0, float("inf")], [4.0, 5.0, float("nan")]])
+    assert interventions._Zero((0, 2))(values).tolist() == [[0, 2, 0], [0, 5, 0]]
+    assert values[0, 2] == float("inf")
+    assert interventions._Zero((0,))(values.half()[None]).dtype == torch.float16
+
+
+def test_a_mixtures_neurons_are_zeroed_in_their_expert_alone():
+    off = interventions._ZeroInExperts(Neurons(((1, (3, 4, 8)),)), 4)
+    activations = torch.ones(1, 4)
+    assert off(1, 0, None, activations).tolist() == [[1, 1, 1, 0]]
+    assert off(1, 1, None, activations).tolist() == off(1, 2, None, activations).tolist() == [[0, 1, 1, 1]]
+    assert off(0, 0, None, activations) is off(1, 3, None, activations) is activations
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+def test_two_sets_at_once_are_their_union(family, loaded):
+    model, off = loaded(family), some_of(family)
+    halves = [Neurons((pair,)) for pair in off.pairs]
+    with zero_ablated(model, off):
+        wanted = extract(model, "eng", SENTENCES)
+    with zero_ablated(model, halves[1]), zero_ablated(model, halves[0]), zero_ablated(model, halves[1]):
+        got = extract(model, "eng", SENTENCES)
+    assert all(np.array_equal(got.arrays[name], wanted.arrays[name]) for name in got.arrays)
+
+
+@pytest.mark.parametrize("neuron", ["product", "gate"])
+def test_no_hook_stays_after_an_error(neuron, loaded):
+    model = loaded("phi3")
+    before = hooks_of(model)
+    with pytest.raises(KeyboardInterrupt), zero_ablated(model, SOME, neuron):
+        assert hooks_of(model) == before + len(SOME.pairs) * (1 + (neuron == "gate"))
+        raise KeyboardInterrupt
+    assert hooks_of(model) == before
+
+
+@torch.inference_mode()
+def last_hidden(loaded: description.LoadedModel) -> list[np.ndarray]:
+    """The model's output for every sentence, one at a time, [token, hidden]."""
+    rows = [byte_tokenizer(True).encode(sentence).ids for sentence in SENTENCES]
+    return [loaded.model(input_ids=torch.tensor([row])).last_hidden_state[0].numpy() for row in rows]
+
+
+def test_sets_compared_in_a_mixture_are_all_computed_in_one_way(loaded):
+    """The library's own way of running experts sums in another order: an empty set is to be no difference at all."""
+    model = loaded("qwen3_moe")
+    with moe.recording(model, lambda *_seen: None):
+        wanted = last_hidden(model)
+    with zero_ablated(model, Neurons()):
+        assert all(np.array_equal(a, b) for a, b in zip(last_hidden(model), wanted, strict=True))
+
+
+def test_gate_is_refused_where_a_mixture_does_not_have_it(loaded):
+    with pytest.raises(ModelError, match="choose 'product'"), zero_ablated(loaded("gpt_oss"), IN_EXPERTS, "gate"):
+        raise AssertionError("nothing is to run here")
