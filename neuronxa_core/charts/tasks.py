@@ -123,7 +123,7 @@ def methods_by_tasks(table: pd.DataFrame, title: str) -> alt.LayerChart:
     rows, tasks = (list(dict.fromkeys(table[name])) for name in ("row", "task"))
     base = alt.Chart(table)
     x = alt.X("task:N", sort=tasks, title=None, axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=260))
-    y = alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelLimit=320, labelOverlap=False))
+    y = alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelLimit=320, labelOverlap=False, labelFlush=False))
     cells = base.mark_rect().encode(
         x,
         y,
