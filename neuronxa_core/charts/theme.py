@@ -59,7 +59,9 @@ def layer_axis() -> alt.X:
 
 def names_axis(order: list[str], limit: int) -> alt.Y:
     """A row per label, all of them named. limit: of a name's width, in pixels."""
-    return alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=limit, labelOverlap=False))
+    return alt.Y(
+        "label:N", sort=order, title=None, axis=alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False)
+    )
 
 
 def colours_of(labels: list[str], field: str, title: str, columns: int = 3, limit: int = 360) -> alt.Color:
