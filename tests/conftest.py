@@ -1,5 +1,6 @@
 """Fixtures that several test files share. No test reaches the network: the hub is offline and its cache is empty."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(config, items):
 def full(request) -> bool:
     """Whether long tests run in their full size."""
     return request.config.getoption("--full")
+
+
+def pytest_collection_finish():
+    # what was imported stays: a collection, as when memory runs out or a model is freed, need not look through it again
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure():

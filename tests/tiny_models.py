@@ -399,6 +399,7 @@ def without_weights(folder: Path, parent: Path) -> Path:
     return bare
 
 
-def core(names: Iterable[str], *kept: str) -> list:
-    """Parameters for a test: the families kept, or marked to run with --full only."""
-    return [name if name in kept else pytest.param(name, marks=pytest.mark.full) for name in names]
+def core(names: Iterable, *kept) -> list:
+    """Parameters for a test: those kept run always, the others with --full only."""
+    rare = ((name if isinstance(name, tuple) else (name,)) for name in names if name not in kept)
+    return [*kept, *(pytest.param(*name, marks=pytest.mark.full) for name in rare)]

@@ -1,4 +1,4 @@
-"""memory.py: freed memory that is kept, and arrays on the disk."""
+"""Memory: freed memory that is kept, and arrays on the disk."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_models import LAYERS
 
-from neuronxa_core.errors import ExtractionError
 from neuronxa_core.host import process_memory
 from neuronxa_core.host.process_memory import madvise, on_disk
-from neuronxa_core.states import extraction
 
 GLIBC = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 SENTENCES = ["a dog runs in the rain", "猫は昼に", "a"]
@@ -23,7 +20,7 @@ SENTENCES = ["a dog runs in the rain", "猫は昼に", "a"]
 # pages that 50 rounds of 20 x 2 MiB, freed in between, get from the system, on another thread than the first
 FAULTS = """
 import resource, sys, threading
-from neuronxa_core import memory
+from neuronxa_core.host import process_memory as memory
 import torch
 if sys.argv[1] == "kept":
     memory.keep_what_is_freed()
@@ -40,6 +37,7 @@ thread.join()
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 def test_freed_memory_is_kept_on_every_thread():
     faults = {
@@ -51,6 +49,7 @@ def test_freed_memory_is_kept_on_every_thread():
     assert faults["kept"] < faults["as it is"] / 20
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 def test_what_was_freed_can_be_given_back():
     script = (
@@ -61,7 +60,7 @@ def test_what_was_freed_can_be_given_back():
         "parts = [torch.ones(1 << 18) for _ in range(100)]\n"
         "del parts\n"
         "before = resident()\n"
-        "memory.give_back()\n"
+        "memory.trim()\n"
         "print(before - resident())\n"
     )
     given = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
@@ -92,36 +91,6 @@ def test_other_arrays_are_left_alone():
     madvise(array)
     madvise(array[2:])
     assert array.tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_large_states_lie_on_the_disk_and_are_the_same(loaded, tmp_path, monkeypatch):
-    model = loaded("llama")
-    held = extraction.extract(model, "eng", SENTENCES, form="compact")
-    made = []
-    monkeypatch.setattr(extraction, "HELD_BYTES", sum(array.nbytes for array in held.arrays.values()) - 1)
-    monkeypatch.setattr(extraction, "on_disk", lambda *what: made.append(what) or on_disk(*what))
-    written = extraction.extract(model, "eng", SENTENCES, form="compact", folder=tmp_path, token_budget=1)
-    assert {folder for _shape, _dtype, folder in made} == {tmp_path}
-    assert len(made) == len(written.arrays) == len(held.arrays)
-    for name, array in held.arrays.items():
-        assert (written.arrays[name].shape, written.arrays[name].dtype) == (array.shape, array.dtype)
-        if name.startswith("nas"):
-            assert np.array_equal(written.arrays[name], array)
-        assert len(array) == LAYERS
-    monkeypatch.setattr(extraction, "HELD_BYTES", 1 << 30)
-    made.clear()
-    extraction.extract(model, "eng", SENTENCES)
-    assert made == []
-
-
-def test_a_full_disk_is_said_with_the_language(loaded, tmp_path, monkeypatch):
-    def full(*_what):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(extraction, "HELD_BYTES", 0)
-    monkeypatch.setattr(extraction, "on_disk", full)
-    with pytest.raises(ExtractionError, match=rf"^Swahili: its states take 0\.0 GiB.*{tmp_path}.*No space left"):
-        extraction.extract(loaded("llama"), "Swahili", SENTENCES, folder=tmp_path)
 
 
 def test_room_is_reserved_at_once(tmp_path):

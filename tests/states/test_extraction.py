@@ -1,18 +1,16 @@
-"""extraction.py against a plain computation: one sentence at a time, neurons from the weights, sums in python loops."""
+"""Extraction against a plain computation: one sentence at a time, neurons from the weights, sums in python loops."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import errno
 import functools
-import itertools
+import os
 import random
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny_models import (
     CHOSEN,
     COLUMNS,
@@ -25,12 +23,16 @@ from tiny_models import (
     PlainExperts,
     PlainNeurons,
     byte_tokenizer,
+    core,
 )
 
 from neuronxa_core.errors import Cancelled, ExtractionError
+from neuronxa_core.host.process_memory import on_disk
 from neuronxa_core.models import description, estimates, loading, sources
 from neuronxa_core.states import extraction
+from neuronxa_core.states.batches import tokenize
 from neuronxa_core.states.extraction import extract
+from neuronxa_core.states.hooks import StateHooks
 
 SENTENCES = [
     "a dog runs in the rain",
@@ -41,9 +43,11 @@ SENTENCES = [
     "die Katze am Tag",
 ]
 NAMES = [f"{state}_{pooling}" for state in extraction.STATES for pooling in extraction.POOLINGS]
-# the other families compute the two definitions from one and the same value
+# gpt_oss computes the two definitions from one and the same value, so it has one only
 MIXTURES = [(name, n) for name in MOE_FAMILIES for n in ("product", "gate") if n == "product" or name != "gpt_oss"]
 DEFINITIONS = [(name, n) for name in FAMILIES for n in (("product", "gate") if FAMILIES[name].gated else ("product",))]
+CORE = [("llama", "product"), ("llama", "gate"), ("phi3", "gate"), ("gemma2", "product"), ("gpt2", "product")]
+CORE += [("bert", "product"), ("opt", "product"), ("bloom", "product"), ("mixtral", "gate"), ("gpt_oss", "product")]
 
 
 @dataclasses.dataclass
@@ -146,73 +150,35 @@ def assert_same(got: extraction.LanguageStates, wanted: dict[str, np.ndarray], u
 # every state, pooling and definition, every family
 
 
-@pytest.mark.parametrize(("family", "neuron"), DEFINITIONS)
-def test_states_are_those_of_the_plain_computation(family, neuron, loaded, plain):
-    wanted = plain(family, neuron)
-    got = extract(loaded(family), "eng", SENTENCES, neuron)
-    assert_same(got, wanted.arrays, wanted.uncertain)
+@pytest.mark.parametrize(("family", "neuron"), core([*DEFINITIONS, *MIXTURES], *CORE))
+def test_states_are_those_of_the_plain_computation_in_any_batch(family, neuron, loaded, plain):
+    """All in one batch, one by one, small batches and another order: absolute, rotary and ALiBi positions alike."""
+    wanted, model = plain(family, neuron), loaded(family)
+    for budget in (1, 30, None):
+        got = extract(model, "eng", SENTENCES, neuron, token_budget=budget)
+        assert_same(got, wanted.arrays, wanted.uncertain)
     assert got.tokens.tolist() == [len(byte_tokenizer(True).encode(s).ids) for s in SENTENCES]
     assert got.truncated == 0
-    assert len(set(got.tokens.tolist())) > 3
+    if family in MOE_FAMILIES:  # an expert that no token of a sentence chose has states of 0
+        shape = (LAYERS, len(SENTENCES), EXPERTS, COLUMNS)
+        assert (
+            got.arrays["nav_last"].reshape(shape).any(axis=3).sum(axis=2).tolist()
+            == [[CHOSEN] * len(SENTENCES)] * LAYERS
+        )
+        assert (wanted.arrays["nas_mean"].reshape(shape).any(axis=3).sum(axis=2) < EXPERTS).any()
+        return
     assert 0 < (wanted.arrays["nas_last"] > 0).mean() < 1
-    assert wanted.arrays["nav_mean"].mean() > 0.3
-
-
-@pytest.mark.parametrize("family", [name for name in FAMILIES if not FAMILIES[name].gated])
-def test_the_two_definitions_are_one_in_a_plain_network(family, loaded):
-    product, gate = (extract(loaded(family), "eng", SENTENCES, neuron) for neuron in ("product", "gate"))
-    for name in NAMES:
-        assert np.array_equal(product.arrays[name], gate.arrays[name])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_batches_and_their_order_change_nothing_beyond_rounding(family, loaded, plain):
-    """All in one batch, one by one, small batches and another order: absolute, rotary and ALiBi positions alike."""
-    wanted = plain(family)
-    for budget in (1, 30, 10_000):
-        assert_same(extract(loaded(family), "eng", SENTENCES, token_budget=budget), wanted.arrays, wanted.uncertain)
+    if not FAMILIES[family].gated:
+        gate = extract(model, "eng", SENTENCES, "gate")
+        assert all(np.array_equal(got.arrays[name], gate.arrays[name]) for name in NAMES)
     order = list(range(len(SENTENCES)))
     random.Random(1).shuffle(order)
-    got = extract(loaded(family), "eng", [SENTENCES[k] for k in order], token_budget=40)
+    got = extract(model, "eng", [SENTENCES[k] for k in order], neuron, token_budget=40)
     permuted = {name: array[:, order] for name, array in wanted.arrays.items()}
     assert_same(got, permuted, wanted.uncertain[:, order])
 
 
-@pytest.mark.parametrize(("family", "neuron"), MIXTURES)
-def test_states_of_experts_are_those_of_the_plain_computation(family, neuron, loaded, plain):
-    """In any batch; an expert that no token of a sentence chose has states of 0."""
-    wanted = plain(family, neuron)
-    shape = (LAYERS, len(SENTENCES), EXPERTS, COLUMNS)
-    assert wanted.arrays["nas_mean"].size == np.prod(shape)
-    for budget in (1, 30, 10_000):
-        got = extract(loaded(family), "eng", SENTENCES, neuron, token_budget=budget)
-        assert_same(got, wanted.arrays, wanted.uncertain)
-        on = got.arrays["nav_last"].reshape(shape).any(axis=3).sum(axis=2)
-        assert on.tolist() == [[CHOSEN] * len(SENTENCES)] * LAYERS
-    assert (wanted.arrays["nas_mean"].reshape(shape).any(axis=3).sum(axis=2) < EXPERTS).any()
-
-
-def test_experts_that_run_more_than_once(tiny):
-    model = loading.load(sources.parse_source(str(tiny("mixtral"))), device="cpu")
-    block = model.model.layers[1].mlp
-    once = block.forward
-    block.forward = lambda states: once(once(states))
-    with pytest.raises(ExtractionError, match=r"^MixtralModel runs layer 1's feed-forward network more than once a"):
-        extract(model, "eng", SENTENCES)
-
-
-def test_inf_in_an_expert(tiny):
-    def plant(model):
-        model.layers[2].mlp.experts.gate_up_proj[:, COLUMNS + 1] = float("inf")
-
-    model = loading.load(sources.parse_source(str(tiny("olmoe", edit=plant))), device="cpu")
-    with pytest.raises(ExtractionError, match=r"^eng: inf or NaN in the NAV of layer 2"):
-        extract(model, "eng", SENTENCES)
-
-
-@pytest.mark.parametrize(
-    ("family", "neuron"), [("llama", "product"), ("llama", "gate"), ("opt", "product"), ("bert", "product")]
-)
+@pytest.mark.parametrize(("family", "neuron"), [("llama", "gate"), ("opt", "product")])
 def test_nas_numerators_are_whole_numbers_and_exact(family, neuron, loaded):
     """Against the very activations that the pass saw, with no allowance."""
     model = loaded(family)
@@ -291,7 +257,6 @@ class FixedTokenizer:
 
     def __init__(self, ids: dict[str, list[int]]) -> None:
         self.ids = ids
-        self.deprecation_warnings: dict[str, bool] = {}
 
     def __call__(self, texts, truncation=False, max_length=None, **_options):
         return {"input_ids": [self.ids[text][: max_length if truncation else None] for text in texts]}
@@ -299,35 +264,6 @@ class FixedTokenizer:
 
 def with_tokens(loaded: description.LoadedModel, ids: dict[str, list[int]]) -> description.LoadedModel:
     return dataclasses.replace(loaded, tokenizer=FixedTokenizer(ids))
-
-
-def test_relu_zeros_are_no_activations(tiny):
-    """A neuron that is always 0 has state and value 0; one that is always on has every token."""
-
-    def plant(model):
-        for layer in model.decoder.layers:
-            layer.fc1.weight[:3].zero_()
-            layer.fc1.bias[:3] = torch.tensor([0.0, 0.25, -1.0])
-
-    model = loading.load(sources.parse_source(str(tiny("opt", edit=plant))), device="cpu")
-    got = extract(model, "eng", SENTENCES)
-    tokens = got.tokens
-    for neuron in (0, 2):
-        for name in NAMES[:6]:
-            assert (got.arrays[name][:, :, neuron] == 0).all()
-    assert np.array_equal(got.arrays["nas_weighted"][:, :, 1], np.tile(tokens * (tokens + 1) // 2, (LAYERS, 1)))
-    assert np.array_equal(got.arrays["nas_mean"][:, :, 1], np.tile(tokens, (LAYERS, 1)))
-    assert (got.arrays["nas_last"][:, :, 1] == 1).all()
-    assert np.array_equal(got.arrays["nav_mean"][:, :, 1], np.tile(tokens / 4, (LAYERS, 1)))
-
-
-def test_weighted_nas_is_a_frequency(loaded):
-    got = extract(loaded("llama"), "eng", SENTENCES)
-    tokens = got.tokens[None, :, None]
-    frequency = got.arrays["nas_weighted"] / (tokens * (tokens + 1) / 2)
-    assert 0 <= frequency.min() < 0.1
-    assert 0.9 < frequency.max() <= 1
-    assert ((frequency > 0) & (frequency < 1)).mean() > 0.5
 
 
 # tokens
@@ -340,8 +276,8 @@ def test_special_tokens_that_the_tokenizer_adds_count(tiny):
         for choice in (False, True)
     )
     inner = byte_tokenizer(False).encode(sentence[0]).ids
-    assert extraction.tokenize(bare, sentence, 99).ids == [inner]
-    assert extraction.tokenize(special, sentence, 99).ids == [[0, *inner, 2]]
+    assert tokenize(bare, sentence, 99).ids == [inner]
+    assert tokenize(special, sentence, 99).ids == [[0, *inner, 2]]
     with_them = extract(special, "eng", sentence)
     assert with_them.tokens.tolist() == [len(inner) + 2]
     # the last real token is </s>: the same as a text that was given with it
@@ -362,26 +298,10 @@ def test_long_sentences_are_cut_and_counted(loaded):
     by_hand = extract(with_tokens(model, {"x": [0, *inner[:3], 2]}), "eng", ["x"])
     assert np.array_equal(got.arrays["nas_weighted"][:, 0], by_hand.arrays["nas_weighted"][:, 0])
     np.testing.assert_allclose(got.arrays["emb_last"][:, 0], by_hand.arrays["emb_last"][:, 0], atol=1e-4)
-
-
-def test_the_model_bounds_the_longest_sentence(loaded):
-    model = loaded("llama")
     short = dataclasses.replace(model, info=dataclasses.replace(model.info, max_length=6))
     for longest in (None, 6, 100):
         got = extract(short, "eng", SENTENCES, max_length=longest)
         assert (got.max_length, got.tokens.max()) == (6, 6)
-
-
-def test_no_warning_for_long_texts_and_the_tokenizer_stays_as_it_was(loaded):
-    tokenizer = loaded("llama").tokenizer
-    before = copy.deepcopy(tokenizer.deprecation_warnings)
-    extraction.tokenize(loaded("llama"), SENTENCES, 5)
-    assert tokenizer.deprecation_warnings == before
-    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = False
-    extraction.tokenize(loaded("llama"), SENTENCES, 5)
-    assert tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] is False
-    tokenizer.deprecation_warnings.clear()
-    tokenizer.deprecation_warnings.update(before)
 
 
 def test_a_tokenizer_that_belongs_to_another_model(tiny):
@@ -396,13 +316,13 @@ def test_a_sentence_without_tokens(tiny):
         extract(model, "eng", ["a", ""])
 
 
-@pytest.mark.parametrize("family", ["llama", "bert", "gpt2", "opt"])
-@pytest.mark.parametrize("padding", [None, -1, 0, 7, 300, 10**9])
+@pytest.mark.parametrize("family", ["llama", "bert"])
+@pytest.mark.parametrize("padding", [None, -1, 7, 300])
 def test_any_padding_id(family, padding, loaded, plain, monkeypatch):
     """Padding never counts, and an id that has no vector is not used."""
     model = loaded(family)
     monkeypatch.setattr(model.model.config, "pad_token_id", padding)
-    assert model.padding_id == (padding if padding in (0, 7) else 0)
+    assert model.padding_id == (padding if padding == 7 else 0)
     wanted = plain(family)
     assert_same(extract(model, "eng", SENTENCES, token_budget=10_000), wanted.arrays, wanted.uncertain)
 
@@ -439,74 +359,23 @@ def test_long_sentences_are_counted_exactly(length, weighted, mean, tiny):
     assert got.arrays["nas_mean"][0, :, 0].tolist() == [2, length]
 
 
-# batches
+def test_when_memory_runs_out_batches_shrink(loaded, plain, monkeypatch):
+    model, run, sizes, progress = loaded("llama"), StateHooks.run, [], []
 
-
-LENGTHS = st.lists(st.integers(1, 60), max_size=40)
-
-
-@given(LENGTHS, st.integers(1, 200), st.integers(0, 100))
-def test_batches_hold_every_sentence_once_within_the_budget(lengths, budget, pass_tokens):
-    batches = extraction.batches_by_length(lengths, budget, pass_tokens)
-    assert sorted(k for batch in batches for k in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[k] for k in batch) <= budget
-    flat = [lengths[k] for batch in batches for k in batch]
-    assert flat == sorted(lengths, reverse=True)
-
-
-@given(st.lists(st.integers(1, 9), max_size=9), st.integers(1, 40), st.integers(0, 20))
-def test_batches_cost_least(lengths, budget, pass_tokens):
-    """Against every way to cut the sentences, longest first, into batches."""
-    ordered = sorted(lengths, reverse=True)
-
-    def cost(parts: list[list[int]]) -> int:
-        return sum(len(part) * part[0] + pass_tokens for part in parts)
-
-    ways = []
-    for cuts in itertools.product([False, True], repeat=max(len(ordered) - 1, 0)):
-        parts: list[list[int]] = []
-        for length, new in zip(ordered, [True, *cuts], strict=False):
-            parts = [*parts, [length]] if new else [*parts[:-1], [*parts[-1], length]]
-        if all(len(part) == 1 or len(part) * part[0] <= budget for part in parts):
-            ways.append(cost(parts))
-    got = extraction.batches_by_length(lengths, budget, pass_tokens)
-    assert cost([[lengths[k] for k in batch] for batch in got]) == min(ways)
-
-
-def test_batches_by_hand():
-    # all in one costs 5 x 12 + 10 = 70; 12 alone, 12 + 4 x 9 + 20 = 68; 12 and 9 apart from 5, 3 and 3, 24 + 15 + 20
-    assert extraction.batches_by_length([3, 9, 5, 3, 12], 100, 10) == [[4, 1], [2, 0, 3]]
-    assert extraction.batches_by_length([3, 9, 5, 3, 12], 100, 100) == [[4, 1, 2, 0, 3]]
-    assert extraction.batches_by_length([3, 9, 5, 3, 12], 1) == [[4], [1], [2], [0], [3]]
-    assert extraction.batches_by_length([2, 2, 2], 6, 1) == [[0, 1, 2]]
-    assert extraction.batches_by_length([], 6) == []
-
-
-OUT_OF_MEMORY = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
-    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes"),
-    MemoryError(),
-]
-
-
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_when_memory_runs_out_batches_shrink(error, loaded, plain, monkeypatch):
-    model, run, sizes, progress = loaded("llama"), extraction._run_batch, [], []
-
-    def small_batches_only(loaded, hooks, rows):
+    def small_batches_only(hooks, rows):
         sizes.append(len(rows))
         if len(rows) > 2:
-            raise error
-        run(loaded, hooks, rows)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        run(hooks, rows)
 
-    monkeypatch.setattr(extraction, "_run_batch", small_batches_only)
+    monkeypatch.setattr(StateHooks, "run", small_batches_only)
     wanted = plain("llama")
     got = extract(model, "eng", SENTENCES, token_budget=200, on_progress=lambda *done: progress.append(done))
     assert_same(got, wanted.arrays, wanted.uncertain)
     assert sizes[0] == len(SENTENCES)
     assert sum(size for size in sizes if size <= 2) == len(SENTENCES)
+    counts = [done for done, _all in progress]
+    assert counts == sorted(set(counts))
     assert progress[-1] == (len(SENTENCES), len(SENTENCES))
 
 
@@ -533,30 +402,20 @@ def test_a_single_sentence_that_does_not_fit(loaded, monkeypatch):
     def full(*_args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(extraction, "_run_batch", full)
+    monkeypatch.setattr(StateHooks, "run", full)
     longest = max(len(byte_tokenizer(True).encode(s).ids) for s in SENTENCES)
     with pytest.raises(ExtractionError, match=f"single sentence of {longest} tokens in Swahili"):
         extract(loaded("llama"), "Swahili", SENTENCES)
 
 
-# progress, cancelling, hooks
+# cancelling, hooks
 
 
 def hooks_of(loaded: description.LoadedModel) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded.model.modules())
 
 
-def test_progress_grows_to_the_total(loaded):
-    progress = []
-    extract(loaded("llama"), "eng", SENTENCES, token_budget=30, on_progress=lambda *done: progress.append(done))
-    counts = [done for done, _all in progress]
-    assert {total for _done, total in progress} == {len(SENTENCES)}
-    assert counts == sorted(set(counts))
-    assert counts[-1] == len(SENTENCES)
-    assert len(counts) > 1
-
-
-@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize("after", [0, 3])
 def test_cancelling_between_batches(after, loaded):
     model, progress = loaded("llama"), []
     hooks = hooks_of(model)
@@ -573,40 +432,21 @@ def test_cancelling_between_batches(after, loaded):
     assert hooks_of(model) == hooks
 
 
-def test_no_hook_stays_on_the_model(tiny, monkeypatch):
-    model = loading.load(sources.parse_source(str(tiny("phi3"))), device="cpu")
-    assert hooks_of(model) == 0
-    for neuron in ("product", "gate"):
-        extract(model, "eng", SENTENCES, neuron)
-        assert hooks_of(model) == 0
-    monkeypatch.setattr(model.model, "forward", None)
-    with pytest.raises(ExtractionError):
-        extract(model, "eng", SENTENCES)
-    assert hooks_of(model) == 0
-
-
 # what is no number
 
 
-@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
-@pytest.mark.parametrize("layer", range(LAYERS))
-def test_inf_and_nan_in_the_activations(bad, layer, tiny):
+@pytest.mark.parametrize(("bad", "part"), [("inf", "up_proj"), ("nan", "up_proj"), ("inf", "down_proj")])
+@pytest.mark.parametrize("layer", [1, LAYERS - 1])
+def test_inf_and_nan_name_state_layer_and_language(bad, part, layer, tiny):
     def plant(model):
-        model.layers[layer].mlp.up_proj.weight[3, 4] = bad
+        model.layers[layer].mlp.get_submodule(part).weight[3, 4] = float(bad)
 
     folder = tiny("llama", edit=plant)
     model = loading.load(sources.parse_source(str(folder)), device="cpu")
-    with pytest.raises(ExtractionError, match=f"^Swahili: inf or NaN in the NAV of layer {layer} of {folder.name}"):
+    state = "NAV" if part == "up_proj" else "EMB"
+    said = f"^Swahili: inf or NaN in the {state} of layer {layer} of {folder.name} at dtype float32"
+    with pytest.raises(ExtractionError, match=said):
         extract(model, "Swahili", SENTENCES)
-
-
-def test_inf_in_the_hidden_state_only(tiny):
-    def plant(model):
-        model.layers[LAYERS - 1].mlp.down_proj.weight[3, 4] = float("inf")
-
-    model = loading.load(sources.parse_source(str(tiny("llama", edit=plant))), device="cpu")
-    with pytest.raises(ExtractionError, match=f"^eng: inf or NaN in the EMB of layer {LAYERS - 1} .*dtype float32"):
-        extract(model, "eng", SENTENCES)
 
 
 def test_nan_of_one_token_of_one_sentence(tiny):
@@ -635,7 +475,7 @@ def test_half_precision_that_overflows(tiny):
     assert got.arrays["nav_last"][1].max() > 65504
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16"])
 def test_half_precision_is_pooled_in_float32(dtype, tiny):
     """Against the very half-precision activations that the pass saw."""
     model = loading.load(sources.parse_source(str(tiny("llama"))), dtype, "cpu")
@@ -686,28 +526,15 @@ def test_more_tokens_than_positions(tiny):
         extract(wrong, "eng", SENTENCES)
 
 
-def test_an_interruption_goes_through(loaded):
-    def interrupt(_module, _args):
-        raise KeyboardInterrupt
-
-    model = loaded("llama")
-    hooks = hooks_of(model)
-    handle = model.model.layers[1].register_forward_pre_hook(interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            extract(model, "eng", SENTENCES)
-    finally:
-        handle.remove()
-    assert hooks_of(model) == hooks
-
-
 # models that work in another way
 
 
 def test_a_network_that_runs_more_than_once(tiny):
     model = loading.load(sources.parse_source(str(tiny("llama"))), device="cpu")
     model.model.layers[1].mlp = model.model.layers[0].mlp
-    with pytest.raises(ExtractionError, match=r"^LlamaModel runs layer 0's feed-forward network more than once a pass"):
+    with pytest.raises(
+        ExtractionError, match=r"^LlamaModel runs layer 0's feed-forward network more than once per pass"
+    ):
         extract(model, "eng", SENTENCES)
 
 
@@ -738,3 +565,35 @@ def test_a_layer_that_returns_a_list(tiny):
             hidden = model.model(input_ids=ids, output_hidden_states=True).hidden_states
         for layer in range(LAYERS):
             np.testing.assert_allclose(got.arrays["emb_last"][layer, k], hidden[layer + 1][0, -1], atol=1e-4)
+
+
+# states on the disk
+
+
+def test_large_states_lie_on_the_disk_and_are_the_same(loaded, tmp_path, monkeypatch):
+    model = loaded("llama")
+    held = extract(model, "eng", SENTENCES, storage="half")
+    made = []
+    monkeypatch.setattr(extraction, "HELD_BYTES", sum(array.nbytes for array in held.arrays.values()) - 1)
+    monkeypatch.setattr(extraction, "on_disk", lambda *what: made.append(what) or on_disk(*what))
+    written = extract(model, "eng", SENTENCES, storage="half", folder=tmp_path, token_budget=1)
+    assert {folder for _shape, _dtype, folder in made} == {tmp_path}
+    assert len(made) == len(written.arrays) == len(held.arrays)
+    for name, array in held.arrays.items():
+        assert (written.arrays[name].shape, written.arrays[name].dtype) == (array.shape, array.dtype)
+        if name.startswith("nas"):
+            assert np.array_equal(written.arrays[name], array)
+    monkeypatch.setattr(extraction, "HELD_BYTES", 1 << 30)
+    made.clear()
+    extract(model, "eng", SENTENCES)
+    assert made == []
+
+
+def test_a_full_disk_is_said_with_the_language(loaded, tmp_path, monkeypatch):
+    def full(*_what):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(extraction, "HELD_BYTES", 0)
+    monkeypatch.setattr(extraction, "on_disk", full)
+    with pytest.raises(ExtractionError, match=rf"^Swahili: its states take 0\.0 GiB.*{tmp_path}.*No space left"):
+        extract(loaded("llama"), "Swahili", SENTENCES, folder=tmp_path)

@@ -1,16 +1,13 @@
-"""From corpus and model to scores: plans, what is computed and when, damage, and bit-identical results."""
+"""Alignment from stored states: against a plain computation, with empty rows, damage, and bit-identical results."""
 
 import numpy as np
 import pytest
 
-from neuronxa_core.corpora import reading
-from neuronxa_core.errors import ExperimentError, ModelBusy, ModelError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import (
     alignment,
     all_pairs,
 )
-from neuronxa_core.models import fingerprint, loading
 from neuronxa_core.states import computing, extraction, planning, stored
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
@@ -29,7 +26,7 @@ def write_corpus(folder, **texts):
 
 
 def test_scores_equal_a_plain_computation_from_plain_states(store, pool):
-    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=20), store)
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=12), store)
     computing.compute_missing(plan, store, pool)
     with pool.acquire(plan) as loaded:
         fresh = {c: extraction.extract(loaded, c, plan.sentences(c)) for c in plan.all_languages}
@@ -52,16 +49,6 @@ def plain_score(x, y):
             own - cosine(x[i], y[j]) > 1e-12 and own - cosine(x[j], y[i]) > 1e-12 for j in range(len(x)) if j != i
         )
     return hits / len(x)
-
-
-def test_adding_a_language_computes_one_language(store, pool, counted):
-    read = counted()
-    computing.compute_missing(planning.make_plan(Experiment(languages=("deu_Latn",), sentences=5), store), store, pool)
-    assert read == ["eng_Latn", "deu_Latn"]
-    wider = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=5), store)
-    assert planning.missing(wider, store) == ["fra_Latn"]
-    assert computing.compute_missing(wider, store, pool) == ["fra_Latn"]
-    assert read == ["eng_Latn", "deu_Latn", "fra_Latn"]
 
 
 def test_a_language_with_an_empty_line_takes_the_line_from_all_and_computes_nothing_again(
@@ -178,7 +165,7 @@ def test_a_damaged_entry_is_computed_again(store, pool, counted):
 
 
 def test_pair_matrix_agrees_with_the_pivot_row(store, pool):
-    plan = planning.make_plan(Experiment(languages=("spa_Latn", "rus_Cyrl", "tha_Thai"), sentences=25), store)
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "tha_Thai"), sentences=12), store)
     computing.compute_missing(plan, store, pool)
     found = alignment.align(plan, store, "nas", "mean")
     for layer in range(plan.info.layers):
@@ -187,122 +174,9 @@ def test_pair_matrix_agrees_with_the_pivot_row(store, pool):
         assert np.array_equal(matrix[0, 1:], found.score[:, layer])
 
 
-def test_restricting_a_plan_keeps_rows_and_keys(store):
-    plan = planning.make_plan(Experiment(sentences=6), store)
-    part = planning.restrict(plan, ["tha_Thai", "deu_Latn"])
-    assert set(part.languages) == {"deu_Latn", "tha_Thai"}
-    assert part.all_languages[0] == "eng_Latn"
-    assert part.corpus.usable == plan.corpus.usable
-    assert all(plan.keys[code] == key for code, key in part.keys.items())
-
-
-def test_reading_states_that_are_not_there_says_so(store):
-    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=3), store)
-    with pytest.raises(ExperimentError, match="eng_Latn are not in the cache"):
-        alignment.align(plan, store, "nas", "weighted")
-
-
-def test_keys_follow_the_text_and_the_choices_that_change_numbers(store):
-    def keys(**choices):
-        return planning.make_plan(Experiment(**{"languages": ("deu_Latn",), "sentences": 5, **choices}), store).keys
-
-    base = keys()
-    assert keys(state="emb", pooling="last", layers="max", device="cpu") == base
-    assert keys(dtype="float32") == base
-    for other in ({"dtype": "bfloat16"}, {"neuron": "gate"}, {"sentences": 6}):
-        assert not set(keys(**other).values()) & set(base.values())
-    sampled = keys(sentences=99, seed=1)
-    assert not set(sampled.values()) & set(base.values())
-
-
-def test_the_shelf_keeps_one_model(store, pool):
-    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
-    other = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
-    with pool.acquire(plan) as first:
-        pass
-    with pool.acquire(plan) as again:
-        assert again is first
-    with pool.acquire(other) as second:
-        assert second is not first
-        assert second.dtype == "bfloat16"
-
-
-def test_a_model_with_its_head_serves_requests_without(store, monkeypatch):
-    loads = []
-    real = loading.load
-
-    def load(*arguments):
-        loads.append(arguments[4])
-        return real(*arguments)
-
-    monkeypatch.setattr(loading, "load", load)
-    pool = ModelPool()
-    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
-    other = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
-    with pool.acquire(plan) as without:
-        assert without.head is None
-    with pool.acquire(plan, head=True) as with_head:
-        assert with_head.head is not None
-    for head in (False, True):
-        with pool.acquire(plan, head) as again:
-            assert again is with_head
-    with pool.acquire(other) as second:
-        assert second.head is None
-    with pool.acquire(plan) as once_more:
-        assert once_more.head is None
-    assert loads == [False, True, False, False]
-
-
-def test_a_shelf_is_empty_after_a_load_that_failed(store, tiny):
-    pool = ModelPool()
-    plan = planning.make_plan(
-        Experiment(model=str(tiny("llama")), languages=("deu_Latn",), sentences=2, dtype="float32"), store
-    )
-    with pytest.raises(ModelError, match="hold no language-model head"), pool.acquire(plan, head=True):
-        raise AssertionError("it must not be lent")
-    with pool.acquire(plan) as loaded:
-        assert loaded.head is None
-
-
-def test_the_size_said_before_a_run_is_the_size_on_disk(store, pool):
-    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=30), store)
+def test_the_alignment_of_a_pair_is_that_of_all_languages(store, pool):
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=8), store)
     computing.compute_missing(plan, store, pool)
-    (entry,) = [e for e in store.entries() if e.meta.get("language") == "deu_Latn"]
-    assert entry.size_bytes == pytest.approx(planning.bytes_a_language(plan), rel=0.02)
-
-
-def test_a_file_is_hashed_once_while_it_stays_the_same(store, monkeypatch):
-    first = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
-
-    def refuse(file):
-        raise AssertionError(f"{file} was hashed again")
-
-    monkeypatch.setattr(fingerprint, "_hash_file", refuse)
-    assert planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store).keys == first.keys
-
-
-# pairs of languages, and the pool
-
-
-@pytest.fixture(scope="module")
-def computed(tmp_path_factory):
-    """A store with the states of three languages, one with a row that the others lack, and its plan."""
-    folder = tmp_path_factory.mktemp("corpus")
-    demo = reading.read("demo").texts
-    for code in ("eng_Latn", "deu_Latn", "tha_Thai"):
-        lines = list(demo[code][:8])
-        if code == "deu_Latn":
-            lines[3] = ""
-        (folder / f"{code}.txt").write_text("\n".join(lines), "utf-8")
-    store = Store(tmp_path_factory.mktemp("store"))
-    plan = planning.make_plan(Experiment(corpus=str(folder)), store)
-    computing.compute_missing(plan, store, ModelPool())
-    yield plan, store
-    store.close()
-
-
-def test_the_alignment_of_a_pair_is_that_of_all_languages(computed):
-    plan, store = computed
     whole = alignment.align(plan, store, "nav", "mean")
     pair = alignment.pair_alignment(plan, store, "eng_Latn", "tha_Thai", "nav", "mean")
     at = whole.languages.index("tha_Thai")
@@ -310,17 +184,3 @@ def test_the_alignment_of_a_pair_is_that_of_all_languages(computed):
     np.testing.assert_array_equal(pair.trg2src[0], whole.trg2src[at])
     turned = alignment.pair_alignment(plan, store, "tha_Thai", "eng_Latn", "nav", "mean")
     np.testing.assert_array_equal(turned.src2trg, pair.trg2src)
-
-
-def test_an_impatient_borrower_is_told_that_the_model_is_busy(computed):
-    plan, _ = computed
-    pool = ModelPool()
-    assert not pool.holds(plan)
-    with pool.acquire(plan):
-        assert pool.busy
-        with pytest.raises(ModelBusy, match="at work"), pool.acquire(plan, patience=0.01):
-            raise AssertionError("two had the model at once")
-    assert not pool.busy
-    assert pool.holds(plan)
-    with pool.acquire(plan, patience=0.01) as loaded:
-        assert loaded.info == plan.info

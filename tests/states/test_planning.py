@@ -1,0 +1,210 @@
+"""Plans: what is computed and when, the keys of states, room for them, and the models that are kept loaded."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from neuronxa_core.errors import ExperimentError, ModelBusy, ModelError, StoreError
+from neuronxa_core.experiment import Experiment
+from neuronxa_core.models import fingerprint, loading
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.planning import states_key
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.states.stored import StatesReader
+from neuronxa_core.store.cache import Store, default_limit
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return ModelPool()
+
+
+def test_adding_a_language_computes_one_language(store, pool, counted):
+    read = counted()
+    computing.compute_missing(planning.make_plan(Experiment(languages=("deu_Latn",), sentences=5), store), store, pool)
+    assert read == ["eng_Latn", "deu_Latn"]
+    wider = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=5), store)
+    assert planning.missing(wider, store) == ["fra_Latn"]
+    assert computing.compute_missing(wider, store, pool) == ["fra_Latn"]
+    assert read == ["eng_Latn", "deu_Latn", "fra_Latn"]
+
+
+def test_restricting_a_plan_keeps_rows_and_keys(store):
+    plan = planning.make_plan(Experiment(sentences=6), store)
+    part = planning.restrict(plan, ["tha_Thai", "deu_Latn"])
+    assert set(part.languages) == {"deu_Latn", "tha_Thai"}
+    assert part.all_languages[0] == "eng_Latn"
+    assert part.corpus.usable == plan.corpus.usable
+    assert all(plan.keys[code] == key for code, key in part.keys.items())
+
+
+def test_keys_follow_the_text_and_the_choices_that_change_numbers(store):
+    def keys(**choices):
+        return planning.make_plan(Experiment(**{"languages": ("deu_Latn",), "sentences": 5, **choices}), store).keys
+
+    base = keys()
+    assert keys(state="emb", pooling="last", layers="max", device="cpu") == base
+    assert keys(dtype="float32") == base
+    for other in ({"dtype": "bfloat16"}, {"neuron": "gate"}, {"sentences": 6}):
+        assert not set(keys(**other).values()) & set(base.values())
+    sampled = keys(sentences=99, seed=1)
+    assert not set(sampled.values()) & set(base.values())
+
+
+def test_a_file_is_hashed_once_while_it_stays_the_same(store, monkeypatch):
+    first = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
+
+    def refuse(file):
+        raise AssertionError(f"{file} was hashed again")
+
+    monkeypatch.setattr(fingerprint, "_hash_file", refuse)
+    assert planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store).keys == first.keys
+
+
+def test_reading_states_that_are_not_there_says_so(store):
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=3), store)
+    with pytest.raises(ExperimentError, match="eng_Latn are not in the cache"):
+        StatesReader(plan, store)
+
+
+PARTS = {
+    "model_identity": "files:0123",
+    "dtype": "float32",
+    "neuron": "product",
+    "storage": "exact",
+    "max_length": 512,
+    "version": 1,
+    "sentences": ["a", "b", "ab"],
+}
+CHANGED = {
+    "model_identity": ["files:0124", "hub:o/n@0123"],
+    "dtype": ["bfloat16"],
+    "neuron": ["gate"],
+    "storage": ["half"],
+    "max_length": [511, 5120],
+    "version": [2],
+    "sentences": [["b", "a", "ab"], ["a", "b"], ["a", "b", "ab", ""], ["a", "bab"], ["a", "b", "ab "], ["a", "b", "äb"],
+                  ["a\nb", "ab"], ["a,b", "ab"], ['a","b', "ab"], [], ["A", "b", "ab"], ["a", "b", "\ud800"]],
+}  # fmt: skip
+
+
+def test_the_key_of_states_changes_with_every_part():
+    keys = [states_key(**PARTS)]
+    keys += [states_key(**{**PARTS, name: value}) for name, values in CHANGED.items() for value in values]
+    assert set(CHANGED) == set(PARTS)
+    assert len(set(keys)) == len(keys)
+    assert states_key(**{**PARTS, "max_length": 51, "version": 21}) not in keys
+    # the cache on disk outlives the process
+    assert keys[0] == "states-8ab5fc0f33b0c12464a815a07a752c58"
+
+
+# room
+
+
+def test_states_that_the_cache_cannot_hold_are_refused_before_anything_runs(tmp_path):
+    store = Store(tmp_path / "cache", size_limit=3 << 20)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12), store)
+    assert 3 << 20 < 3 * planning.bytes_per_language(plan) < 1 << 30
+    with pytest.raises(ExperimentError, match=r"3 languages take 0\.0 GiB and the cache holds at most 0\.0 GiB.*half"):
+        computing.Extraction(plan).run(store, ModelPool(), lambda *_: None, lambda: False)
+    assert planning.missing(plan, store) == list(plan.all_languages)
+    half = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=12, storage="half"), store)
+    planning.check_size(half, store)
+    store.close()
+
+
+def test_a_disk_that_is_too_full_is_told_before_anything_runs(tmp_path, monkeypatch):
+    store = Store(tmp_path / "cache")
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=12, storage="half"), store)
+    needed = 2 * planning.bytes_per_language(plan)
+    monkeypatch.setattr("neuronxa_core.store.cache.shutil.disk_usage", lambda _folder: SimpleNamespace(free=needed - 1))
+    with pytest.raises(ExperimentError, match="are free in") as caught:
+        planning.check_size(plan, store)
+    assert "storage half" not in str(caught.value)
+    monkeypatch.setattr("neuronxa_core.store.cache.shutil.disk_usage", lambda _folder: SimpleNamespace(free=needed))
+    planning.check_size(plan, store)
+    store.close()
+
+
+def test_the_size_said_before_a_run_is_the_size_on_disk(store, pool):
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=30), store)
+    computing.compute_missing(plan, store, pool)
+    (entry,) = [e for e in store.entries() if e.meta.get("language") == "deu_Latn"]
+    assert entry.size_bytes == pytest.approx(planning.bytes_per_language(plan), rel=0.02)
+
+
+def test_the_limit_can_be_set(monkeypatch):
+    monkeypatch.delenv("NEURONXA_CACHE_GIB", raising=False)
+    assert default_limit() == 50 * 2**30
+    monkeypatch.setenv("NEURONXA_CACHE_GIB", "1.5")
+    assert default_limit() == 3 * 2**29
+    for wrong in ("0", "-3", "much", "nan", "inf", "1e-12"):
+        monkeypatch.setenv("NEURONXA_CACHE_GIB", wrong)
+        with pytest.raises(StoreError, match="NEURONXA_CACHE_GIB is a number of GiB above 0"):
+            default_limit()
+
+
+# models that are kept loaded
+
+
+def test_the_pool_keeps_one_model(store, pool):
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
+    other = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
+    with pool.acquire(plan) as first:
+        pass
+    with pool.acquire(plan) as again:
+        assert again is first
+    with pool.acquire(other) as second:
+        assert second is not first
+        assert second.dtype == "bfloat16"
+
+
+def test_a_model_with_its_head_serves_requests_without(store, monkeypatch):
+    loads = []
+    real = loading.load
+
+    def load(*arguments):
+        loads.append(arguments[4])
+        return real(*arguments)
+
+    monkeypatch.setattr(loading, "load", load)
+    pool = ModelPool()
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
+    other = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2, dtype="bfloat16"), store)
+    with pool.acquire(plan) as without:
+        assert without.head is None
+    with pool.acquire(plan, head=True) as with_head:
+        assert with_head.head is not None
+    for head in (False, True):
+        with pool.acquire(plan, head) as again:
+            assert again is with_head
+    with pool.acquire(other) as second:
+        assert second.head is None
+    with pool.acquire(plan) as once_more:
+        assert once_more.head is None
+    assert loads == [False, True, False, False]
+
+
+def test_a_pool_is_empty_after_a_load_that_failed(store, tiny):
+    pool = ModelPool()
+    plan = planning.make_plan(
+        Experiment(model=str(tiny("llama")), languages=("deu_Latn",), sentences=2, dtype="float32"), store
+    )
+    with pytest.raises(ModelError, match="hold no language-model head"), pool.acquire(plan, head=True):
+        raise AssertionError("it must not be lent")
+    with pool.acquire(plan) as loaded:
+        assert loaded.head is None
+
+
+def test_who_does_not_wait_is_told_that_the_model_is_busy(store):
+    plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=2), store)
+    pool = ModelPool()
+    assert not pool.holds(plan)
+    with pool.acquire(plan):
+        assert pool.busy
+        with pytest.raises(ModelBusy, match="at work"), pool.acquire(plan, patience=0.01):
+            raise AssertionError("two had the model at once")
+    assert not pool.busy
+    assert pool.holds(plan)
+    with pool.acquire(plan, patience=0.01) as loaded:
+        assert loaded.info == plan.info
