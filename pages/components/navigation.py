@@ -20,6 +20,7 @@ def navigation() -> Page:
             st.Page("pages/microscope.py", title="Microscope", icon=":material/biotech:"),
             st.Page("pages/downstream.py", title="Downstream", icon=":material/scatter_plot:"),
             st.Page("pages/admin.py", title="Admin", icon=":material/monitor_heart:"),
+            st.Page("pages/method.py", title="Method", icon=":material/menu_book:"),
             *people.account_pages(),
         ],
         position="top",
