@@ -129,6 +129,7 @@ def options(chosen, corpus_folder: str, cache: Path, *more: str) -> list[str]:
 # --------------------------------------------------------------------------------------------------- whole runs
 
 
+@pytest.mark.full
 def test_a_cluster_gives_the_bytes_of_one_process_and_a_bad_model_costs_no_other_its_rows(
     two_machines, tiny, corpus, tmp_path, capfd
 ):
@@ -156,6 +157,7 @@ def test_a_cluster_gives_the_bytes_of_one_process_and_a_bad_model_costs_no_other
     assert "sentences" in said  # the progress
 
 
+@pytest.mark.full
 def test_a_worker_that_is_killed_midway_loses_nothing_and_costs_nothing_that_was_finished(
     two_machines, tiny, corpus, tmp_path, capfd
 ):
@@ -195,6 +197,7 @@ def test_a_worker_that_is_killed_midway_loses_nothing_and_costs_nothing_that_was
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 
 
+@pytest.mark.full
 def test_a_task_that_is_lost_too_often_is_one_line_and_what_it_finished_is_kept(
     two_machines, tiny, corpus, tmp_path, capfd, monkeypatch
 ):
@@ -218,6 +221,7 @@ def test_a_task_that_is_lost_too_often_is_one_line_and_what_it_finished_is_kept(
     assert 0 < len(stored_files(cache)) < len(LANGUAGES)
 
 
+@pytest.mark.full
 def test_ctrl_c_stops_a_cluster_of_this_machine_and_keeps_what_is_finished(tiny, corpus, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed; pip install -r requirements-dev.txt")
     cache = tmp_path / "cache"
@@ -453,7 +457,7 @@ def test_a_machine_with_other_packages_or_another_model_is_refused(tmp_path, tin
 
 def test_ray_is_imported_where_it_is_used_and_nowhere_else():
     importing = set()
-    for file in [*ROOT.glob("*.py"), *ROOT.glob("pages/*.py"), *ROOT.glob("neuronxa_core/*.py")]:
+    for file in [*ROOT.glob("*.py"), *ROOT.glob("pages/**/*.py"), *ROOT.glob("neuronxa_core/**/*.py")]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from live import ROOT, Server, chromium, needs_browser, settled, visit, watched
 
-pytestmark = needs_browser
+pytestmark = [*needs_browser, pytest.mark.full]
 
 CORPUS = ROOT / "neuronxa_core" / "demo" / "corpus"
 LANGUAGES = sorted(path.stem for path in CORPUS.glob("*_*.txt") if path.stem != "eng_Latn")
@@ -144,8 +144,8 @@ def waits_behind(page, count):
     page.get_by_text(f"Waiting: {count} {'run' if count == 1 else 'runs'} before this one").wait_for()
 
 
-def test_many_people_share_one_queue_and_nothing_else(held, person, full):
-    count, starting = (20, 5) if full else (6, 3)
+def test_many_people_share_one_queue_and_nothing_else(held, person):
+    count, starting = 20, 5
     sizes = [4 + k for k in range(count)]
     people = [person() for _ in sizes]
     pages = [at_run(context, held, sentences) for context, sentences in zip(people, sizes, strict=True)]
