@@ -51,7 +51,7 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Share:
-    """What a task is given. slots: how many tasks of this kind the cluster runs at a time."""
+    """CPUs and GPUs of a task. slots: how many such tasks the cluster runs at a time."""
 
     cpus: int
     gpus: float
@@ -115,9 +115,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def chunks(languages: Sequence[str], models_at_work: int, slots: int, size: int | None = None) -> list[tuple[str, ...]]:
-    """A model's languages by task, in order: `size` a task.
+    """A model's languages by task, in order: `size` per task.
 
-    Without a size, the fewest tasks a model that share `models_at_work` equal models out evenly over the slots: every
+    Without a size, the fewest tasks per model that share `models_at_work` equal models out evenly over the slots: every
     task may have to load its model.
     """
     if size is None:
@@ -148,7 +148,7 @@ class Cluster:
         return device
 
     def share(self, device: str, cpus: int | None = None, gpus: float | None = None) -> Share:
-        """What a task is given on a device, cpu or cuda.
+        """CPUs and GPUs of a task on a device, cpu or cuda.
 
         Default with cuda: one CPU, one GPU. With cpu: all CPUs of the smallest machine and no GPU, so that machines of
         one size hold one model each, as one process would. Raises ExperimentError for what no machine has.
@@ -162,9 +162,9 @@ class Cluster:
             cpus = 1 if device == "cuda" else math.floor(min(machine["CPU"] for machine in machines))
         if (gpus > 0) != (device == "cuda") or gpus < 0 or (gpus > 1 and gpus % 1):
             wanted = "a part of one GPU, or whole ones" if device == "cuda" else "0 where the device is cpu"
-            raise ExperimentError(f"GPUs a task: {wanted}, not {gpus:g}")
+            raise ExperimentError(f"GPUs per task: {wanted}, not {gpus:g}")
         if cpus < 1:
-            raise ExperimentError(f"CPUs a task: at least 1, not {cpus}")
+            raise ExperimentError(f"CPUs per task: at least 1, not {cpus}")
         # a tenth of a GPU goes ten times into one, though 1 // 0.1 is 9
         slots = sum(
             min(
@@ -192,7 +192,7 @@ class Cluster:
         """Extract and store what the plans lack; yields a plan's number as soon as it lacks nothing, with None.
 
         Where a plan's task fails, its number comes with what went wrong and its other tasks are stopped, while those
-        of other plans go on. size: languages a task, see `chunks`. on_progress(plan, language) when a language was
+        of other plans go on. size: languages per task, see `chunks`. on_progress(plan, language) when a language was
         stored. Whatever stops the iterator stops the tasks; what is stored stays. Raises StoreError where this machine
         cannot use the store.
         """
@@ -254,7 +254,7 @@ class Cluster:
         return lambda plan: task.remote(plan, home, share.cpus)
 
     def _outcome(self, reference: Any) -> NeuronXAError | None:
-        """None for a task that did its work, else what went wrong."""
+        """None for a task that is done, else what went wrong."""
         try:
             said = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -263,7 +263,7 @@ class Cluster:
                 said += "; every machine needs the project's folder under the path where the run was started"
         except self._ray.exceptions.RayError as error:
             said = (
-                f"Ray gave a task up ({type(error).__name__}: {_first_line(error)}); finished languages are kept, run "
+                f"Ray stopped a task ({type(error).__name__}: {_first_line(error)}); finished languages are kept, run "
                 "again for the others"
             )
         return None if said is None else NeuronXAError(said)
@@ -277,7 +277,7 @@ class Cluster:
 
 @dataclass
 class _Task:
-    """What the driver knows of a task. plan: its number. unseen: languages not yet seen in the store, in order."""
+    """A task that is not over. plan: its number. unseen: languages not yet seen in the store, in order."""
 
     plan: int
     unseen: deque[str]
@@ -310,14 +310,14 @@ def _shared_out(plans: Sequence[Plan], store: Store) -> tuple[list[list[str]], l
 
 
 def _finished(needs: dict[int, set]) -> Iterator[tuple[int, None]]:
-    """The plans that wait for nothing any more; they are taken out of `needs`."""
+    """The plans for which everything is stored; they are taken out of `needs`."""
     for number in [number for number, references in needs.items() if not references]:
         del needs[number]
         yield number, None
 
 
 def _report(plan: Plan, task: _Task, stored: Callable[[str], bool], on_progress: Callable[[int, str], None]) -> None:
-    """Tell of the languages that a task has stored since the last time; it stores them in their order."""
+    """Report the languages that a task has stored since the last time; it stores them in their order."""
     while task.unseen and stored(plan.keys[task.unseen[0]]):
         on_progress(task.plan, task.unseen.popleft())
 
@@ -335,7 +335,7 @@ def _part(plan: Plan, languages: Iterable[str]) -> Plan:
 
 @functools.cache
 def _pool() -> ModelPool:
-    """The process's own: the next task for the same model finds it loaded."""
+    """The pool of this process, in which the next task for the same model finds it loaded."""
     return ModelPool()
 
 
@@ -418,7 +418,7 @@ _hashes: dict[str, str] = {}
 
 
 def _remembered(file_state: str, compute_hash: Callable[[], str]) -> str:
-    """A file's hash, computed once a process."""
+    """A file's hash, computed once per process."""
     if file_state not in _hashes:
         _hashes[file_state] = compute_hash()
     return _hashes[file_state]

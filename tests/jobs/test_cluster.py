@@ -216,7 +216,7 @@ def test_a_task_that_is_lost_too_often_is_one_line_and_what_it_finished_is_kept(
     killer.done()
     out, err = capfd.readouterr()
     assert (status, out) == (2, "")
-    assert "Ray gave a task up (WorkerCrashedError" in err.splitlines()[-1]
+    assert "Ray stopped a task (WorkerCrashedError" in err.splitlines()[-1]
     assert "Traceback" not in err
     assert 0 < len(stored_files(cache)) < len(LANGUAGES)
 
