@@ -68,7 +68,7 @@ def fit(vectors: np.ndarray, classes: np.ndarray, penalty: float) -> Classifier:
     lengths = np.sqrt(variances, out=np.zeros(n), where=kept)
     # of two classes scikit-learn fits one vector w, where softmax has w / 2 and -w / 2: half the sum of squares
     strength = (2 if count == 2 else 1) / (n * penalty)
-    model = LogisticRegression(C=strength, solver="newton-cg", tol=1e-7, max_iter=1000)
+    model = LogisticRegression(C=strength, solver="newton-cg", tol=1e-9, max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
