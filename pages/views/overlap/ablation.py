@@ -1,0 +1,137 @@
+"""Effect of ablation on each language, beside that of random neurons."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from neuronxa_core import charts
+from neuronxa_core.measures import overlap_tables
+from neuronxa_core.measures.ablation import Ablation, effects_table, with_controls
+from neuronxa_core.measures.lape import LanguageSpecific
+from neuronxa_core.measures.overlap_tables import CHANGES, CORE
+from neuronxa_core.states.interventions import Neurons
+from pages.components.exporting import downloads
+from pages.components.progress import ready
+from pages.components.wording import counted, label
+from pages.views.overlap.selection import OverlapSelection, specific_neurons
+
+
+def show(selection: OverlapSelection) -> None:
+    with st.expander("Which neurons are specific (LAPE)"):
+        found = specific_neurons(selection)
+    sets, affected = _sets(selection, found)
+    if not sets or not affected:
+        st.info("Choose neurons to ablate, and at least one language to see the effect on.")
+        return
+    measure, controls = _measure(selection, sets, affected)
+    to_do = sum(measure.totals(selection.store).values())
+    button = f"Measure {to_do} of {measure.units} effects"
+    if not ready(measure, button, "causal_measure_button", type="primary", icon=":material/play_arrow:"):
+        st.caption(
+            f"{counted(len(measure.sets), 'set')} and the model as it is, each read by "
+            f"{counted(len(affected), 'language')}: {measure.sentences} sentences per language and for the pivot."
+        )
+    table = effects_table(measure, selection.store)
+    if table.empty:
+        st.caption("Nothing is measured yet.")
+        return
+    _effects(selection, measure, table, sets, controls)
+
+
+def _sets(selection: OverlapSelection, found: LanguageSpecific) -> tuple[dict[str, Neurons], list[str]]:
+    """Sets of neurons to ablate by name, and the languages to see the effect on, from widgets."""
+    codes, aligned = selection.codes, selection.best_aligned()
+    counts = dict(zip(found.languages, found.counts().sum(axis=1).tolist(), strict=True))
+    own = sorted((code for code in codes if counts[code]), key=lambda code: -counts[code])
+    if not own:
+        st.warning(
+            "LAPE finds no specific neurons with these choices; lower its percentiles above, or raise the share."
+        )
+    start = list(dict.fromkeys([*[code for code in aligned if counts[code]][:2], *own[:2]]))
+    first, second = st.columns(2)
+    chosen = first.multiselect(
+        "Ablate the specific neurons of",
+        own,
+        start,
+        format_func=lambda code: f"{label(code)} · {counts[code]}",
+        key="causal_sets",
+    )
+    core = selection.criterion.all_sets(selection.counts).all(axis=0)
+    with_core = first.toggle(
+        f"Also the shared core of all languages · {int(core.sum())}", key="causal_core", disabled=not core.any()
+    )
+    affected = second.multiselect(
+        "See the effect on",
+        codes,
+        list(dict.fromkeys([*start, selection.plan.pivot, *aligned[:2]])),
+        format_func=label,
+        key="causal_languages",
+    )
+    sets = {code: found.neurons_of(code) for code in chosen}
+    return sets | ({CORE: Neurons.from_mask(core)} if with_core and core.any() else {}), affected
+
+
+def _measure(selection: OverlapSelection, sets: dict[str, Neurons], affected: list[str]) -> tuple[Ablation, int]:
+    """The measure and how many random controls each set has, from widgets."""
+    info, most = selection.plan.info, len(selection.plan.corpus.usable)
+    first, second, third = st.columns(3)
+    sentences = first.number_input(
+        "Sentences", 2, most, min(50, most), key="causal_sentences", help="The first so many; fewer are faster."
+    )
+    controls = second.number_input(
+        "Random controls per set", 1, 10, 2, key="causal_draws", help="Neurons drawn anew, as many in the same layers."
+    )
+    likelihood = info.causal and third.toggle(
+        "Measure the likelihood",
+        True,
+        key="causal_likelihood",
+        help="Needs the model's language-model head; without it the alignment score alone is measured.",
+    )
+    if not info.causal:
+        third.caption(
+            f"{info.class_name} is an encoder, which gives no probability to a text: only alignment is measured."
+        )
+    measure = Ablation(
+        selection.plan,
+        with_controls(sets, info, int(controls)),
+        tuple(affected),
+        selection.experiment.pooling,
+        int(sentences),
+        likelihood=bool(likelihood),
+    )
+    return measure, int(controls)
+
+
+def _effects(
+    selection: OverlapSelection, measure: Ablation, table: pd.DataFrame, sets: dict[str, Neurons], controls: int
+) -> None:
+    """The matrix of effects beside the controls', and every set's effect on its own language."""
+    offered = [name for name in CHANGES if measure.with_likelihood or name != "nats_per_byte"]
+    change = st.segmented_control(
+        "Change of",
+        offered,
+        default=offered[0],
+        required=True,
+        key="causal_measure",
+        format_func=CHANGES.get,
+        help="Nats per byte: what the model loses in predicting the text, so more is worse. The scores: alignment with "
+        "the pivot, mean over layers, so less is worse.",
+    )
+    most = max(1, charts.MOST_MARKS // (2 * len(sets)))
+    pivot = selection.plan.pivot
+    drawn, some = overlap_tables.effects_drawn(table, list(sets), measure.languages, change, pivot, controls, most)
+    if some:
+        st.caption(f"The {most} languages with the largest changes are drawn; the table has all.")
+    chart = None
+    if len(drawn):
+        chart = charts.effects(drawn, f"Change of {CHANGES[change]}", "Effect of ablation on each language")
+        st.altair_chart(chart, width="content")
+    summary = overlap_tables.effects_summary(table, sets, measure.languages, change, controls)
+    if len(summary):
+        st.caption(f"Change of {CHANGES[change]}: a set's effect on its own language, its control, and the others")
+        number = st.column_config.NumberColumn(format="%+.4f")
+        named = {"set": "Neurons of", "neurons": "Neurons"}
+        st.dataframe(summary, hide_index=True, column_config=dict.fromkeys(summary.columns, number) | named)
+    if chart is not None:
+        downloads(table, chart, f"ablation-{change}")
