@@ -39,7 +39,18 @@ PATIENCE_MS = 300_000
 # a page's parameter for its views, and the views, in the order in which they are measured
 VIEWS = {
     "": ("view", ("Ranking", "Layers", "Sentences", "All pairs", "Representations", "Table")),
-    "overlap": ("overlap_view", ("Matrix", "By layer", "Meaning", "Sets", "Shared core", "Specific", "Summary")),
+    "overlap": (
+        "overlap_view",
+        (
+            "Matrix",
+            "By layer",
+            "Translation-specific",
+            "Intersections",
+            "Shared core",
+            "Language-specific (LAPE)",
+            "Summary",
+        ),
+    ),
     "microscope": ("", ("",)),
     "downstream": ("downstream_view", ("Scatter", "By layer", "Methods", "Sentences", "Robustness", "Estimate")),
 }

@@ -118,7 +118,7 @@ def test_from_overlap_to_the_microscope(address, page):
     page.get_by_role("button", name="Play the layers").wait_for()
     settled(page)
 
-    for view in ("By layer", "Meaning", "Shared core", "Causal check", "Summary", "Sets"):
+    for view in ("By layer", "Translation-specific", "Shared core", "Ablation", "Summary", "Intersections"):
         choose_view(page, view)
         page.wait_for_function("view => new URL(location).searchParams.get('overlap_view') === view", arg=view)
         settled(page)
@@ -128,7 +128,7 @@ def test_from_overlap_to_the_microscope(address, page):
     page.get_by_role("heading", name="Active in exactly").wait_for()
     settled(page)
 
-    choose_view(page, "Specific")
+    choose_view(page, "Language-specific (LAPE)")
     frame = page.locator("[data-testid=stDataFrame]").first
     frame.wait_for()
     settled(page)

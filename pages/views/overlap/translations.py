@@ -34,10 +34,10 @@ def show(selection: OverlapSelection) -> None:
         return
     table = _table(selection.key, x, y, threshold / 100, chosen.state, chosen.pooling, selection.plan)
     chart = charts.meaning(table, selection.method, f"{label(x)} and {label(y)}: translation-specific overlap")
-    at = overlap_tables.largest_difference(table)
+    at, sentences = overlap_tables.largest_difference(table), len(selection.plan.corpus.usable)
     st.markdown(
         f"Translations share most beyond mismatched sentences at **layer {at['layer']}**: {at['value']:.3f} more "
-        f"(95 % interval {at['low']:.3f} to {at['high']:.3f}, {counted(len(selection.plan.corpus.usable), 'sentence')})."
+        f"(95 % interval {at['low']:.3f} to {at['high']:.3f}, {counted(sentences, 'sentence')})."
     )
     st.altair_chart(chart)
     downloads(table, chart, f"meaning-{x}-{y}")
