@@ -91,7 +91,7 @@ def test_a_link_opens_the_same_view(address, page):
     page.goto(f"{address}/?languages=spa_Latn,arb_Arab,jpn_Jpan&sentences=15&state=emb&view=Table")
     page.locator("[data-testid=stDataFrame]").first.wait_for()
     settled(page)
-    page.get_by_text("15 parallel sentences, 3 languages against English").wait_for()
+    page.get_by_text("15 sentences, 3 languages against English").wait_for()
     assert page.errors == []
 
 

@@ -21,7 +21,7 @@ from pages.components.messages import errors_shown
 from pages.components.process import services
 from pages.components.progress import how_it_ended, submit, watch
 from pages.components.session import experiment
-from pages.components.wording import label, safe, said
+from pages.components.wording import counted, label, safe, said
 
 # times that a damaged entry is computed again without being asked: a disk may damage it every time
 MOST_REPAIRS = 2
@@ -113,11 +113,13 @@ def _computed_part(whole: Plan) -> Plan:
     if part is None:
         st.caption("The first results appear here as soon as the pivot and one more language are read.")
         st.stop()
+    of_demo, on_demo = part.info.name == "demo", part.corpus.name == "demo"
     st.caption(
         safe(
-            f"{part.info.name} on {part.corpus.name}: {len(part.corpus.usable)} parallel sentences, "
-            f"{len(part.languages)} {'language' if len(part.languages) == 1 else 'languages'} against "
-            f"{label(part.pivot)}, {part.info.layers} layers of {part.info.neurons:,} neurons, {part.dtype}."
+            f"{'Demo model' if of_demo else part.info.name}, {'demo corpus' if on_demo else part.corpus.name}: "
+            f"{counted(len(part.corpus.usable), 'sentence')}, {counted(len(part.languages), 'language')} against "
+            f"{label(part.pivot)}, {counted(part.info.layers, 'layer')} of {counted(part.info.neurons, 'neuron')}, "
+            f"{part.dtype}."
         )
     )
     return part

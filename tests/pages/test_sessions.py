@@ -190,7 +190,7 @@ def test_many_people_share_one_queue_and_nothing_else(held, person):
         assert page.get_by_text("0 of 3 languages cached").count() == 1
     for page, sentences in zip(pages[:last], sizes, strict=False):
         page.get_by_role("button", name="Show alignment").click()
-        page.get_by_text(f"{sentences} parallel sentences, 2 languages against English").wait_for()
+        page.get_by_text(f"{sentences} sentences, 2 languages against English").wait_for()
         settled(page)
     assert_no_trouble(*pages, stranger, second_tab)
 
@@ -225,7 +225,7 @@ def test_a_run_goes_on_whatever_happens_to_its_tabs(held, person):
     assert_own_choices(third, held, sentences + 1)
 
     # the browser's own buttons, one step a page
-    shown = f"{sentences} parallel sentences, 2 languages against English"
+    shown = f"{sentences} sentences, 2 languages against English"
     visit(again, "Alignment")
     again.get_by_text(shown).wait_for()
     settled(again)

@@ -25,7 +25,8 @@ def show(selection: Selection) -> None:
         best = f"**{above} of {counted(len(table), 'language')}** {'is' if above == 1 else 'are'} above chance. {best}"
     st.markdown(best)
     chart = charts.ranking(table, chance, method, layers)
-    picture, detail = st.columns([3, 2], gap="large")
+    side_by_side = st.container(horizontal=True, gap="large")
+    picture, detail = side_by_side.container(width=760), side_by_side.container(width=440)
     event = picture.altair_chart(chart, on_select="rerun", selection_mode="language", key="ranking")
     chosen = event.selection.get("language") or []
     code = chosen[0].get("language") if chosen else None

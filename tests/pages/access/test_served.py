@@ -166,7 +166,7 @@ def wait_for(port):
 def walk_behind(address, page, tmp_path):
     """Pages, a link straight to one, a web socket, and an upload that is larger than nginx takes by itself."""
     page.goto(f"{address}/neuronxa?languages=spa_Latn&sentences=6")
-    page.get_by_text("6 parallel sentences, 1 languages against English").wait_for()
+    page.get_by_text("6 sentences, 1 language against English").wait_for()
     page.locator("[data-testid=stVegaLiteChart] .marks").first.wait_for()
     page.goto(f"{address}/neuronxa/overlap?languages=spa_Latn&sentences=6")
     page.get_by_role("heading", name="Overlap", exact=True).wait_for()
