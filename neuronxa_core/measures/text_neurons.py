@@ -1,4 +1,4 @@
-"""TODO"""
+"""Which neurons stand out in one or two typed texts, and which are active in both."""
 
 from __future__ import annotations
 

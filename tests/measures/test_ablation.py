@@ -225,7 +225,7 @@ def test_cancelling_reaches_extraction_and_likelihood(calls, plan, sets, store, 
     assert len(asked) == calls + 1
 
 
-@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("family", ["bert", pytest.param("llama", marks=pytest.mark.full)])
 def test_an_encoder_and_weights_without_a_head_have_alignment_only(family, tiny, tiny_plan, store):
     plan, pool = tiny_plan(tiny(family)), ModelPool()
     work = Ablation(plan, (("some", SOME),), ("deu_Latn",), sentences=3)
@@ -292,6 +292,7 @@ def test_work_that_does_not_fit_is_refused(choices, message, plan):
         Ablation(**{"plan": plan, "languages": ("deu_Latn",), **choices})
 
 
+@pytest.mark.full
 def test_neurons_that_matter_to_the_bundled_model(plan, store, pool):
     """The neurons that fire most are worth more than as many random ones, and all together worth most."""
     computing.compute_missing(plan, store, pool)
