@@ -1,9 +1,8 @@
 """The cache on disk: what takes long to compute, kept between runs and shared by threads and processes.
 
 An entry is one file, and the folder is the table: a file appears under its name when it is whole, its time of change is
-its last use, and what was not used for longest goes first. So there is no database that could be damaged, kept busy or
-made by another version, and nothing is unpickled: diskcache, which earlier versions used, unpickles what a stranger
-planted, with its JSONDisk too (CVE-2025-69872).
+its last use, and what was not used for longest goes first. So no database that is damaged, busy or of another version
+can cost an entry. Small JSON documents lie beside the entries in diskcache, see documents.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -28,6 +28,7 @@ import numpy as np
 import xxhash
 
 from neuronxa_core.errors import Cancelled, CorruptEntry, StoreError
+from neuronxa_core.store.documents import ERRORS, Documents
 from neuronxa_core.store.entry_file import Entry, file_name, write_entry
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
@@ -41,15 +42,20 @@ UNFINISHED = ".part"
 ORPHAN_AGE_S = 3600.0
 """An unfinished file that was not written to for so long has no writer any more."""
 
-_DOCUMENT = "json:"
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors(\.[0-9a-f]{16}\.part)?")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_AS_ERRNO = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+}
 
 
 def kind_of(key: str) -> str:
     """What an entry is, as the first word of its key says: states, scores, ..."""
-    return key.removeprefix(_DOCUMENT).partition("-")[0]
+    return key.partition("-")[0]
 
 
 def default_folder() -> Path:
@@ -106,6 +112,7 @@ class Store:
         self.folder = Path(os.path.expandvars(named)).expanduser().absolute()
         self.size_limit = default_limit() if size_limit is None else size_limit
         self._entries = self.folder / "entries"
+        self._documents = Documents(self.folder / "documents", self.size_limit // 16)
         self._lock = threading.Lock()
         self._reads: Counter[tuple[str, bool]] = Counter()
         self._unlooked_bytes = 0  # that may be written before `_evict` looks again what there is
@@ -188,19 +195,28 @@ class Store:
 
     def put_json(self, key: str, value: JSON) -> None:
         """Keep a small document; its keys are apart from those of `put`. Raises TypeError if it is not JSON."""
-        self.put(_DOCUMENT + key, {}, value)
+        try:
+            self._documents.put(key, value)
+        except ERRORS as error:
+            explained = self._of_documents(error)
+            self.last_write_error = str(explained)
+            raise explained from error
 
     def try_put_json(self, key: str, value: JSON) -> bool:
-        """`put_json` of what can do without: False, and a `last_write_error`, where nothing can be written."""
-        return self.try_put(_DOCUMENT + key, {}, value)
+        """`put_json` of what can do without: False, and a `last_write_error`, where it cannot be written."""
+        try:
+            self.put_json(key, value)
+        except StoreError as error:
+            logger.warning("%s is not kept: %s", key, error)
+            return False
+        return True
 
     def get_json(self, key: str) -> Any:
-        """The document under `key`; None if there is none, or none that is whole."""
-        entry = self.get(_DOCUMENT + key)
-        if entry is None:
-            return None
-        entry.close()
-        return entry.meta
+        """The document under `key`; None if there is none, or none that can be read."""
+        document = self._documents.get(key)
+        with self._lock:
+            self._reads[kind_of(key), document is not None] += 1
+        return document
 
     def __contains__(self, key: str) -> bool:
         """Whether `put` stored an entry under `key` and its file still has its size; no array is read."""
@@ -213,10 +229,10 @@ class Store:
         """Forget the entry and the document under `key`, if there are any."""
         self._check_folder()
         try:
-            for name in (key, _DOCUMENT + key):
-                self._path(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise self._explained(error) from error
+            self._path(key).unlink(missing_ok=True)
+            self._documents.drop(key)
+        except ERRORS as error:
+            raise self._of_documents(error) from error
 
     def entries(self) -> list[EntryInfo]:
         """What `put` stored, last used first."""
@@ -224,17 +240,16 @@ class Store:
         for path, status in reversed(self._files()):
             if entry := self._open(path, path.stem):
                 entry.close()
-                if not entry.key.startswith(_DOCUMENT):
-                    stored, used = (datetime.fromtimestamp(at, UTC) for at in (entry.stored, status.st_mtime))
-                    infos.append(EntryInfo(entry.key, entry.meta, status.st_size, stored, used))
+                stored, used = (datetime.fromtimestamp(at, UTC) for at in (entry.stored, status.st_mtime))
+                infos.append(EntryInfo(entry.key, entry.meta, status.st_size, stored, used))
         return infos
 
     def count(self) -> int:
-        """How many entries and documents there are."""
+        """How many entries there are."""
         return len(self._files())
 
     def size(self) -> int:
-        """Bytes of all entries and documents."""
+        """Bytes of all entries."""
         return sum(status.st_size for _, status in self._files())
 
     def version(self) -> str:
@@ -261,7 +276,7 @@ class Store:
     ) -> tuple[int, list[str]]:
         """Read every byte that is kept, and compare it with its checksum; what is damaged is dropped.
 
-        Returns how many entries and documents there were and the keys of those that were damaged, or the name of the
+        Returns how many entries there were and the keys of those that were damaged, or the name of the
         file where the key is not legible. on_progress(bytes done, bytes of all). Raises Cancelled where that is asked
         for.
         """
@@ -275,13 +290,14 @@ class Store:
                     with entry:
                         entry.verify()
             except CorruptEntry as damage:
-                damaged.append(damage.key.removeprefix(_DOCUMENT))
+                damaged.append(damage.key)
             done += status.st_size
             on_progress(done, whole)
         return len(files), damaged
 
     def close(self) -> None:
-        """For `contextlib.closing`: nothing is kept open between two calls."""
+        """Close what is kept open between two calls; it is opened again where it is needed."""
+        self._documents.close()
 
     # ----------------------------------------------------------------------------------------------------------- files
 
@@ -289,7 +305,7 @@ class Store:
         return self._entries / file_name(key)
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
-        """All entries and documents, used longest ago first; unfinished files without a writer are removed."""
+        """All entries, used longest ago first; unfinished files without a writer are removed."""
         found = []
         try:
             with os.scandir(self._entries) as inside:
@@ -365,6 +381,15 @@ class Store:
     def _check_folder(self) -> None:
         if not self.folder.is_dir():
             raise self._explained(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+
+    def _of_documents(self, cause: Exception) -> StoreError:
+        """What went wrong with the documents' database, in the words for files where it means the same."""
+        code = _AS_ERRNO.get(getattr(cause, "sqlite_errorcode", None))
+        if code or isinstance(cause, OSError):
+            return self._explained(OSError(code, os.strerror(code)) if code else cause)
+        return StoreError(
+            f"the documents in {self._documents.folder} cannot be written ({cause}); mend that, or delete that folder"
+        )
 
     def _explained(self, cause: OSError) -> StoreError:
         elsewhere = f"or set {FOLDER_VARIABLE} to another folder"
