@@ -44,10 +44,16 @@ def plan(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def real(plan, pool, tmp_path_factory):
-    """A store with the plan's states. Tests leave them there."""
+def pair(plan):
+    """The plan of English and German."""
+    return planning.restrict(plan, ["deu_Latn"])
+
+
+@pytest.fixture(scope="module")
+def real(pair, pool, tmp_path_factory):
+    """A store with the pair's states. Tests leave them there."""
     store = Store(tmp_path_factory.mktemp("real"))
-    computing.compute_missing(plan, store, pool)
+    computing.compute_missing(pair, store, pool)
     yield store
     store.close()
 
@@ -170,15 +176,15 @@ def plain_vectors(states, state, pooling):
 @pytest.mark.parametrize(
     ("state", "pooling"), [("emb", "weighted"), pytest.param("nas", "mean", marks=pytest.mark.full)]
 )
-def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, plan, real, pool):
-    probe = LinearProbe(plan, "eng_Latn", state, pooling, layer=3, repeats=2, folds=3)
+def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, pair, real, pool):
+    probe = LinearProbe(pair, "eng_Latn", state, pooling, layer=3, repeats=2, folds=3)
     probe.run(real, pool)
-    topics = [plan.corpus.labels[row] for row in plan.corpus.usable]
+    topics = [pair.corpus.labels[row] for row in pair.corpus.usable]
     names = sorted(set(topics))
     y = np.array([names.index(topic) for topic in topics])
-    with pool.acquire(plan) as loaded:
+    with pool.acquire(pair) as loaded:
         vectors = {
-            code: plain_vectors(extraction.extract(loaded, code, plan.sentences(code)), state, pooling)[3]
+            code: plain_vectors(extraction.extract(loaded, code, pair.sentences(code)), state, pooling)[3]
             for code in ("eng_Latn", "deu_Latn")
         }
     right = {code: np.zeros((2, len(y))) for code in vectors}
@@ -188,7 +194,7 @@ def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, plan, real, po
         for code, x in vectors.items():
             right[code][number // 3, tested] = (x[tested] @ weights + bias).argmax(axis=1) == y[tested]
     found = scores(probe, real)
-    assert list(found.index) == list(EVERYONE)
+    assert list(found.index) == list(vectors)
     for code, table in right.items():
         shares = table.mean(axis=0)
         wanted = (shares.mean(), np.std(shares, ddof=1) / np.sqrt(len(y)), len(y))
@@ -389,9 +395,8 @@ def test_labels_that_make_no_task_are_refused(labels, message, plan):
 
 
 @pytest.mark.full
-def test_damaged_states_are_computed_again(plan, store, pool):
-    plan = planning.restrict(plan, ["deu_Latn"])
-    measures = (LinearProbe(plan, repeats=1), BitextRetrieval(plan))
+def test_damaged_states_are_computed_again(pair, store, pool):
+    measures = (LinearProbe(pair, repeats=1), BitextRetrieval(pair))
     for measure in measures:
         measure.run(store, pool)
     whole = [scores(measure, store) for measure in measures]
@@ -549,18 +554,18 @@ def test_retrieval_is_that_of_loops_with_the_layer_of_the_other_part(plan, store
     assert by_layer.argmax() == 1
 
 
-def test_alignment_on_some_sentences_is_that_of_a_corpus_of_them(plan, real):
+def test_alignment_on_some_sentences_is_that_of_a_corpus_of_them(pair, real):
     rows = [3, 0, 17, 30, 41]
-    found = bitext_retrieval.alignment_on(plan, real, rows, "nas", "weighted")
-    usable = tuple(plan.corpus.usable[row] for row in sorted(rows))
-    other = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, usable=usable))
+    found = bitext_retrieval.alignment_on(pair, real, rows, "nas", "weighted")
+    usable = tuple(pair.corpus.usable[row] for row in sorted(rows))
+    other = dataclasses.replace(pair, corpus=dataclasses.replace(pair.corpus, usable=usable))
     assert np.array_equal(found.aligned, alignment.align(other, real, "nas", "weighted").aligned)
-    whole = bitext_retrieval.alignment_on(plan, real, range(SENTENCES), "nas", "weighted")
-    assert np.array_equal(whole.aligned, alignment.align(plan, real, "nas", "weighted").aligned)
+    whole = bitext_retrieval.alignment_on(pair, real, range(SENTENCES), "nas", "weighted")
+    assert np.array_equal(whole.aligned, alignment.align(pair, real, "nas", "weighted").aligned)
     assert (found.score >= whole.aligned[:, :, sorted(rows)].mean(axis=2)).all()
     for rows in ([1], [1, 1], [0, SENTENCES], [-1, 0]):
         with pytest.raises(ExperimentError, match="at least 2 of the 60 compared ones, each once"):
-            bitext_retrieval.alignment_on(plan, real, rows, "nas", "weighted")
+            bitext_retrieval.alignment_on(pair, real, rows, "nas", "weighted")
 
 
 def test_what_decides_retrieval(plan):
