@@ -26,7 +26,7 @@ COLUMNS = ("kind", "model", "corpus", "language", "dtype", "neuron", "storage", 
 
 
 def contents(store: Store) -> pd.DataFrame:
-    """What the cache holds, one row an entry, the one used last first.
+    """What the cache holds, one row per entry, the one used last first.
 
     Columns: kind (states, scores, ...), model, corpus, language, dtype, neuron, storage, sentences (empty where the
     kind has none), bytes, stored, used (UTC), key. Small documents are not listed. Raises StoreError.
@@ -41,7 +41,7 @@ def contents(store: Store) -> pd.DataFrame:
 
 
 def by_model(table: pd.DataFrame) -> pd.DataFrame:
-    """`contents` summed up, one row a model and kind, the largest first: languages, entries, bytes, last used."""
+    """`contents` summed up, one row per model and kind, the largest first: languages, entries, bytes, last used."""
     grouped = table.groupby(["model", "kind"], as_index=False, dropna=False).agg(
         languages=("language", lambda codes: codes[codes != ""].nunique()),
         entries=("key", "size"),
@@ -115,12 +115,12 @@ def last_verified(store: Store) -> Verified | None:
 
 @dataclass(frozen=True)
 class Memory:
-    """Of the host or a GPU, in bytes. ours: of this process; on a GPU what torch holds there."""
+    """Of the host or a GPU, in bytes. own: used by this process; on a GPU what torch holds there."""
 
     name: str
-    whole: int
+    total: int
     free: int
-    ours: int
+    own: int
 
 
 def memory() -> list[Memory]:
@@ -129,15 +129,14 @@ def memory() -> list[Memory]:
     found = [Memory("host", host.total, host.available, psutil.Process().memory_info().rss)]
     if torch.cuda.is_available():
         for k in range(torch.cuda.device_count()):
-            free, whole = torch.cuda.mem_get_info(k)
-            found.append(
-                Memory(f"GPU {k}, {torch.cuda.get_device_name(k)}", whole, free, torch.cuda.memory_reserved(k))
-            )
+            free, total = torch.cuda.mem_get_info(k)
+            name = f"GPU {k}, {torch.cuda.get_device_name(k)}"
+            found.append(Memory(name, total, free, torch.cuda.memory_reserved(k)))
     return found
 
 
 def loaded_models(pool: ModelPool) -> pd.DataFrame:
-    """One row a model in memory, the one used last first: model, dtype, device, bytes of its weights."""
+    """One row per model in memory, the one used last first: model, dtype, device, bytes of its weights."""
     return pd.DataFrame(
         [
             {

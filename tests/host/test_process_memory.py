@@ -1,4 +1,4 @@
-"""Memory: freed memory that is kept, and arrays on the disk."""
+"""Freed memory that is kept, and arrays on the disk."""
 
 from __future__ import annotations
 
@@ -10,20 +10,27 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from neuronxa_core.host import process_memory
 from neuronxa_core.host.process_memory import madvise, on_disk
 
 GLIBC = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
-SENTENCES = ["a dog runs in the rain", "猫は昼に", "a"]
 
-# pages that 50 rounds of 20 x 2 MiB, freed in between, get from the system, on another thread than the first
+
+def printed(script: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+# pages that 50 rounds of 20 x 2 MiB, freed in between, get from the system on another thread than the first; then the
+# MiB that are given back of 100
 FAULTS = """
 import resource, sys, threading
-from neuronxa_core.host import process_memory as memory
+from neuronxa_core.host import process_memory
 import torch
 if sys.argv[1] == "kept":
-    memory.keep_what_is_freed()
+    process_memory.keep_what_is_freed()
 def rounds():
     for number in range(60):
         if number == 10:
@@ -34,43 +41,45 @@ def rounds():
 thread = threading.Thread(target=rounds)
 thread.start()
 thread.join()
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+parts = [torch.ones(1 << 18) for _ in range(100)]
+del parts
+before = resident()
+process_memory.trim()
+print(before - resident())
 """
 
 
 @pytest.mark.full
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
-def test_freed_memory_is_kept_on_every_thread():
-    faults = {
-        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
-        for how in ("kept", "as it is")
-    }
+def test_freed_memory_is_kept_on_every_thread_until_it_is_given_back():
+    kept, usual = (list(map(int, printed(FAULTS, how).split())) for how in ("kept", "as it is"))
     # 40 MiB are 10,240 pages, 50 times; not all of them are given back each time
-    assert faults["as it is"] > 10_000
-    assert faults["kept"] < faults["as it is"] / 20
-
-
-@pytest.mark.full
-@pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
-def test_what_was_freed_can_be_given_back():
-    script = (
-        "import torch\n"
-        "from neuronxa_core import memory\n"
-        "memory.keep_what_is_freed()\n"
-        "resident = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096 >> 20\n"
-        "parts = [torch.ones(1 << 18) for _ in range(100)]\n"
-        "del parts\n"
-        "before = resident()\n"
-        "memory.trim()\n"
-        "print(before - resident())\n"
-    )
-    given = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert int(given) > 90  # of 100 MiB
+    assert usual[0] > 10_000
+    assert kept[0] < usual[0] / 20
+    assert kept[1] > 90
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(process_memory, "_glibc", lambda: None)
     process_memory.keep_what_is_freed.__wrapped__()
     process_memory.trim()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        OSError(12, "Cannot allocate memory"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_memory_that_runs_out_is_known_by_all_its_names(error):
+    assert process_memory.ran_out(error)
+    assert not process_memory.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_an_array_on_the_disk_is_an_array(tmp_path):
@@ -107,5 +116,4 @@ def test_room_is_reserved_at_once(tmp_path):
         "except OSError as error:\n"
         "    print(error.strerror)\n"
     )
-    said = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == os.strerror(errno.EFBIG)
+    assert printed(script, tmp_path) == os.strerror(errno.EFBIG)

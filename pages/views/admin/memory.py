@@ -23,7 +23,7 @@ def show_machine(services: Services, me: Person) -> None:
         ("Disk", free, f"free below {store.folder}" if me.manages else "free"),
     ]
     for memory in cache_report.memory():
-        rest = f"free of {wording.size(memory.whole)}; {wording.size(memory.ours)} used by this app"
+        rest = f"free of {wording.size(memory.total)}; {wording.size(memory.own)} used by this app"
         figures.append(("Memory" if memory.name == "host" else memory.name, memory.free, rest))
     for place, (name, value, rest) in zip(st.columns(len(figures)), figures, strict=True):
         place.metric(name, wording.size(value))
