@@ -1,1 +1,1 @@
-"""Pieces of a page that several pages share."""
+"""Parts that several pages share."""

@@ -1,4 +1,4 @@
-"""What is read and computed once a process, as long as nothing changes on disk."""
+"""What is read and computed once per process, as long as nothing changes on disk."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def reading_choice(page: str) -> Experiment:
         "layers": ("Layer aggregation", None),
     }
     chosen = {}
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True):
         for name, (said, help_text) in columns.items():
             chosen[name] = st.segmented_control(
                 said,

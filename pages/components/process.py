@@ -17,7 +17,7 @@ from pages.components.navigation import ensure_app
 
 
 class Services(NamedTuple):
-    """One of each a process, whatever the number of sessions."""
+    """One of each per process, whatever the number of sessions."""
 
     store: Store
     pool: ModelPool

@@ -126,14 +126,14 @@ def picture_of(spec):
     return spec["datasets"][image["data"]["name"]][0]["url"]
 
 
-@pytest.mark.parametrize("n", [561, 1000, 2000])
+@pytest.mark.parametrize("n", [561, 2000])
 def test_a_large_similarity_matrix_is_one_picture_of_means(n):
     cosines = np.random.default_rng(3).random((n, n))
     spec = charts.similarity_matrix(cosines, pd.concat([marks(n)] * 3), "x", "y").to_dict()
     assert len(json.dumps(spec)) < PAYLOAD
     assert set(rows_by_layer(spec)) == {"image", "point", "marks_of_matrix"}
     step = charts.picture_step(n)
-    assert step == {561: 2, 1000: 2, 2000: 4}[n]
+    assert step == {561: 2, 2000: 4}[n]
     assert pixels(picture_of(spec)).shape == (-(-n // step), -(-n // step), 3)
     place = spec["datasets"][spec["layer"][0]["data"]["name"]][0]
     assert 0 <= place["right"] - n == place["bottom"] - n < step
@@ -167,7 +167,7 @@ def legend_colours(values, domain):
     return np.array([one[1:] for one in sorted(found, key=lambda one: int(one[0]))], dtype=int)
 
 
-@pytest.mark.parametrize("domain", [(0, 1), (-2, 4), (0.3, 0.7)])
+@pytest.mark.parametrize("domain", [(0, 1), (-2, 4)])
 def test_a_picture_has_the_colours_of_its_legend(domain):
     spread = domain[1] - domain[0]
     values = np.random.default_rng(7).uniform(domain[0] - spread / 5, domain[1] + spread / 5, 400)
@@ -206,7 +206,7 @@ def language_chart(values, **options):
     return charts.language_matrix(values, codes, labels, measure="NASCA", title="Pairs", **options)
 
 
-@pytest.mark.parametrize("n", [2, 25, 60, 61, 200, 316, 317, 600])
+@pytest.mark.parametrize("n", [2, 60, 61, 316, 317, 600])
 def test_a_language_matrix_is_small_and_its_colours_stay(n):
     spec = language_chart(np.random.default_rng(4).random((n, n))).to_dict()
     assert len(json.dumps(spec)) < PAYLOAD
@@ -262,34 +262,12 @@ def test_a_picture_of_languages_frames_the_chosen_pair():
     assert rows_by_layer(elsewhere)["rect"] == 0
 
 
-def test_charts_are_charts():
-    assert isinstance(charts.ranking(ranking_table(200), 0.1, "MEXA", "max"), alt.LayerChart)
-    assert len(json.dumps(charts.ranking(ranking_table(200), 0.1, "MEXA", "max").to_dict())) < PAYLOAD
-
-
-@pytest.mark.parametrize("n", [10, 600])
+@pytest.mark.parametrize("n", [10, pytest.param(600, marks=pytest.mark.full)])
 def test_charts_are_saved_as_svg_and_png(n):
     drawn = charts.similarity_matrix(np.random.default_rng(5).random((n, n)), marks(n), "العربية", "日本語")
     assert b"<svg" in charts.svg(drawn)[:200]
     assert Image.open(io.BytesIO(charts.png(drawn))).width > charts.MATRIX_SIZE
     assert "日本語".encode() in charts.svg(drawn)
-
-
-def test_drawing_again_gives_the_same_specification():
-    cosines = np.random.default_rng(6).random((9, 9))
-    codes = [f"l{k}" for k in range(9)]
-    for draw in (
-        lambda: charts.similarity_matrix(cosines, marks(9), "x", "y"),
-        lambda: charts.language_matrix(cosines, codes, codes, measure="NASCA", title="Pairs"),
-        lambda: language_chart(np.eye(61)),
-        lambda: charts.specific_neurons(specific_table(101, 40), "LAPE"),
-        lambda: charts.ranking(ranking_table(9), 0.1, "NASCA", "mean"),
-        lambda: charts.layer_curves(curves(), 0.1, "NASCA"),
-    ):
-        assert draw().to_dict() == draw().to_dict()
-
-
-# -------------------------------------------------------------------------------------------------- overlap, microscope
 
 
 def overlap_table(layers=8):
@@ -381,7 +359,13 @@ def methods_table():
     return pd.DataFrame(rows)
 
 
-NEW = {
+CHARTS = {
+    "ranking": lambda: charts.ranking(ranking_table(), 0.005, "NASCA", "mean"),
+    "layer_curves": lambda: charts.layer_curves(curves(), 0.005, "NASCA"),
+    "similarity_matrix": lambda: charts.similarity_matrix(np.eye(9), marks(9), "x", "y"),
+    "language_matrix": lambda: language_chart(np.eye(9), domain=(0.4, 0.6)),
+    "picture of languages": lambda: language_chart(np.eye(61)),
+    "picture of specific neurons": lambda: charts.specific_neurons(specific_table(101, 40), "LAPE"),
     "overlap_curves": lambda: charts.overlap_curves(overlap_table(), "Jaccard", "By layer"),
     "meaning": lambda: charts.meaning(meaning_table(), "NASCA", "Meaning"),
     "upset": lambda: charts.upset(upset_table(), ["العربية", '"q" \\ label', "c"], [30, 20, 10], "Sets"),
@@ -407,21 +391,29 @@ NEW = {
 }
 
 
-@pytest.mark.parametrize("name", NEW)
-def test_new_charts_are_drawn_small_titled_and_the_same_each_time(name):
-    spec = NEW[name]().to_dict()
+# channel -> the whole range of its scale
+RANGES = {
+    "overlap_curves": ("y", [0, 1]),
+    "text_overlap": ("y", [0, 1]),
+    "correlation_by_layer": ("y", [-1, 1]),
+    "language_matrix": ("color", [0.4, 0.6]),
+}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_drawn_small_titled_and_the_same_each_time(name):
+    spec = CHARTS[name]().to_dict()
     assert spec["title"]
-    assert len(json.dumps(spec)) < PAYLOAD
-    assert json.dumps(NEW[name]().to_dict()) == json.dumps(spec)
-    assert b"<svg" in charts.svg(NEW[name]())[:200]
+    text = json.dumps(spec)
+    assert len(text) < PAYLOAD
+    assert json.dumps(CHARTS[name]().to_dict()) == text
+    assert vl_convert.vegalite_to_svg(spec).startswith("<svg")
+    if name in RANGES:
+        channel, wanted = RANGES[name]
+        assert wanted in domains(spec, channel)
 
 
-@pytest.mark.parametrize("name", ["overlap_curves", "text_overlap"])
-def test_overlap_has_the_whole_range(name):
-    assert [0, 1] in domains(NEW[name]().to_dict(), "y")
-
-
-@pytest.mark.parametrize(("languages", "layers"), [(200, 40), (200, 80), (400, 128)])
+@pytest.mark.parametrize(("languages", "layers"), [(200, 40), (400, 128)])
 def test_many_specific_neurons_are_a_picture_that_tells_their_numbers(languages, layers):
     table = specific_table(languages, layers)
     spec = charts.specific_neurons(table, "LAPE").to_dict()
@@ -452,13 +444,13 @@ def test_large_tables_stay_small():
 
 
 def test_effects_have_one_scale_around_nothing():
-    spec = NEW["effects"]().to_dict()
+    spec = CHARTS["effects"]().to_dict()
     (domain,) = {tuple(domain) for domain in domains(spec, "color") if domain}
     assert domain[0] == -domain[1] == -0.7
 
 
 def test_an_upset_plot_names_its_sets_with_their_sizes_and_takes_clicks():
-    drawn = NEW["upset"]()
+    drawn = CHARTS["upset"]()
     text = charts.svg(drawn).decode()
     assert "العربية · 30" in text
     assert "&quot;q&quot; \\ label · 20" in text or '"q" \\ label · 20' in text
@@ -466,16 +458,8 @@ def test_an_upset_plot_names_its_sets_with_their_sizes_and_takes_clicks():
     assert any(param["name"] == "members" for param in drawn.to_dict()["params"])
 
 
-def test_a_matrix_of_a_narrow_range_shows_it():
-    values = np.full((3, 3), 0.5)
-    spec = charts.language_matrix(
-        values, ["a", "b", "c"], ["A", "B", "C"], measure="Jaccard", title="Pairs", domain=(0.4, 0.6)
-    ).to_dict()
-    assert domains(spec, "color") == [[0.4, 0.6]]
-
-
 def test_a_scatter_takes_clicks_and_can_be_without_a_line():
-    spec = NEW["scatter"]().to_dict()
+    spec = CHARTS["scatter"]().to_dict()
     assert any(param["name"] == "off" for param in spec["params"])
     bare = charts.scatter(point_table(3), pd.DataFrame(), x_title="x", y_title="y", colour="Model", title="Few")
     assert len(bare.to_dict()["layer"]) == 2
@@ -488,7 +472,3 @@ def test_the_best_layer_is_the_lowest_where_less_is_better(lower, layer):
     spec = charts.correlation_by_layer(r_table(), "By layer", lower_is_better=lower).to_dict()
     marked = next(part for part in spec["layer"] if part["mark"].get("shape") == "diamond")
     assert [row["layer"] for row in spec["datasets"][marked["data"]["name"]]] == [layer]
-
-
-def test_correlations_have_the_whole_range():
-    assert [-1, 1] in domains(NEW["correlation_by_layer"]().to_dict(), "y")

@@ -45,7 +45,7 @@ def _specific(key: str, share: float, drop: float, assign: float, _counts: Activ
 
 def criterion() -> ActivationCriterion:
     """When a neuron counts as active, from two widgets."""
-    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = controls.segments(
             "A neuron is active in a language if it is",
             ["top", "threshold"],

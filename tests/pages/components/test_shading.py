@@ -1,4 +1,4 @@
-"""tokens.py: the HTML of shaded tokens, read back as a browser would."""
+"""Shaded tokens: the HTML of shaded tokens, read back as a browser would."""
 
 from __future__ import annotations
 

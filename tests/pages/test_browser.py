@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from live import ROOT, chromium, needs_browser, served, settled, visit, watched
+from live import PATIENCE_MS, ROOT, chromium, needs_browser, served, settled, visit, watched
 
 pytestmark = needs_browser
 
@@ -21,13 +21,14 @@ def browser():
         yield browser
 
 
-@pytest.fixture(params=[1440, 800])
+@pytest.fixture(params=[1440, pytest.param(800, marks=pytest.mark.full)])
 def page(browser, request):
     page = watched(browser.new_page(viewport={"width": request.param, "height": 1000}))
     yield page
     page.close()
 
 
+@pytest.mark.full
 def test_a_link_straight_to_a_page_opens_it_in_the_whole_app(address, page):
     """The first page that a new server shows: before it, Streamlit knows nothing of the app's navigation."""
     corpus = ROOT / "neuronxa_core" / "demo" / "corpus"
@@ -35,7 +36,7 @@ def test_a_link_straight_to_a_page_opens_it_in_the_whole_app(address, page):
     page.get_by_role("heading", name="Overlap", exact=True).wait_for()
     page.get_by_text("2 of 2 languages of this choice are not computed yet").wait_for()
     settled(page)
-    assert page.get_by_test_id("stTopNavLink").count() == 6
+    assert page.get_by_test_id("stTopNavLink").count() == 7
     assert page.strangers == []
 
 
@@ -48,7 +49,7 @@ def test_from_run_to_alignment(address, page):
     page.get_by_text("0 of 4 languages cached").wait_for()
     page.get_by_role("button", name="Compute").click()
     page.get_by_text("4 of 4 languages cached").wait_for()
-    page.get_by_text("Everything that this choice needs is there").wait_for()
+    page.get_by_text("Everything that this choice needs is cached").wait_for()
     settled(page)
     page.get_by_role("button", name="Show alignment").click()
     page.get_by_role("heading", name="Alignment", exact=True).wait_for()
@@ -87,6 +88,7 @@ def test_from_run_to_alignment(address, page):
     assert page.strangers == []
 
 
+@pytest.mark.full
 def test_a_link_opens_the_same_view(address, page):
     page.goto(f"{address}/?languages=spa_Latn,arb_Arab,jpn_Jpan&sentences=15&state=emb&view=Table")
     page.locator("[data-testid=stDataFrame]").first.wait_for()
@@ -101,6 +103,7 @@ def choose_view(page, name):
     ).first.click()
 
 
+@pytest.mark.full
 def test_from_overlap_to_the_microscope(address, page):
     page.goto(f"{address}/overlap?languages=spa_Latn,arb_Arab,tha_Thai&sentences=15")
     chart = page.locator("[data-testid=stVegaLiteChart] .marks").first
@@ -175,6 +178,7 @@ def tooltip_at(page, chart, x, y):
     return page.locator("#vg-tooltip-element.visible").inner_text()
 
 
+@pytest.mark.full
 def test_the_picture_of_many_languages_answers_the_pointer(address, page, many):
     page.goto(f"{address}/?corpus={many}&view=All+pairs")
     page.get_by_role("button", name="Compute them").or_(page.locator("[data-testid=stVegaLiteChart]")).first.wait_for()
@@ -197,13 +201,14 @@ def test_the_picture_of_many_languages_answers_the_pointer(address, page, many):
     assert page.errors == []
 
 
+@pytest.mark.full
 def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):
     scores = tmp_path / "scores.csv"
     rows = ["language,xnli", "es,0.7", "ru,0.55", "ar,0.41", "th,0.33", "pt,0.66", "de,0.61", "tlh,0.1"]
     scores.write_text("\n".join(rows) + "\n", "utf-8")
     languages = "spa_Latn,rus_Cyrl,arb_Arab,tha_Thai,por_Latn,deu_Latn"
     page.goto(f"{address}/downstream?languages={languages}")
-    page.get_by_text("6 languages against").wait_for()
+    page.get_by_text("6 languages against").wait_for(timeout=3 * PATIENCE_MS)
     settled(page)
     chart = page.locator("[data-testid=stVegaLiteChart] .marks").first
     button = page.get_by_role("button", name="Measure", exact=True)
