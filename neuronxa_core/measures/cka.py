@@ -99,6 +99,9 @@ def conclusion(table: pd.DataFrame, pivot: str, named: Callable[[str], str] = st
         return f"No language's states vary over these sentences, so none can be compared with {pivot}."
     layer = by_layer.idxmax()
     there = table[(table["layer"] == layer) & table["cka"].notna()].set_index("language")["cka"].sort_values()
-    most = f"{named(there.index[-1])} is arranged most like {pivot} ({there.iloc[-1]:.2f})"
-    least = f", {named(there.index[0])} least ({there.iloc[0]:.2f})" if len(there) > 1 else ""
-    return f"CKA with {pivot} is highest at layer {layer}, over all languages; there {most}{least}."
+    if len(there) == 1:
+        return f"CKA of {named(there.index[0])} with {pivot} is highest at layer {layer} ({there.iloc[0]:.2f})."
+    return (
+        f"CKA with {pivot} is highest at layer {layer}, over all languages; there {named(there.index[-1])} is arranged "
+        f"most like it ({there.iloc[-1]:.2f}), {named(there.index[0])} least ({there.iloc[0]:.2f})."
+    )
