@@ -178,7 +178,7 @@ def test_score_tables(name, content):
 setting_values = (
     st.integers(-5, 10**12) | st.floats() | st.booleans() | text | st.lists(text | st.integers(), max_size=3)
 )
-sections = {section: list(keys) for section, keys in host._KEYS.items()}
+sections = {section: list(field.annotation.model_fields) for section, field in host.Settings.model_fields.items()}
 documents = st.dictionaries(
     st.sampled_from(sorted(sections)) | text,
     st.dictionaries(
