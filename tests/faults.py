@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,10 @@ def own_cache(tmp_path, undisturbed, right_scores):
 
 def without_scores(folder: Path) -> None:
     """Leave nothing but states."""
-    store = Store(folder)
-    for key in keys(store):
-        if not key.startswith("states-"):
-            store.drop(key)
+    with closing(Store(folder)) as store:
+        for key in keys(store):
+            if not key.startswith("states-"):
+                store.drop(key)
 
 
 def assert_whole(store: Store, undisturbed: Store) -> None:
