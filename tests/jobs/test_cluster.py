@@ -87,7 +87,7 @@ def raylets(machines) -> tuple[int, int]:
     return tuple(node.all_processes["raylet"][0].process.pid for node in (machines.head_node, other))
 
 
-def waited_for(what, seconds: float = 60.0, pause: float = 0.002):
+def waited_for(what, seconds: float = 240.0, pause: float = 0.002):
     """what(), as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -110,7 +110,7 @@ class Beside(threading.Thread):
             self.error = error
 
     def done(self) -> None:
-        self.join(120)
+        self.join(300)
         if self.error is not None:
             raise self.error
 
