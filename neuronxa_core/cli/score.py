@@ -66,17 +66,17 @@ def add_cluster_options(command: argparse.ArgumentParser) -> None:
         "--chunk",
         type=int,
         metavar="N",
-        help="languages a task (default: as many as share the models out evenly over the cluster in the fewest tasks, "
+        help="languages per task (default: as many as share the models out evenly over the cluster in the fewest tasks, "
         "since every task may have to load its model)",
     )
     group.add_argument(
-        "--gpus-per-task", type=float, metavar="N", help="GPUs a task, or a part of one (default: 1; on cpu 0)"
+        "--gpus-per-task", type=float, metavar="N", help="GPUs per task, or a part of one (default: 1; on cpu 0)"
     )
     group.add_argument(
         "--cpus-per-task",
         type=int,
         metavar="N",
-        help="CPUs a task (default: 1; on cpu all of the smallest machine, so that models do not crowd its memory)",
+        help="CPUs per task (default: 1; on cpu all of the smallest machine, so that models do not crowd its memory)",
     )
 
 
