@@ -66,8 +66,8 @@ def add_cluster_options(command: argparse.ArgumentParser) -> None:
         "--chunk",
         type=int,
         metavar="N",
-        help="languages per task (default: as many as share the models out evenly over the cluster in the fewest tasks, "
-        "since every task may have to load its model)",
+        help="languages per task (default: as many as share the models out evenly over the cluster in the fewest "
+        "tasks, since every task may have to load its model)",
     )
     group.add_argument(
         "--gpus-per-task", type=float, metavar="N", help="GPUs per task, or a part of one (default: 1; on cpu 0)"
