@@ -80,6 +80,8 @@ def _chosen_groups(scores: TaskScores, plan: Plan, options: argparse.Namespace) 
             if model is None
             else f"{options.scores} has no scores of the model {model}; it has {', '.join(models[:8])}"
         )
+    if model and options.scores_model is None and model.lower() != plan.source.name.lower():
+        print(f"scores of {model} are taken for {plan.source.name}", file=sys.stderr)
     groups = groups[groups["model"] == model]
     tasks = list(dict.fromkeys(groups["task"]))
     if options.task is not None:

@@ -46,12 +46,17 @@ class Points:
 
 
 def same_model(plan: Plan, names: Sequence[str]) -> str | None:
-    """Which of the names is the plan's model: the same, or one that holds the other's name; None where none does."""
-    own = plan.source.name.lower()
-    for name in names:
-        if name.lower() == own:
-            return name
-    return next((n for n in names if own in n.lower() or (n and n.lower() in own)), None)
+    """Which of the names is the plan's model: equal in the last part of its path; None where none is.
+
+    A name that only holds another's is another model: Llama-3.1-8B-Instruct is not Llama-3.1-8B.
+    """
+
+    def last_part(name: str) -> str:
+        return name.replace("\\", "/").rstrip("/").rpartition("/")[2].partition("@")[0].lower()
+
+    whole = [name for name in names if name.lower() == plan.source.name.lower()]
+    own = last_part(plan.source.name)
+    return next(iter([*whole, *(name for name in names if own and last_part(name) == own)]), None)
 
 
 def points(plan: Plan, scores: Mapping[str, float], *, without: Sequence[str] = (), with_pivot: bool = False) -> Points:

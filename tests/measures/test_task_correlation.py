@@ -75,7 +75,9 @@ def test_sentence_curves_come_out_at_the_correlation_of_all_sentences(computed):
 def test_the_models_own_scores_are_found_by_name(computed):
     plan, _ = computed
     assert task_correlation.same_model(plan, ["gpt2", "demo"]) == "demo"
-    assert task_correlation.same_model(plan, ["gpt2", "lab/Demo-v2"]) == "lab/Demo-v2"
+    assert task_correlation.same_model(plan, ["gpt2", "lab/Demo@main"]) == "lab/Demo@main"
+    # a part of a name is another model
+    assert task_correlation.same_model(plan, ["lab/Demo-v2", "em", "demo-Instruct", ""]) is None
     assert task_correlation.same_model(plan, ["gpt2"]) is None
 
 
