@@ -184,7 +184,7 @@ def test_the_picture_of_many_languages_answers_the_pointer(address, page, many):
     page.get_by_role("button", name="Compute them").or_(page.locator("[data-testid=stVegaLiteChart]")).first.wait_for()
     if page.get_by_role("button", name="Compute them").count():
         page.get_by_role("button", name="Compute them").click()
-    page.get_by_text("65 languages against").wait_for()
+    page.get_by_text("65 languages against").wait_for(timeout=3 * PATIENCE_MS)
     chart = page.locator("[data-testid=stVegaLiteChart] canvas.marks").first
     chart.wait_for()
     settled(page)

@@ -114,7 +114,7 @@ def test_a_run_that_is_killed_keeps_whole_languages_and_goes_on_with_the_rest(
     plan = planning.make_plan(CHOSEN, store)
     assert planning.missing(plan, store) == ["spa_Latn", "rus_Cyrl"]
     assert_whole(store, undisturbed)
-    assert {path.name for path in tmp_path.iterdir()} == {"entries"}
+    assert {path.name for path in tmp_path.iterdir()} == {"entries", "documents"}
     assert {path.suffix for path in files_of(tmp_path)} == {".safetensors"}
     read = counted()
     computing.compute_missing(plan, store, ModelPool())
