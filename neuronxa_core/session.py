@@ -15,7 +15,7 @@ from neuronxa_core.corpora.parallel import Corpus
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import cosine_retrieval, registry
 from neuronxa_core.measures.alignment import Alignment, align
-from neuronxa_core.measures.base import Measure
+from neuronxa_core.measures.base import Arrays, Measure, Part
 from neuronxa_core.models.description import ModelInfo
 from neuronxa_core.states.computing import compute_missing
 from neuronxa_core.states.planning import Plan, check_size, make_plan
@@ -99,16 +99,19 @@ class Session:
 
     def make(self, name: str, **choices: Any) -> Measure:
         """A measure of this session that is computed: its `frame`, `results` and own methods say the rest."""
+        return self._run(name, choices)[0]
+
+    def _run(self, name: str, choices: dict[str, Any]) -> tuple[Measure, dict[Part, Arrays]]:
         kind = registry.find(name)
         if kind.needs == "states":
             self.compute()
         measure = kind.make(self.plan, self.store, self.pool, **choices)
-        measure.run(self.store, self.pool)
-        return measure
+        return measure, measure.run(self.store, self.pool)
 
     def measure(self, name: str, **choices: Any) -> pd.DataFrame:
         """A measure's tidy table; `list_measures()` lists the names. Raises ExperimentError for a name that is none."""
-        return self.make(name, **choices).table(self.store)
+        measure, results = self._run(name, choices)
+        return measure.frame(results)
 
 
 def list_measures() -> dict[str, str]:

@@ -43,6 +43,8 @@ def test_scores_are_those_of_the_pipeline_and_computed_once_in_all_processes(pla
     assert np.array_equal(first, wanted)
     assert np.array_equal(again, wanted)
     assert computed == [3, 3]
+    with store.get(all_pairs.AllPairs(plan, "nav", "last").key_of(3)) as entry:
+        assert entry.meta["corpus"] == "demo"
 
 
 def test_another_state_pooling_layer_or_choice_of_languages_is_another_entry(plan, store, computed):

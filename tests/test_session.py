@@ -17,7 +17,7 @@ from neuronxa_core.cli.main import main
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_measure_is_the_command_lines_on_the_same_cache(tmp_path, capsys, counted):
+def test_a_measure_is_the_command_lines_on_the_same_cache(tmp_path, capsys, counted, monkeypatch):
     session = nxa.Session(pivot="eng_Latn", languages=["deu_Latn"], sentences=6, cache=tmp_path, progress=False)
     table = session.measure("cka", state="nav", pooling="mean")
     read = counted()
@@ -27,6 +27,9 @@ def test_a_measure_is_the_command_lines_on_the_same_cache(tmp_path, capsys, coun
     assert read == []
     other = pd.read_csv(io.StringIO(capsys.readouterr().out))
     np.testing.assert_array_equal(table["cka"], other["cka"])
+    # what a full disk does not keep is shown all the same
+    monkeypatch.setattr(session.store, "try_put", lambda *_: None)
+    assert len(session.measure("cka", state="emb")) == session.model.layers
     assert session.states("deu_Latn", 2).shape == (6, session.model.neurons)
     np.testing.assert_allclose(np.diag(session.similarity("deu_Latn", "deu_Latn", 2)), 1, atol=1e-6)
 

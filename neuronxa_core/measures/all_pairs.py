@@ -89,7 +89,7 @@ class PairScores:
             if kept is None:
                 kept = measure.compute(layer, Run(plan, self._store, lambda: False))
                 try:
-                    self._store.put(key, kept, {"kind": measure.name, "model": plan.source.name})
+                    self._store.put(key, kept, measure.meta(layer))
                 except StoreError as error:
                     log.warning("all pairs of layer %d are shown but not kept: %s", layer, error)
             return kept["scores"]

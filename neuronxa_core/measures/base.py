@@ -7,6 +7,7 @@ command line come from here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import Field, dataclass, field, fields
@@ -182,10 +183,13 @@ class Measure:
 
     def totals(self, store: Store) -> dict[str, int]:
         """Units that are still to do, by group; empty where everything is in the store."""
-        found: dict[str, int] = {}
-        for part in self.missing(store):
-            found[self.group_of(part)] = found.get(self.group_of(part), 0) + self.units_of(part)
-        return found
+        return self._units_by_group(self.missing(store))
+
+    def _units_by_group(self, parts: Sequence[Part]) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        for part in parts:
+            found[self.group_of(part)] += self.units_of(part)
+        return dict(found)
 
     def results(self, store: Store) -> dict[Part, Arrays]:
         """The parts that are in the store."""
@@ -212,9 +216,7 @@ class Measure:
             raise Cancelled("stopped before it began")
         if self.needs == "states" and pool is not None:
             compute_missing(self.plan, store, pool, cancelled=cancelled)
-        totals: dict[str, int] = {}
-        for part in missing:
-            totals[self.group_of(part)] = totals.get(self.group_of(part), 0) + self.units_of(part)
+        totals = self._units_by_group(missing)
         done = dict.fromkeys(totals, 0)
 
         def on_units(count: int) -> None:

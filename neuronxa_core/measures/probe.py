@@ -289,12 +289,6 @@ class LinearProbe(LanguageScores):
         return self._try_layer(layer, run) if kept is None else kept["right"]
 
     def _vectors(self, run: Run, language: str, layer: int) -> np.ndarray:
-        """The labelled sentences' vectors at one layer, float64 [sentence, neuron or hidden].
-
-        What is stored are pooled sums, which grow with a sentence's tokens; here that matters, and they are divided.
-        """
+        """The labelled sentences' vectors at one layer, float64 [sentence, neuron or hidden]."""
         with run.states(language) as reader:
-            pooled_sums = reader.pooled_sums(language, self.state, self.pooling, layer)[self._labelled]
-            tokens = reader.tokens(language)[self._labelled].astype(np.float64)
-        whole = {"weighted": tokens * (tokens + 1) / 2, "mean": tokens, "last": np.ones_like(tokens)}[self.pooling]
-        return pooled_sums / whole[:, None]
+            return reader.sentence_vectors(language, self.state, self.pooling, layer)[self._labelled]
