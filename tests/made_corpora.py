@@ -25,7 +25,7 @@ def write(folder, **files):
 
 
 def raw_of(labels=None, problems=None, **texts):
-    return RawCorpus("made", "made", texts, dict.fromkeys(texts, 0), problems or {}, labels)
+    return RawCorpus("made", "made", texts, dict.fromkeys(texts, ()), problems or {}, labels)
 
 
 def found(corpus, kind, language=None):

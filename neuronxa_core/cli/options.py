@@ -90,8 +90,7 @@ def plans_of(
     for plan in plans if kept else ():
         planning.check_size(plan, store)
     for finding in plans[0].corpus.findings:
-        if finding.severity != "info":
-            print(f"{finding.severity}: {finding.message}", file=sys.stderr)
+        print(f"{finding.severity.replace('info', 'note')}: {finding.message}", file=sys.stderr)
     named = Counter(plan.source.name for plan in plans)
     return {
         plan.source.name if named[plan.source.name] == 1 else plan.experiment.model: plan  # the user's word for it

@@ -15,11 +15,11 @@ MIN_LETTERS = 4
 
 def findings(raw: RawCorpus, corpus: Corpus) -> tuple[Finding, ...]:
     """What a reader of the scores should know of the source and of the chosen rows; see `select`."""
-    return (*_of_source(raw, corpus), *_of_rows(corpus))
+    return (*_of_source(raw, corpus), *_of_rows(raw, corpus))
 
 
 def _of_source(raw: RawCorpus, corpus: Corpus) -> Iterator[Finding]:
-    """What the source holds beside the chosen languages, and what reading it changed."""
+    """What the source holds beside the chosen languages."""
 
     def told(code: str, kind: str, severity: Severity, count: int, message: str) -> Finding:
         return Finding(code, kind, severity, count, (), f"{languages.label(code)}{message}")
@@ -34,18 +34,13 @@ def _of_source(raw: RawCorpus, corpus: Corpus) -> Iterator[Finding]:
         if code not in corpus.texts and count != n_lines:
             message = f": {count} lines where the chosen languages have {n_lines}; it cannot be chosen with them."
             yield told(code, "count", "warning", count, message)
-    for code in corpus.texts:
-        if count := raw.changed.get(code, 0):
-            lines = "1 line was" if count == 1 else f"{count} lines were"
-            message = f": {lines} changed by NFC normalisation or trimming of spaces."
-            yield told(code, "normalised", "info", count, message)
     if corpus.pivot in corpus.languages:
         message = " is both the pivot and a language: it aligns with itself by nature."
         yield told(corpus.pivot, "pivot", "info", 0, message)
 
 
-def _of_rows(corpus: Corpus) -> list[Finding]:
-    """What the chosen rows hold that would distort a score."""
+def _of_rows(raw: RawCorpus, corpus: Corpus) -> list[Finding]:
+    """What the chosen rows hold that would distort a score, and what reading changed in them."""
     found: list[Finding] = []
     sentences = {code: corpus.sentences(code) for code in corpus.texts}
     pivot_sentences = sentences[corpus.pivot]
@@ -65,12 +60,22 @@ def _of_rows(corpus: Corpus) -> list[Finding]:
     tell("", "dropped", dropped, f"of {len(corpus.lines)} dropped from all languages: empty in one or more.", "warning")
     for code, texts in corpus.texts.items():
         own, script = sentences[code], languages.script(code)
+        altered = set(raw.changed.get(code, ()))
+        rows = [row for row, line in enumerate(corpus.lines) if line - 1 in altered]
+        tell(code, "normalised", rows, "changed by NFC normalisation or trimming of spaces.", "info")
         empty = [row for row, text in enumerate(texts) if not text]
         tell(code, "empty", empty, "without text, dropped from all languages.", "warning")
         tell(code, "duplicate", usable[_duplicates(own)], "with the text of another: a tie, so never aligned.")
         if script is not None:
             foreign = usable[_in_another_script(own, script)]
-            tell(code, "script", foreign, f"mostly not in {languages.script_name(script)} script.")
+            name = languages.script_name(script)
+            if languages.names_script(code):
+                tell(code, "script", foreign, f"mostly not in {name} script.")
+            else:
+                usual = (
+                    f"mostly not in {name} script, the usual one of {code}; {code}_{script} would say it for certain."
+                )
+                tell(code, "script", foreign, usual, "warning")
         if code != corpus.pivot:
             same = [text == other for text, other in zip(own, pivot_sentences, strict=True)]
             tell(code, "identical", usable[same], "identical to the pivot: untranslated?")

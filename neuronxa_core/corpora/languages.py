@@ -71,6 +71,12 @@ def script(code: str) -> str | None:
     return parts["script"].title() if parts["script"] else _likely_script(parts["language"], parts["region"])
 
 
+def names_script(code: str) -> bool:
+    """Whether a code says its script, so that `script` is no guess from what is likely."""
+    parts = _CODE.fullmatch(code)
+    return bool(parts and parts["script"])
+
+
 @lru_cache(maxsize=512)
 def script_name(script_code: str) -> str:
     """English name of a four-letter script: "Deva" -> "Devanagari"; the code itself where it has none."""

@@ -12,15 +12,16 @@ Severity = Literal["error", "warning", "info"]
 class RawCorpus:
     """All that a source holds.
 
-    texts: language code -> its lines, NFC and stripped, "" for an empty line. changed: code -> how many lines that
-    normalisation changed. problems: code -> one sentence on why it could not be read; such a language has no texts.
+    texts: language code -> its lines, NFC and stripped, "" for an empty line; a file that is named by no code gives its
+    name for one. changed: code -> the lines that normalisation changed, from 0. problems: code -> one sentence on why
+    it could not be read; such a language has no texts.
     labels: one per line, if the source has any. notes: what was left aside while reading.
     """
 
     name: str
     source: str
     texts: Mapping[str, tuple[str, ...]]
-    changed: Mapping[str, int]
+    changed: Mapping[str, tuple[int, ...]]
     problems: Mapping[str, str]
     labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ language alone: a row that is empty in one language is left out of `usable` for 
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,9 @@ SPLITS = ("devtest", "dev")
 FLORES_PLUS = "openlanguagedata/flores_plus"
 ARCHIVES = frozenset({"zip", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "tar"})
 NAMES_OF_NO_DATA = ("readme", "license", "licence", "copying", "changelog", ".")
+# what may name a language beside codes
+NAME = re.compile(r"[\w.() +-]{1,60}")
+WHAT = {"pair": "a pair file", "table": "a table", "language": "one language", "named": "one language"}
 
 
 def read(source: str | Path) -> RawCorpus:
@@ -35,8 +39,8 @@ def read(source: str | Path) -> RawCorpus:
     - "demo": the bundled corpus.
     - "hub:owner/name[:config[:split]]": see `read_hub`.
     - a folder of one file per language, `<code>.txt`, `<code>.dev` or `<code>.devtest`, one sentence per line;
-      `labels.txt` holds one label per line. Where both FLORES splits are present, as files or as folders, devtest is
-      read.
+      `labels.txt` holds one label per line. A file that is named by no code is a language of its own name, where it has
+      as many lines as the others. Where both FLORES splits are present, as files or as folders, devtest is read.
     - a CSV or Parquet file, or a TSV with a header: one column per language (`eng_Latn` or `sentence_eng_Latn`),
       optionally `label`. In a TSV a quotation mark is text and a cell holds no tab, as IANA defines it.
     - a pair file `<source>-<target>.tsv` or `.txt`, tab-separated, no header, two columns of text (columns of ids,
@@ -189,23 +193,25 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
 def _sift(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """(the files to read, notes on the others); one kind of data is read, the first that is there."""
     kinds = {name: _kind(name) for name in names}
-    data_kind = next((kind for kind in ("language", "pair", "table") if kind in kinds.values()), None)
+    data_kind = next((kind for kind in ("language", "pair", "table", "named") if kind in kinds.values()), None)
     if data_kind is None:
         return [], ()
-    wanted = [name for name, kind in kinds.items() if kind in (data_kind, "labels")]
+    data_kinds = ("language", "named") if data_kind == "language" else (data_kind,)
+    wanted = [name for name, kind in kinds.items() if kind in (*data_kinds, "labels")]
     others = [name for name in names if name not in wanted and not name.startswith(".")]
     notes = []
     dev_files = [name for name in wanted if suffix(name) == "dev"]
     if dev_files and any(suffix(name) == "devtest" for name in wanted):
-        notes.append(f"Both FLORES splits are there: devtest is read, {some_of(dev_files)} left aside.")
+        notes.append(f"Both FLORES splits are there: devtest is read, {', '.join(dev_files)} left aside.")
         wanted = [name for name in wanted if name not in dev_files]
     if others:
-        notes.append(f"Left aside, since not part of the corpus: {some_of(others)}.")
+        named = (f"{base_name(name)} ({WHAT.get(kinds[name], 'no corpus file')})" for name in others)
+        notes.append(f"Left aside, since not part of the corpus: {', '.join(named)}.")
     return wanted, tuple(notes)
 
 
 def _kind(file_name: str) -> str:
-    """ "language", "pair", "table", "labels" or "other", by the name alone."""
+    """ "language", "named", "pair", "table", "labels" or "other", by the name alone; named: by no code."""
     code, ending = stem(file_name), suffix(file_name)
     if file_name.lower().startswith(NAMES_OF_NO_DATA):
         return "other"
@@ -217,7 +223,9 @@ def _kind(file_name: str) -> str:
         return "pair" if pairs.pair_codes(code) else "table"
     if ending in ("txt", "dev", "devtest") and languages.is_language_code(code):
         return "language"
-    return "pair" if ending == "txt" and pairs.pair_codes(code) else "other"
+    if ending == "txt" and pairs.pair_codes(code):
+        return "pair"
+    return "named" if ending in ("txt", "dev", "devtest") and NAME.fullmatch(code) else "other"
 
 
 def _read_files(name: str, source: str, files: Mapping[str, bytes], notes: tuple[str, ...]) -> RawCorpus:
@@ -227,8 +235,9 @@ def _read_files(name: str, source: str, files: Mapping[str, bytes], notes: tuple
     language_files, pair_files, table_files = of_kind("language"), of_kind("pair"), of_kind("table")
     if language_files and all(map(pairs.is_pair_after_all, language_files, language_files.values())):
         language_files, pair_files = {}, language_files
-    if language_files:
-        columns = _read_language_files(language_files)
+    named_files = of_kind("named")
+    if language_files or len(named_files) > 1:
+        columns = _read_language_files(language_files, named_files)
     elif pair_files:
         columns = pairs.read_pairs(pair_files)
     elif len(table_files) == 1:
@@ -245,11 +254,12 @@ def _read_files(name: str, source: str, files: Mapping[str, bytes], notes: tuple
     return _corpus(name, source, replace(columns, notes=(*notes, *columns.notes)))
 
 
-def _read_language_files(files: Mapping[str, bytes]) -> Columns:
+def _read_language_files(coded: Mapping[str, bytes], named: Mapping[str, bytes]) -> Columns:
+    """coded, named: {file name: content}; of those that no code names, what does not fit the others is left aside."""
     texts: dict[str, Sequence[str]] = {}
     problems: dict[str, str] = {}
     file_of: dict[str, str] = {}
-    for file_name, data in files.items():
+    for file_name, data in {**coded, **named}.items():
         code = stem(file_name)
         if code in file_of:
             raise CorpusError(f"{code} is there twice, as {file_of[code]} and {file_name}; leave one of them")
@@ -258,7 +268,18 @@ def _read_language_files(files: Mapping[str, bytes]) -> Columns:
             texts[code] = lines_of(file_name, data)
         except CorpusError as error:
             problems[code] = str(error)
-    return Columns(texts, problems)
+    aside = [f"{file_name} (unreadable)" for file_name in named if problems.pop(stem(file_name), None)]
+    counts = {code: len(lines) for code, lines in texts.items()}
+    expected = {counts[code] for code in map(stem, coded) if code in counts}
+    expected = expected or {count for count, _ in Counter(counts.values()).most_common(1)}
+    for file_name in named:
+        if counts.get(stem(file_name), 0) not in {0, *expected}:
+            aside.append(f"{file_name} ({len(texts.pop(stem(file_name)))})")
+    usual = " or ".join(map(str, sorted(expected)))
+    note = (
+        f"Left aside, since no code names them and they have other numbers of lines than {usual}: {', '.join(aside)}."
+    )
+    return Columns(texts, problems, notes=(note,) if aside else ())
 
 
 def _labels(file_name: str, data: bytes, texts: Mapping[str, Sequence[str]]) -> list[str]:
@@ -281,7 +302,12 @@ def _corpus(name: str, source: str, columns: Columns) -> RawCorpus:
         name=name,
         source=source,
         texts=texts,
-        changed={code: sum(map(str.__ne__, columns.texts[code], lines)) for code, lines in texts.items()},
+        changed={
+            code: tuple(
+                row for row, (given, line) in enumerate(zip(columns.texts[code], lines, strict=True)) if given != line
+            )
+            for code, lines in texts.items()
+        },
         problems=dict(columns.problems),
         labels=None if columns.labels is None else tuple(map(normalise, columns.labels)),
         notes=tuple(columns.notes),

@@ -81,9 +81,11 @@ def _resolve(raw: RawCorpus, code: str) -> str:
         raise CorpusError(f"{code} may mean {' or '.join(found)} in the corpus {raw.name}; write one of them")
     if len(code) > limits.NAME_LETTERS:
         raise CorpusError(f"The corpus {raw.name} has no language {code[:40]}...; {_what_there_is(raw)}")
+    written = code.strip().lower()
     spellings = {spelling: other for other in known for spelling in (other.lower(), language_codes.name(other).lower())}
-    alike = dict.fromkeys(spellings[s] for s in difflib.get_close_matches(code.strip().lower(), spellings, n=3))
-    hint = f" Did you mean {' or '.join(alike)}?" if alike else ""
+    longer = [other for other in known if written and other.lower().startswith(written)]
+    alike = longer or dict.fromkeys(spellings[s] for s in difflib.get_close_matches(written, spellings, n=3))
+    hint = f" Did you mean {some_of(alike, 5, ' or ')}?" if alike else ""
     raise CorpusError(f"The corpus {raw.name} has no language {code}.{hint} {_what_there_is(raw)}")
 
 

@@ -117,7 +117,8 @@ def test_the_module_runs_on_a_folder_with_the_cache_from_the_environment(tmp_pat
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "eng.txt").write_text("one house\ntwo trees\nthree dogs\n", "utf-8")
-    (corpus / "deu.txt").write_text("ein Haus\nzwei Bäume\ndrei Hunde\n", "utf-8")
+    (corpus / "deu.txt").write_text("ein Haus \nzwei Bäume\none house\n", "utf-8")
+    (corpus / "notes.txt").write_text("not a translation\n", "utf-8")
     environment = {**os.environ, "NEURONXA_CACHE_DIR": str(tmp_path / "cache")}
     command = [
         sys.executable,
@@ -134,6 +135,8 @@ def test_the_module_runs_on_a_folder_with_the_cache_from_the_environment(tmp_pat
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1 + 8
+    for finding in ("lines than 3: notes.txt (1).", "note: German (deu): 1 line (1) changed by NFC normalisation"):
+        assert finding in done.stderr
     assert any((tmp_path / "cache" / "entries").iterdir())
     failed = subprocess.run(
         [*command, "--languages", "fra"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120

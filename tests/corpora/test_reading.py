@@ -61,16 +61,29 @@ def test_labels_of_another_number_are_refused(tmp_path):
 
 
 def test_what_is_no_language_is_left_aside_and_said(tmp_path):
-    folder = write(tmp_path, eng=ENGLISH, deu=GERMAN, README=("Read me.",), notes=("Note.",), LICENSE=("Free.",))
+    others = {f"{k:02d}-more": b"\xff" for k in range(20)}
+    folder = write(tmp_path, eng=ENGLISH, deu=GERMAN, README=("Read me.",), notes=("Note.",), **others)
     (folder / "table.csv").write_text("eng,deu\na,b\n")
     (folder / ".hidden.txt").write_text("x")
     raw = read(folder)
     assert raw.languages == ("deu", "eng")
-    (note,) = raw.notes
-    for name in ("README.txt", "notes.txt", "LICENSE.txt", "table.csv"):
-        assert name in note
-    assert ".hidden" not in note
-    assert found(select(raw, "eng"), "note")[0].message == note
+    assert raw.problems == {}
+    kinds, counts = raw.notes
+    assert kinds == "Left aside, since not part of the corpus: README.txt (no corpus file), table.csv (a table)."
+    unreadable = ", ".join(f"{name}.txt (unreadable)" for name in others)
+    assert counts.endswith(f"other numbers of lines than 4: {unreadable}, notes.txt (1).")
+    assert [finding.message for finding in found(select(raw, "eng"), "note")] == [kinds, counts]
+
+
+@pytest.mark.parametrize("coded", [{"eng": ENGLISH}, {}])
+def test_a_file_that_no_code_names_is_a_language_of_its_name(tmp_path, coded):
+    names = ("007", "auv", "ell_monotonic", "urd_2")
+    raw = read(write(tmp_path, **coded, **dict.fromkeys(names, GERMAN), short=GERMAN[:2]))
+    assert raw.languages == tuple(sorted((*coded, *names)))
+    assert raw.notes[0].endswith("short.txt (2).")
+    assert select(raw, "007", ["urd_2"]).texts["urd_2"] == GERMAN
+    with pytest.raises(CorpusError, match=r"no language ell\. Did you mean ell_monotonic\?"):
+        select(raw, "007", ["ell"])
 
 
 def test_a_folder_with_nothing_in_it(tmp_path):
@@ -178,7 +191,7 @@ def test_only_lf_and_crlf_end_a_line(tmp_path):
     raw = read(folder)
     assert raw.texts["eng"] == (tricky, "last")
     assert raw.texts["deu"] == (tricky, "letzte")
-    assert raw.changed == {"eng": 0, "deu": 0}
+    assert raw.changed == {"eng": (), "deu": ()}
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
@@ -248,9 +261,10 @@ def test_vietnamese_is_composed_and_counted(tmp_path):
         write(tmp_path, eng=ENGLISH, vie=[decomposed[0], VIETNAMESE[1], decomposed[2], f" {VIETNAMESE[3]}\u3000"])
     )
     assert raw.texts["vie"] == VIETNAMESE
-    assert raw.changed == {"eng": 0, "vie": 3}
+    assert raw.changed == {"eng": (), "vie": (0, 2, 3)}
     (finding,) = found(select(raw, "eng"), "normalised")
-    assert (finding.language, finding.severity, finding.count) == ("vie", "info", 3)
+    assert (finding.language, finding.severity, finding.lines) == ("vie", "info", (1, 3, 4))
+    assert found(select(raw, "eng", sentences=2), "normalised")[0].lines == (1,)
 
 
 def test_labels_are_normalised_too(tmp_path):
@@ -476,7 +490,7 @@ def test_reading_gives_what_was_written(lines, newline, with_bom, empty_lines):
     data = (codecs.BOM_UTF8 if with_bom else b"") + text.encode()
     raw = read_uploads([("eng.txt", data)])
     assert raw.texts["eng"] == tuple(lines)
-    assert raw.changed["eng"] == 0
+    assert raw.changed["eng"] == ()
 
 
 @given(st.text(max_size=30))

@@ -265,6 +265,13 @@ def test_a_file_in_the_wrong_language_is_an_error():
     assert "Cyrillic" in finding.message
 
 
+@pytest.mark.parametrize(("code", "texts"), [("cnr", GERMAN), ("crh", GERMAN), ("ckb", GERMAN), ("sr", GERMAN)])
+def test_a_script_that_is_only_likely_is_no_error(code, texts):
+    (finding,) = found(select(raw_of(eng=ENGLISH, **{code: texts}), "eng"), "script")
+    assert (finding.severity, finding.count) == ("warning", 4)
+    assert f"the usual one of {code}" in finding.message
+
+
 def test_the_pivot_is_looked_at_too():
     raw = raw_of(eng=(ENGLISH[0], ENGLISH[0], *ENGLISH[2:]), deu=GERMAN)
     (finding,) = select(raw, "eng").findings
