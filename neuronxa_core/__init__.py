@@ -10,6 +10,10 @@ are imported when they are used, so that importing the package takes no time.
 """
 
 import importlib
+import os
+
+# before torch is loaded: threads that wait let those of other processes work
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

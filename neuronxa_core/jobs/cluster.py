@@ -407,18 +407,8 @@ def _check_same_versions(plan: Plan, home: _Home) -> None:
         if found != home.versions[name]:
             raise ExperimentError(f"{name} is {found} here and {home.versions[name]} where the run was started")
     # a hub model's source names its commit
-    if plan.source.kind != "hub" and fingerprint.identity(plan.source, _remembered) != plan.identity:
+    if plan.source.kind != "hub" and fingerprint.identity(plan.source) != plan.identity:
         raise ModelError(
             f"the folder {plan.source.location} of model {plan.source.name} is not there or holds other files than "
             "where the run was started; every machine of the cluster must have the model under this path"
         )
-
-
-_hashes: dict[str, str] = {}
-
-
-def _remembered(file_state: str, compute_hash: Callable[[], str]) -> str:
-    """A file's hash, computed once per process."""
-    if file_state not in _hashes:
-        _hashes[file_state] = compute_hash()
-    return _hashes[file_state]

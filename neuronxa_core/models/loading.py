@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 import transformers
-from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from neuronxa_core.errors import ModelError
 from neuronxa_core.models import moe
@@ -80,6 +80,7 @@ def load(
             f"({some_of(missing, 4)}); the files are incomplete or belong to another model"
         )
     model = model.eval().requires_grad_(False)
+    _take_from_file(model)
     text = text_model(model.base_model if head else model)
     if type(text).__name__ != info.class_name:
         raise ModelError(
@@ -94,6 +95,13 @@ def load(
     if head:
         _check_causal(loaded)
     return loaded
+
+
+def _take_from_file(model: PreTrainedModel) -> None:
+    """Weights of its own for a model on the CPU: until then they are the file's, and change or vanish with it."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def _device_map(

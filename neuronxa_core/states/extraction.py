@@ -30,7 +30,7 @@ from neuronxa_core.states.batches import TOKEN_BUDGET, forward_passes, tokenize
 from neuronxa_core.states.hooks import POOLINGS, STATES, StateHooks
 
 # part of the cache key: raise it whenever the numbers below could change
-VERSION = 2
+VERSION = 3
 # states of one language that are held in memory; larger ones are written to the disk as they come
 HELD_BYTES = 64 << 20
 
@@ -69,15 +69,21 @@ def extract(
 
     language: for messages only. storage: see precision. folder: where states that are too large for memory are written,
     the system's folder for temporary files if not given. token_budget: tokens in a batch, padding included; halved when
-    memory runs out. on_progress(done, all) is called after every batch. Raises ExtractionError (inf or NaN, with layer
-    and language; a single sentence that does not fit into memory; a full disk; a forward pass that fails) and
-    Cancelled, between batches.
+    memory runs out. on_progress(done, all) is called after every batch. Sentences of equal tokens pass through the
+    model once, so that their states are equal to the last bit and their similarities tie. Raises ExtractionError (inf
+    or NaN, with layer and language; a single sentence that does not fit into memory; a full disk; a forward pass that
+    fails) and Cancelled, between batches.
     """
     max_length = min(max_length or loaded.info.max_length, loaded.info.max_length)
     tokenized = tokenize(loaded, sentences, max_length)
     lengths = tokenized.lengths
     arrays = _empty_arrays(loaded, language, lengths, storage, folder)
+    numbers_of: dict[tuple[int, ...], list[int]] = {}
+    for k, ids in enumerate(tokenized.ids):
+        numbers_of.setdefault(tuple(ids), []).append(k)
+    distinct, equal = list(numbers_of), list(numbers_of.values())
     batch = np.empty(0, dtype=np.int64)
+    rows: np.ndarray | slice = slice(None)
     done = 0
 
     def keep(state: str, layer: int, pooled: np.ndarray) -> None:
@@ -88,7 +94,7 @@ def extract(
                 f"{loaded.dtype}; choose bfloat16 or float32 (nothing of this language was kept)"
             )
         for k, pooling in enumerate(POOLINGS):
-            name, sums = f"{state}_{pooling}", pooled[:, k]
+            name, sums = f"{state}_{pooling}", pooled[rows, k]
             if precision.is_rounded(name, storage):
                 sums, arrays[precision.scale_name(name)][layer, batch] = precision.to_half(sums)
             arrays[name][layer, batch] = sums
@@ -96,14 +102,19 @@ def extract(
     with StateHooks(loaded, neuron, keep) as hooks:
 
         def forward(numbers: list[int]) -> None:
-            nonlocal batch
-            batch = np.array(numbers)
-            hooks.run([tokenized.ids[k] for k in numbers])
+            nonlocal batch, rows
+            batch = np.concatenate([equal[k] for k in numbers])
+            rows = slice(None)
+            if len(batch) > len(numbers):
+                rows = np.repeat(np.arange(len(numbers)), [len(equal[k]) for k in numbers])
+            hooks.run([list(distinct[k]) for k in numbers])
 
         budget = token_budget or TOKEN_BUDGET[loaded.device.type]
-        passes = forward_passes(loaded, language, lengths, budget, forward, release=hooks.release, cancelled=cancelled)
-        for numbers, _ in passes:
-            done += len(numbers)
+        passes = forward_passes(
+            loaded, language, list(map(len, distinct)), budget, forward, release=hooks.release, cancelled=cancelled
+        )
+        for _ in passes:
+            done += len(batch)
             for array in arrays.values():
                 madvise(array)
             on_progress(done, len(sentences))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import tokenizers
+import torch
+import transformers
 
 from neuronxa_core.corpora import reading, selection
 from neuronxa_core.corpora.parallel import Corpus, RawCorpus
@@ -16,6 +20,12 @@ from neuronxa_core.models import estimates, fingerprint, sources, structure
 from neuronxa_core.models.description import ModelInfo, ModelSource
 from neuronxa_core.states import extraction, precision
 from neuronxa_core.store.cache import LIMIT_VARIABLE, Store
+
+# what computes the numbers, up to the part of a version that says that they may be others
+LIBRARIES = [
+    f"{module.__name__} {re.match(r'0[.][0-9]+|[0-9]+', module.__version__)[0]}"
+    for module in (tokenizers, torch, transformers)
+]
 
 
 @dataclass(frozen=True)
@@ -92,16 +102,31 @@ def make_plan(
     for language in (corpus.pivot, *corpus.languages):
         texts = [text for text in corpus.texts[language] if text]
         keys[language] = states_key(
-            identity, dtype, experiment.neuron, experiment.storage, info.max_length, extraction.VERSION, texts
+            identity,
+            dtype,
+            experiment.neuron,
+            experiment.storage,
+            info.max_length,
+            extraction.VERSION,
+            texts,
+            LIBRARIES,
         )
     return Plan(experiment, corpus, source, info, device, dtype, keys, identity)
 
 
 def states_key(
-    model_identity: str, dtype: str, neuron: str, storage: str, max_length: int, version: int, sentences: Sequence[str]
+    model_identity: str,
+    dtype: str,
+    neuron: str,
+    storage: str,
+    max_length: int,
+    version: int,
+    sentences: Sequence[str],
+    libraries: Sequence[str],
 ) -> str:
     """The cache key of one language's states: it changes exactly when the numbers could."""
-    return "states-" + digest([model_identity, dtype, neuron, storage, max_length, version, list(sentences)])
+    choices = [dtype, neuron, storage, max_length, version]
+    return "states-" + digest([model_identity, *choices, list(sentences), list(libraries)])
 
 
 def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from neuronxa_core.errors import ModelBusy
 from neuronxa_core.host import process_memory
-from neuronxa_core.models import loading
+from neuronxa_core.models import fingerprint, loading
 from neuronxa_core.models.description import LoadedModel
 from neuronxa_core.states.batches import TOKEN_BUDGET
 from neuronxa_core.states.planning import Plan
@@ -32,7 +32,7 @@ class ModelPool:
         """The plan's model, for one user at a time; with its language-model head where `head` asks for it.
 
         A model that has its head serves both. patience: seconds to wait for whoever has it, without end if not given.
-        Raises ModelBusy after that, and ModelError.
+        Raises ModelBusy after that, and ModelError, also where the model's files have changed since the plan was made.
         """
         key = self._key_of(plan)
         if not self._lock.acquire(timeout=-1 if patience is None else patience):
@@ -43,6 +43,7 @@ class ModelPool:
                 del loaded
                 self._shrink(self.most - 1)
                 loaded = loading.load(plan.source, plan.dtype, plan.device, TOKEN_BUDGET[plan.device], head)
+                fingerprint.check_unchanged(plan.source, plan.identity)
             self._models[key] = loaded
             yield loaded
         finally:
@@ -74,7 +75,7 @@ class ModelPool:
 
     @staticmethod
     def _key_of(plan: Plan) -> tuple:
-        return plan.source, plan.info, plan.dtype, plan.device
+        return plan.source, plan.identity, plan.info, plan.dtype, plan.device
 
     def _shrink(self, most: int) -> None:
         """Free the models used longest ago until at most so many are left."""

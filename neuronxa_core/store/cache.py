@@ -1,7 +1,8 @@
 """The cache on disk: what takes long to compute, kept between runs and shared by threads and processes.
 
 An entry is one file, and the folder is the table: a file appears under its name when it is whole, its time of change is
-its last use, and what was not used for longest goes first. So no database that is damaged, busy or of another version
+its last use, and what was not used for longest goes first. Where the clock was set back, a use is written down as later
+than all that were seen. So no database that is damaged, busy or of another version
 can cost an entry. Small JSON documents lie beside the entries in diskcache, see documents.
 """
 
@@ -115,6 +116,7 @@ class Store:
         self._documents = Documents(self.folder / "documents", self.size_limit // 16)
         self._lock = threading.Lock()
         self._reads: Counter[tuple[str, bool]] = Counter()
+        self._last_use = 0  # ns since 1970, the latest that was seen in the folder
         self._unlooked_bytes = 0  # that may be written before `_evict` looks again what there is
         self.last_write_error = ""
         """What kept the last write from being done, "" where it was done."""
@@ -150,6 +152,7 @@ class Store:
                 with unfinished.open("xb") as file:
                     write_entry(file, key, arrays, meta, time.time())
                     self._unlooked_bytes -= file.tell()
+                self._note_use(unfinished)
                 unfinished.replace(path)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -179,7 +182,7 @@ class Store:
             self._reads[kind_of(key), entry is not None] += 1
         if entry is not None:
             with contextlib.suppress(OSError):  # removed meanwhile, or in a folder that is only read
-                os.utime(entry.file.name)
+                self._note_use(entry.file.name)
         return entry
 
     def read(self, key: str) -> dict[str, np.ndarray] | None:
@@ -321,7 +324,19 @@ class Store:
             self._check_folder()
         except OSError as error:
             raise self._explained(error) from error
-        return sorted(found, key=lambda one: (one[1].st_mtime_ns, one[0]))
+        found.sort(key=lambda one: (one[1].st_mtime_ns, one[0]))
+        with self._lock:
+            self._last_use = max([self._last_use, *(status.st_mtime_ns for _, status in found[-1:])])
+        return found
+
+    def _note_use(self, path: Path | str) -> None:
+        """Set the last use of a file to now, or just after the latest that was seen where the clock says less."""
+        with self._lock:
+            self._last_use = used = max(time.time_ns(), self._last_use + 1)
+        try:
+            os.utime(path, ns=(used, used))
+        except PermissionError:  # somebody else's, whose time can be set to now alone
+            os.utime(path)
 
     def _open(self, path: Path, key: str) -> Entry | None:
         """The entry in a file; None where there is none, or none that is whole."""

@@ -28,7 +28,9 @@ def _fingerprint(path_text: str) -> str:
         path = Path(path_text).expanduser()
         folders = [path, *(path / split for split in reading.SPLITS)] if path.is_dir() else []
         files = sorted(file for folder in folders for file in folder.glob("*")) if folders else [path]
-        return digest([(str(f), s.st_size, s.st_mtime_ns) for f in files if f.is_file() for s in [f.stat()]])
+        return digest(
+            [(str(f), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for f in files if f.is_file() for s in [f.stat()]]
+        )
     except (OSError, RuntimeError, ValueError) as error:  # what reads it says what is wrong
         return digest(repr(error))
 

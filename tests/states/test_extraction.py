@@ -404,6 +404,20 @@ def test_a_single_sentence_that_does_not_fit(loaded, monkeypatch):
         extract(loaded("llama"), "Swahili", SENTENCES)
 
 
+def test_sentences_of_equal_tokens_have_equal_states_in_any_batch():
+    model = loading.load(sources.parse_source("demo"), device="cpu")
+    # the last is equal once it is cut
+    texts = [*SENTENCES, SENTENCES[4], "b", SENTENCES[4], SENTENCES[4] + " tail"]
+    longest = len(model.tokenizer(SENTENCES[4])["input_ids"])
+    progress = []
+    options = {"max_length": longest, "token_budget": 3 * longest}
+    got = extract(model, "eng", texts, **options, on_progress=lambda *done: progress.append(done))
+    assert progress[-1] == (len(texts), len(texts))
+    for array in got.arrays.values():
+        for equal in (6, 8, 9):
+            np.testing.assert_array_equal(array[:, 4], array[:, equal])
+
+
 # cancelling, hooks
 
 

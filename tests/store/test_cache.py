@@ -219,6 +219,17 @@ def test_what_was_used_longest_ago_goes_first_and_looking_is_no_use(room):
     assert keys(store) == ["e", "d", "a"]
 
 
+def test_a_clock_that_is_set_back_evicts_nothing_new(room):
+    put(room(9), "a", "b", "c")
+    for path in room(9).folder.glob("entries/*"):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 3600 * 10**9))
+    store = room(3)
+    store.get("a").close()
+    for new in "de":
+        store.put(new, {"states": STATES}, {})
+    assert keys(store) == ["e", "d", "a"]
+
+
 def test_an_entry_larger_than_the_limit_is_kept_alone_and_an_open_one_stays_readable(room):
     store = room(2)
     put(store, "a", "b")
