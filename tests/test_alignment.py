@@ -13,6 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.stats import binomtest
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures import alignment, cosine_retrieval
@@ -399,6 +400,36 @@ def test_vectors_that_know_nothing_of_each_other_score_at_chance(n):
     assert abs(measured - chance) < 5 * math.sqrt(chance / 6000)
 
 
+@pytest.mark.parametrize("hub", [False, True])
+def test_chance_over_random_pairings_is_the_mean_over_all_of_them(hub):
+    """A sentence that is near to all others leaves a smaller chance than 1 / (2n - 1)."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 5, 4, 8))
+    if hub:
+        y[:, 2] = x.sum(axis=1)
+        x += 3 * y[:, 2:3]
+    found = [retrieve(a, b[None]) for a, b in zip(x, y, strict=True)]
+    mutual = np.stack([one.mutual[0] for one in found])
+    orders = list(itertools.permutations(range(4)))
+    by_pairing = [
+        [score_by_definition(a, b[list(order)], cosine) for a, b in zip(x, y, strict=True)] for order in orders
+    ]
+    level = alignment.random_pairing_level(mutual)
+    np.testing.assert_allclose(level, np.mean(by_pairing, axis=0), atol=1e-12)
+    assert alignment.random_pairing_level(mutual, "mean") == pytest.approx(level.mean())
+    most = np.max(by_pairing, axis=1).mean()
+    assert alignment.random_pairing_level(mutual[None], "max", draws=8000) == pytest.approx([most], abs=0.01)
+    if hub:
+        assert (level == 1 / 16).all()
+        assert 1 / 16 < alignment.chance_level(4)
+
+
+def test_ties_are_no_mutual_neighbours_of_translations():
+    x = np.array([[1, 0], [1, 0], [0, 1]])
+    assert retrieve(x, x[None]).mutual[0].tolist()[2] == 2
+    assert not {0, 1} & set(np.flatnonzero(retrieve(x, x[None]).mutual[0] == np.arange(3)))
+
+
 # vectors and cosines
 
 
@@ -502,7 +533,8 @@ def test_inputs_stay_as_they_were():
 def make_alignment(languages: int, layers: int, n: int, seed: int = 0) -> Alignment:
     rng = np.random.default_rng(seed)
     src2trg, trg2src = rng.random((2, languages, layers, n)) < rng.random((2, languages, layers, 1))
-    return Alignment(tuple(f"l{k}" for k in range(languages)), src2trg, trg2src)
+    mutual = np.where(src2trg & trg2src, np.arange(n), -1)
+    return Alignment(tuple(f"l{k}" for k in range(languages)), src2trg, trg2src, mutual)
 
 
 def test_alignment_shares_and_pools():
@@ -564,6 +596,8 @@ def test_bootstrap_equals_a_slow_loop(pooling, level):
             series = [[pool(values) for values in zip(*by_layer, strict=True)]]
         for k, values in enumerate(series):
             place = (a, k) if pooling is None else (a,)
+            if len(set(values)) == 1:  # Wilson's, below
+                continue
             assert low[place] == pytest.approx(quantile(values, (1 - level) / 2), abs=1e-6)
             assert high[place] == pytest.approx(quantile(values, 1 - (1 - level) / 2), abs=1e-6)
 
@@ -580,12 +614,17 @@ def test_bootstrap_holds_the_score(aligned):
     assert (wider_high >= high).all()
 
 
-def test_bootstrap_of_what_never_varies():
-    for value in (True, False):
-        for pooling in (None, "mean", "max"):
-            low, high = bootstrap(np.full((2, 3, 20), value), pooling)
-            assert (low == value).all()
-            assert (high == value).all()
+@pytest.mark.parametrize("pooling", [None, "mean", "max"])
+@pytest.mark.parametrize("value", [True, False])
+def test_none_and_all_of_the_sentences_have_wilsons_interval(value, pooling):
+    # 1.96^2 / (20 + 1.96^2) by hand
+    wanted = binomtest(20 * value, 20).proportion_ci(method="wilson")
+    assert wanted == pytest.approx((0.8389, 1) if value else (0, 0.1611), abs=1e-4)
+    low, high = bootstrap(np.full((2, 3, 20), value), pooling)
+    assert np.stack([low, high], axis=-1).reshape(-1, 2) == pytest.approx(np.tile(wanted, (low.size, 1)))
+    varied = np.full((1, 1, 20), value)
+    varied[..., 0] = not value
+    assert (1 if value else 0) not in np.mean(bootstrap(varied, pooling), axis=0)
 
 
 def test_bootstrap_is_about_as_wide_as_the_binomial():

@@ -8,11 +8,13 @@ import pandas as pd
 from neuronxa_core.charts import theme
 from neuronxa_core.charts.theme import COLOURS, DASHES, FROM_0_TO_1, INTERVAL, SCORE_AXIS
 
+RANDOM = ("chance:Q", "Chance over random pairings", ".4f")
+
 
 def ranking(table: pd.DataFrame, chance: float, method: str, layers: str) -> alt.LayerChart:
     """Languages by score with bootstrap intervals; a click selects `language`.
 
-    table: language, label, score, low, high, script, family, forward, backward. layers: how they are aggregated.
+    table: language, label, score, low, high, chance, script, family, forward, backward. layers: how they are aggregated.
     """
     pick = alt.selection_point(name="language", fields=["language"], empty=False)
     order = table.sort_values(["score", "label"], ascending=[False, True])["label"].tolist()
@@ -27,6 +29,7 @@ def ranking(table: pd.DataFrame, chance: float, method: str, layers: str) -> alt
                 ("label:N", "Language"),
                 ("score:Q", method, ".4f"),
                 *INTERVAL,
+                RANDOM,
                 ("forward:Q", "Retrieval pivot → language", ".4f"),
                 ("backward:Q", "Retrieval language → pivot", ".4f"),
                 ("script:N", "Script"),
@@ -38,21 +41,22 @@ def ranking(table: pd.DataFrame, chance: float, method: str, layers: str) -> alt
         .add_params(pick)
     )
     intervals = base.mark_rule(color=theme.GREY, strokeWidth=1.5).encode(alt.X("low:Q"), alt.X2("high:Q"), y)
-    return (bars + intervals + theme.chance_rule(chance, vertical=True)).properties(
-        title=f"{method} of each language with the pivot, with 95 % bootstrap intervals",
+    ticks = base.mark_tick(color=theme.GREY, thickness=2).encode(alt.X("chance:Q"), y)
+    return (bars + intervals + ticks + theme.chance_rule(chance, vertical=True)).properties(
+        title=f"{method} of each language with the pivot, with 95 % intervals; grey marks: chance",
         height=75 + 22 * len(table),
     )
 
 
 def layer_curves(table: pd.DataFrame, chance: float, method: str, title: str | None = None) -> alt.LayerChart:
-    """Score by layer, one line per language, the peak marked. table: label, layer, score, low, high."""
+    """Score by layer, one line per language, the peak marked. table: label, layer, score, low, high, chance."""
     labels = list(dict.fromkeys(table["label"]))
     colour = theme.colours_of(labels, "label", "Language", limit=240)
     dashes = [DASHES[(k // len(COLOURS)) % len(DASHES)] for k in range(len(labels))]
     dash = alt.StrokeDash("label:N", sort=labels, legend=None, scale=alt.Scale(domain=labels, range=dashes))
     x = theme.layer_axis()
     y = alt.Y("score:Q", title=method, scale=FROM_0_TO_1, axis=SCORE_AXIS)
-    told = theme.tooltips(("label:N", "Language"), ("layer:Q", "Layer"), ("score:Q", method, ".4f"), *INTERVAL)
+    told = theme.tooltips(("label:N", "Language"), ("layer:Q", "Layer"), ("score:Q", method, ".4f"), *INTERVAL, RANDOM)
     base = alt.Chart(table)
     band = base.mark_area(opacity=0.12).encode(x, alt.Y("low:Q", title=method), alt.Y2("high:Q"), color=colour)
     peaks = table.loc[table.groupby("label", sort=False)["score"].idxmax()]

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
+from scipy.stats import norm
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.host.threads import side_by_side
@@ -43,7 +44,7 @@ from neuronxa_core.states.stored import LayerStates, StatesReader
 from neuronxa_core.store.cache import Store
 
 # raise it whenever what is kept could change
-VERSION = 2
+VERSION = 3
 METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
 
 
@@ -51,12 +52,14 @@ METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
 class Alignment:
     """Alignment of the pivot with each language, by layer, with one state and one pooling.
 
-    src2trg, trg2src: [language, layer, sentence] bool, pivot to language and language to pivot.
+    src2trg, trg2src: [language, layer, sentence] bool, pivot to language and language to pivot. mutual: of the same
+    shape, which sentence of the language is the pivot sentence's mutual nearest neighbour; -1 for none.
     """
 
     languages: tuple[str, ...]
     src2trg: np.ndarray
     trg2src: np.ndarray
+    mutual: np.ndarray
 
     @property
     def aligned(self) -> np.ndarray:
@@ -102,6 +105,23 @@ def chance_level(n: int) -> float:
     return 1 / (2 * n - 1)
 
 
+def random_pairing_level(
+    mutual: np.ndarray, layer_pooling: str | None = None, *, draws: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """The mean score over random pairings of the same vectors: chance with the hubs that they have.
+
+    mutual: [..., layer, sentence], see `Retrieved`. A pairing gives x_i a y_j at random, and they are aligned where
+    j = mutual[i]: over all pairings the mean is m / n^2 for m mutual neighbours, exactly. Of [..., layer], or of [...]
+    where layers are pooled by `mean` or `max`; for `max`, the mean over so many pairings that the layers share.
+    """
+    n = mutual.shape[-1]
+    by_layer = (mutual >= 0).mean(axis=-1) / n
+    if layer_pooling != "max":
+        return by_layer if layer_pooling is None else pool_layers(by_layer, layer_pooling)
+    pairings = np.random.default_rng(seed).permuted(np.tile(np.arange(n), (draws, 1)), axis=1)
+    return np.mean([pool_layers((mutual == paired).mean(axis=-1), "max") for paired in pairings], axis=0)
+
+
 def resampling_weights(n: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
     """How often each of n sentences is drawn in each resample, [resample, sentence] float32; rows sum to n."""
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
@@ -111,7 +131,7 @@ def resampling_weights(n: int, resamples: int = 1000, seed: int = 0) -> np.ndarr
 def bootstrap(
     aligned: np.ndarray, layer_pooling: str | None = None, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile bootstrap interval of the score over sentences; no state is computed again.
+    """Percentile bootstrap interval of the score over sentences; Wilson's where the score is 0 or 1.
 
     aligned: [..., layer, sentence] bool. Returns (low, high) of [..., layer], or of [...] where layers are pooled by
     `mean` or `max`: all layers share a resample, and `max` picks its layer anew in each. That biases `max` upwards: its
@@ -125,7 +145,10 @@ def bootstrap(
         means = pool_layers(np.moveaxis(means, -1, -2), layer_pooling)
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=-1)
-    return low, high
+    # a score that no resample changes is not certain: Wilson (JASA 22, 1927) of 0 or n out of n
+    score = aligned.mean(axis=-1) if layer_pooling is None else pool_layers(aligned.mean(axis=-1), layer_pooling)
+    end = (z := norm.isf(tail) ** 2) / (n + z)
+    return np.where(score == 1, 1 - end, low), np.where(score == 0, end, high)
 
 
 @dataclass(frozen=True)
@@ -197,7 +220,7 @@ class AlignmentScores(Measure):
     def compute_all(self, parts: Sequence[str], run: Run) -> Iterator[tuple[str, Arrays]]:
         """All languages at once, layers side by side: states stream by layer and language."""
         shape = (len(parts), self.plan.info.layers, len(self.plan.corpus.usable))
-        src2trg, trg2src = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+        src2trg, trg2src, mutual = (np.empty(shape, dtype=kind) for kind in (bool, bool, np.int32))
         width = self.plan.info.hidden if self.state == "emb" else self.plan.info.neurons
         # of each layer the pivot, its unit rows and one language
         at_once = max(1, CHUNK_BYTES // (3 * 4 * shape[2] * width))
@@ -212,22 +235,23 @@ class AlignmentScores(Measure):
                 )
 
             for layer, found in enumerate(side_by_side(compare, self.plan.info.layers, at_once)):
-                src2trg[:, layer], trg2src[:, layer] = found.src2trg, found.trg2src
+                src2trg[:, layer], trg2src[:, layer], mutual[:, layer] = found.src2trg, found.trg2src, found.mutual
             truncated = {code: reader.truncated(code) for code in (self.plan.pivot, *parts)}
         for k, part in enumerate(parts):
             cut = np.array([truncated[part], truncated[self.plan.pivot]])
-            yield part, {"src2trg": src2trg[k], "trg2src": trg2src[k], "truncated": cut}
+            yield part, {"src2trg": src2trg[k], "trg2src": trg2src[k], "mutual": mutual[k], "truncated": cut}
 
     def alignment(self, results: Mapping[str, Arrays]) -> Alignment:
         """The results as one array over the languages that are there."""
         there = tuple(part for part in self.parts() if part in results)
-        return Alignment(there, *(np.stack([results[part][name] for part in there]) for name in ("src2trg", "trg2src")))
+        names = ("src2trg", "trg2src", "mutual")
+        return Alignment(there, *(np.stack([results[part][name] for part in there]) for name in names))
 
     def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
         """A row per language and layer.
 
         Columns: state, pooling, language, layer, n_sentences, n_truncated (sentences of the language that were cut at
-        the model's limit), score, retrieval_src2trg, retrieval_trg2src.
+        the model's limit), score, retrieval_src2trg, retrieval_trg2src, chance (`random_pairing_level`).
         """
         tables = []
         for part, arrays in results.items():
@@ -244,6 +268,7 @@ class AlignmentScores(Measure):
                         "score": (src2trg & trg2src).mean(axis=1),
                         "retrieval_src2trg": src2trg.mean(axis=1),
                         "retrieval_trg2src": trg2src.mean(axis=1),
+                        "chance": random_pairing_level(arrays["mutual"]),
                     }
                 )
             )
@@ -299,11 +324,11 @@ def align_without_keeping(
 
 def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str) -> Alignment:
     """Alignment of language x with y at all layers, from stored states."""
-    shape = (1, plan.info.layers, len(plan.corpus.usable))
-    src2trg, trg2src = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
     with StatesReader(plan, store, [x, y]) as reader:
-        for layer in range(plan.info.layers):
-            mine, other = (reader.vectors(code, state, pooling, layer) for code in (x, y))
-            found = cosine_retrieval.retrieve(mine, [other])
-            src2trg[:, layer], trg2src[:, layer] = found.src2trg, found.trg2src
-    return Alignment((y,), src2trg, trg2src)
+        layers = [
+            cosine_retrieval.retrieve(mine, [other])
+            for layer in range(plan.info.layers)
+            for mine, other in [[reader.vectors(code, state, pooling, layer) for code in (x, y)]]
+        ]
+    stacked = (np.stack([getattr(one, name) for one in layers], axis=1) for name in ("src2trg", "trg2src", "mutual"))
+    return Alignment((y,), *stacked)

@@ -31,7 +31,7 @@ def ranking_table(found: Alignment, layers: str) -> pd.DataFrame:
     """A row per language: its score over the layers with a 95 % bootstrap interval, peak layer, retrieval, script.
 
     layers: `mean` or `max`. Columns: language, label, score, low, high, peak_layer, peak_score, forward (retrieval from
-    the pivot to the language), backward, script, family.
+    the pivot to the language), backward, chance (over random pairings), script, family.
     """
     low, high = alignment.bootstrap(found.aligned, layers)
     score = found.score
@@ -46,14 +46,29 @@ def ranking_table(found: Alignment, layers: str) -> pd.DataFrame:
             "peak_score": score.max(axis=1),
             "forward": alignment.pool_layers(found.retrieval_src2trg, layers),
             "backward": alignment.pool_layers(found.retrieval_trg2src, layers),
+            "chance": alignment.random_pairing_level(found.mutual, layers),
             "script": [languages.script(code) or "" for code in found.languages],
             "family": [languages.family(code) for code in found.languages],
         }
     )
 
 
+def conclusion(found: Alignment, table: pd.DataFrame, layers: str) -> str:
+    """The ranking in words, as Markdown: how many languages are above chance, and the best layer.
+
+    Chance is 1 / (2n - 1) or the level over random pairings, whichever is higher. Under `max` nothing is said of it, as
+    the interval of a maximum leans upwards.
+    """
+    best = f"Together, the languages score highest at **layer {best_layer(found)}**."
+    if layers == "max":
+        return best
+    above = int((table["low"] > table["chance"].clip(lower=alignment.chance_level(found.n_sentences))).sum())
+    every = f"{len(table)} {'language' if len(table) == 1 else 'languages'}"
+    return f"**{above} of {every}** {'is' if above == 1 else 'are'} above chance. {best}"
+
+
 def curve_table(found: Alignment, codes: Sequence[str]) -> pd.DataFrame:
-    """A row per language and layer. Columns: label, layer, score, low, high (95 % bootstrap interval)."""
+    """A row per language and layer. Columns: label, layer, score, low, high (95 % interval), chance (random pairings)."""
     at = [found.languages.index(code) for code in codes]
     low, high = alignment.bootstrap(found.aligned[at])
     count = found.score.shape[1]
@@ -64,6 +79,7 @@ def curve_table(found: Alignment, codes: Sequence[str]) -> pd.DataFrame:
             "score": found.score[at].ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
+            "chance": alignment.random_pairing_level(found.mutual[at]).ravel(),
         }
     )
 

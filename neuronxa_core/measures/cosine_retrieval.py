@@ -84,10 +84,15 @@ def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """Which sentences are found, [language, sentence] bool: src2trg from x to y, trg2src from y to x."""
+    """Which sentences are found, [language, sentence] bool: src2trg from x to y, trg2src from y to x.
+
+    mutual: [language, sentence] int32, the sentence of y that is nearest to x's and has x's nearest, translation or
+    not; -1 where there is none. Nearest by float32 products, but for translations, which are as in the other two.
+    """
 
     src2trg: np.ndarray
     trg2src: np.ndarray
+    mutual: np.ndarray
 
     @property
     def aligned(self) -> np.ndarray:
@@ -106,6 +111,7 @@ def retrieve(x: np.ndarray, others: Sequence[np.ndarray]) -> Retrieved:
         raise ExperimentError("alignment needs at least 2 parallel sentences")
     unit_x = unit_rows(x)
     found = np.empty((2, len(others), n), dtype=bool)
+    mutual = np.empty((len(others), n), dtype=np.int32)
     rows = np.empty((_rows_a_block(n, width, len(others)), width), dtype=np.float32)
     step = max(1, DECIDED_CELLS // n**2)
 
@@ -122,8 +128,18 @@ def retrieve(x: np.ndarray, others: Sequence[np.ndarray]) -> Retrieved:
             part /= lengths[:, None]
             done += len(block)
         cosines = cosines.reshape(-1, n, n)
+        mutual[first : first + step] = _mutual(cosines)
         found[:, first : first + step] = _decide(cosines, x, lambda k, first=first: language(first + k))
-    return Retrieved(*found)
+    own = np.arange(n, dtype=np.int32)
+    mutual[mutual == own] = -1
+    return Retrieved(*found, np.where(found.all(axis=0), own, mutual))
+
+
+def _mutual(cosines: np.ndarray) -> np.ndarray:
+    """For each x_i the y_j that is its nearest and has it as its nearest, or -1: [language, i]; cosines as below."""
+    nearest_y = cosines.argmax(axis=1)
+    back = np.take_along_axis(cosines.argmax(axis=2), nearest_y, axis=1)
+    return np.where(back == np.arange(cosines.shape[1]), nearest_y, -1)
 
 
 def _of_shape(vectors: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -31,6 +31,7 @@ def ranking_table(n=24):
             "score": score,
             "low": score - 0.05,
             "high": score + 0.05,
+            "chance": 0.004,
             "forward": score,
             "backward": score,
             "script": "Latn",
@@ -48,6 +49,7 @@ def curves(languages=5, layers=8):
             "score": score.ravel(),
             "low": score.ravel() - 0.1,
             "high": score.ravel() + 0.1,
+            "chance": 0.004,
         }
     )
 
@@ -76,13 +78,13 @@ def test_ranking_is_ordered_by_score_on_a_fixed_axis():
     order = spec["layer"][0]["encoding"]["y"]["sort"]
     assert order == table.sort_values("score", ascending=False)["label"].tolist()
     assert domains(spec, "x") == [[0, 1]]
-    assert "95 % bootstrap" in spec["title"]
+    assert "95 % interval" in spec["title"]
 
 
 def test_curves_mark_every_peak():
     table = curves()
     spec = charts.layer_curves(table, 0.005, "NASCA").to_dict()
-    peaks = [d for d in spec["datasets"].values() if len(d) == 5 and "layer" in d[0]]
+    peaks = [d for d in spec["datasets"].values() if len(d) == 5 and "chance" in d[0] and "layer" in d[0]]
     best = table.loc[table.groupby("label")["score"].idxmax()]
     assert [(p["label"], p["layer"]) for p in peaks[0]] == list(zip(best["label"], best["layer"], strict=True))
     assert domains(spec, "y") == [[0, 1]] * len(domains(spec, "y"))

@@ -16,6 +16,7 @@ FOUND = Alignment(
     ("deu_Latn", "tha_Thai"),
     np.array([[[1, 0, 0, 1], [1, 1, 0, 0]], [[1, 1, 1, 0], [0, 0, 0, 1]]], dtype=bool),
     np.array([[[1, 0, 0, 0], [1, 1, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 1]]], dtype=bool),
+    np.array([[[0, -1, -1, -1], [0, 1, -1, 2]], [[0, 1, 2, -1], [-1, -1, -1, 3]]]),
 )
 
 
@@ -29,12 +30,32 @@ def test_languages_are_ranked_by_their_score():
     assert table.loc["tha_Thai", ["label", "script", "score"]].tolist() == ["Thai (tha_Thai)", "Thai", 0.5]
     low, high = alignment.bootstrap(FOUND.aligned, "mean")
     assert table[["low", "high"]].to_numpy().T.tolist() == [low.tolist(), high.tolist()]
+    # mutual neighbours 1 and 3, 3 and 1, of 4 by 4
+    assert table["chance"].tolist() == [2 / 16, 2 / 16]
+
+
+@pytest.mark.parametrize(
+    ("low", "chance", "layers", "said"),
+    [
+        ([0.5, 0.1], [0, 0], "mean", "**1 of 2 languages** is above chance. "),
+        ([0.5, 0.2], [0, 0], "mean", "**2 of 2 languages** are above chance. "),
+        ([0.5, 0.2], [0.6, 0.6], "mean", "**0 of 2 languages** are above chance. "),
+        ([0.5], [0], "mean", "**1 of 1 language** is above chance. "),
+        ([0.5, 0.2], [0, 0], "max", ""),
+    ],
+)
+def test_above_chance_is_said_where_the_interval_is_above_both_levels(low, chance, layers, said):
+    """1 / (2n - 1) is 1/7 here."""
+    table = pd.DataFrame({"low": low, "chance": chance})
+    best = "Together, the languages score highest at **layer 0**."
+    assert alignment_tables.conclusion(FOUND, table, layers) == said + best
 
 
 def test_a_curve_has_a_row_per_language_and_layer():
     table = alignment_tables.curve_table(FOUND, ["tha_Thai", "deu_Latn"])
     assert table["score"].tolist() == [0.75, 0.25, 0.25, 0.5]
     assert table["layer"].tolist() == [0, 1, 0, 1]
+    assert table["chance"].tolist() == [3 / 16, 1 / 16, 1 / 16, 3 / 16]
     both = alignment_tables.states_table({"nas": FOUND, "emb": FOUND}, ["tha_Thai"])
     assert both["method"].tolist() == ["NASCA (NAS)"] * 2 + ["MEXA (EMB)"] * 2
 

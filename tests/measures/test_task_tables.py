@@ -25,7 +25,7 @@ def task(scores=SCORES, **more):
 
 def random_alignment(seed=0, languages=CODES, layers=3, sentences=20):
     src2trg, trg2src = np.random.default_rng(seed).random((2, len(languages), layers, sentences)) < 0.6
-    return Alignment(languages, src2trg, trg2src)
+    return Alignment(languages, src2trg, trg2src, np.where(src2trg & trg2src, np.arange(sentences), -1))
 
 
 def test_languages_are_grouped_by_script_family_or_training_share():

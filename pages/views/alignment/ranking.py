@@ -10,7 +10,7 @@ from neuronxa_core.measures import alignment_tables
 from neuronxa_core.measures.alignment import chance_level
 from pages.components.exporting import downloads
 from pages.components.selection import Selection
-from pages.components.wording import counted, label
+from pages.components.wording import label
 from pages.views.alignment import pair
 from pages.views.alignment.choices import layer_slider
 
@@ -19,11 +19,7 @@ def show(selection: Selection) -> None:
     found, layers, method = selection.alignment(), selection.experiment.layers, selection.method
     chance = chance_level(found.n_sentences)
     table = alignment_tables.ranking_table(found, layers)
-    best = f"Together, the languages score highest at **layer {alignment_tables.best_layer(found)}**."
-    if layers == "mean":  # the highest of several layers would be above the chance level by chance
-        above = int((table["low"] > chance).sum())
-        best = f"**{above} of {counted(len(table), 'language')}** {'is' if above == 1 else 'are'} above chance. {best}"
-    st.markdown(best)
+    st.markdown(alignment_tables.conclusion(found, table, layers))
     chart = charts.ranking(table, chance, method, layers)
     side_by_side = st.container(horizontal=True, gap="large")
     picture, detail = side_by_side.container(width=760), side_by_side.container(width=440)
