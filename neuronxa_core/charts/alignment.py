@@ -12,9 +12,9 @@ RANDOM = ("chance:Q", "Chance over random pairings", ".4f")
 
 
 def ranking(table: pd.DataFrame, chance: float, method: str, layers: str) -> alt.LayerChart:
-    """Languages by score with bootstrap intervals; a click selects `language`.
+    """Languages by score with their intervals; a click selects `language`.
 
-    table: language, label, score, low, high, chance, script, family, forward, backward. layers: how they are aggregated.
+    table: language, label, score, low, high, chance, script, family, forward, backward. layers: how aggregated.
     """
     pick = alt.selection_point(name="language", fields=["language"], empty=False)
     order = table.sort_values(["score", "label"], ascending=[False, True])["label"].tolist()

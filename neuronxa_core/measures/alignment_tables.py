@@ -68,7 +68,7 @@ def conclusion(found: Alignment, table: pd.DataFrame, layers: str) -> str:
 
 
 def curve_table(found: Alignment, codes: Sequence[str]) -> pd.DataFrame:
-    """A row per language and layer. Columns: label, layer, score, low, high (95 % interval), chance (random pairings)."""
+    """A row per language and layer. Columns: label, layer, score, low, high (95 %), chance (random pairings)."""
     at = [found.languages.index(code) for code in codes]
     low, high = alignment.bootstrap(found.aligned[at])
     count = found.score.shape[1]

@@ -192,18 +192,21 @@ def held_constant(
 
 
 def estimates(
-    plan: Plan, task: Task, points: Points, pooled: np.ndarray, pivot_score: float
+    plan: Plan, task: Task, points: Points, pooled: np.ndarray, pivot_score: float, method: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """MEXA's estimate and two rivals: (their errors on the languages with a score, the estimates of all languages).
+    """MEXA's way to estimate, and two rivals: (their errors on languages with a score, the estimates of all languages).
 
-    pooled: alignment of the plan's languages, [language]. The second table's columns: language, label, alignment, score
-    (NaN where unknown), MEXA's estimate, line; the best estimate first.
+    pooled: alignment of the plan's languages, [language], by `method`. The second table's columns: language, label,
+    alignment, score (NaN where unknown), `method` × pivot's score, line, and line from and line to, between which a new
+    language's score lies in 95 % of cases if the line holds; the best estimate first.
     """
     codes = [code for code in plan.languages if code != plan.pivot]
     x = pooled[[plan.languages.index(code) for code in codes]]
     found = regression.predicted(pooled[points.at], points.y, x, pivot_score)
+    line = regression.regression(pooled[points.at], points.y, x)
+    product = f"{method} × pivot's score"
     errors = {
-        "alignment × pivot's score (MEXA)": found.adjusted_error,
+        product: found.adjusted_error,
         "line through the other languages": found.line_error,
         "mean of the other languages": found.mean_error,
     }
@@ -213,8 +216,10 @@ def estimates(
             "label": [languages.label(code) for code in codes],
             "alignment": x,
             "score": [task.scores.get(code, np.nan) for code in codes],
-            "MEXA's estimate": found.adjusted,
+            product: found.adjusted,
             "line": found.line,
+            "line from": line.prediction_low,
+            "line to": line.prediction_high,
         }
     )
     return (
@@ -222,7 +227,7 @@ def estimates(
             [(name, one.mean_absolute, one.root_mean_square, one.bias) for name, one in errors.items()],
             columns=["estimate", "mean absolute error", "root mean square", "bias"],
         ),
-        table.sort_values("MEXA's estimate", ascending=False),
+        table.sort_values(product, ascending=False),
     )
 
 

@@ -114,12 +114,20 @@ def test_what_is_held_constant_leaves_the_correlation_of_residuals_or_a_reason()
 def test_estimates_are_alignment_times_the_pivots_score():
     plan = SimpleNamespace(languages=(*CODES, "tha_Thai", "eng_Latn"), pivot="eng_Latn")
     pooled = np.array([0.9, 0.2, 0.5, 0.7, 0.8, 0.3, 0.6, 1.0])
-    errors, table = task_tables.estimates(plan, task({**SCORES, "eng_Latn": 0.8}), POINTS, pooled, 0.8)
+    errors, table = task_tables.estimates(plan, task({**SCORES, "eng_Latn": 0.8}), POINTS, pooled, 0.8, "NASCA")
     by_code = table.set_index("language")
     assert set(by_code.index) == {*CODES, "tha_Thai"}
-    assert by_code.loc["tha_Thai", "MEXA's estimate"] == pytest.approx(0.48)
+    assert by_code.loc["tha_Thai", "NASCA × pivot's score"] == pytest.approx(0.48)
+    assert not any("MEXA" in name for name in [*table, *errors["estimate"]])
+    # a new language's interval: s sqrt(1 + 1/6 + (x - mean)^2 / Sxx) times t of 4 degrees of freedom
+    fit, sxx = stats.linregress(pooled[:6], Y), np.square(pooled[:6] - pooled[:6].mean()).sum()
+    s = np.sqrt(np.square(Y - fit.intercept - fit.slope * pooled[:6]).sum() / 4)
+    half = stats.t.isf(0.025, 4) * s * np.sqrt(7 / 6 + (0.6 - pooled[:6].mean()) ** 2 / sxx)
+    middle = fit.intercept + fit.slope * 0.6
+    found = by_code.loc["tha_Thai", ["line from", "line", "line to"]].tolist()
+    assert found == pytest.approx([middle - half, middle, middle + half])
     assert np.isnan(by_code.loc["tha_Thai", "score"])
-    assert table["MEXA's estimate"].is_monotonic_decreasing
+    assert table["NASCA × pivot's score"].is_monotonic_decreasing
     assert errors["mean absolute error"][0] == pytest.approx(np.abs(0.8 * pooled[:6] - Y).mean())
 
 
