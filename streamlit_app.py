@@ -22,6 +22,7 @@ async def libraries_read(_app: st.App) -> AsyncIterator[None]:
     # Streamlit collects garbage after every run of a script, and would look through the libraries each time
     gc.freeze()
     yield
+    importlib.import_module("pages.components.process").close()
 
 
 if __name__ == "__main__":
@@ -48,6 +49,6 @@ else:
     app = st.App(
         "streamlit_app.py",
         lifespan=libraries_read,
-        middleware=[Middleware(gate.Gate, people.is_signed_in)],
+        middleware=[Middleware(gate.Gate, people.key_of)],
         on_script_error=unexpected.show,
     )

@@ -149,11 +149,16 @@ class Scores(_Table):
 
 
 class Uploads(_Table):
-    """[uploads]. file_mib: of a file, 0 for no uploads. files: of one upload. kept_mib: of all that are kept."""
+    """[uploads]. file_mib: of a file, 0 for no uploads. files: of one upload. kept_mib: of all that are kept on disk.
+
+    memory_mib: of all that are in memory, while their pages are open. memory_mib_a_person: of these, one person's.
+    """
 
     file_mib: int = _whole(200, 0, limits.CORPUS_FILE_BYTES // limits.MIB)
     files: int = _whole(300, 1, limits.CORPUS_FILES)
     kept_mib: int = _whole(2000, 0, 10**9)
+    memory_mib: int = _whole(2000, 0, 10**9)
+    memory_mib_a_person: int = _whole(500, 0, 10**9)
 
 
 class Cache(_Table):

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 import pandas as pd
+import psutil
 import xxhash
 
 from neuronxa_core.errors import Cancelled, ExperimentError, HarnessError, ModelError, StoreError
@@ -66,6 +68,21 @@ from lm_eval.tasks import TaskManager
 print("\\n" + json.dumps(list(TaskManager(include_path=sys.argv[1] or None).all_tasks)))
 """
 _PRINT_VERSION = "import importlib.metadata; print(importlib.metadata.version('lm_eval'))"
+
+# lm_eval, which ends with all that it started where the other end of its stdin is gone: its parent, however it ended
+_WITH_PARENT = """
+import os, runpy, threading
+
+def end_with_parent(pipe=os.dup(0)):
+    os.read(pipe, 1)
+    if hasattr(os, "killpg"):
+        os.killpg(0, 9)
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
+"""
 
 
 def python() -> str:
@@ -301,7 +318,7 @@ class HarnessRun(Measure):
             "--num_fewshot": self.num_fewshot,
         }
         given = ((name, str(value)) for name, value in options.items() if value is not None)
-        return [python(), "-m", "lm_eval", *(part for pair in given for part in pair)]
+        return [python(), "-c", _WITH_PARENT, *(part for pair in given for part in pair)]
 
     def _run_process(self, run: Run, scratch: Path, output: Path) -> tuple[int, list[str]]:
         """(exit status, last lines of the log) of the harness."""
@@ -311,7 +328,7 @@ class HarnessRun(Measure):
         try:
             process = subprocess.Popen(
                 self.command(output),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=where,
@@ -334,6 +351,7 @@ class HarnessRun(Measure):
                         run.on_units(min(percent, 99))
             finally:
                 _end(process)
+                process.stdin.close()
                 reader.join(END_S)
         return process.returncode, list(output_reader.lines)
 
@@ -400,9 +418,12 @@ def _end(process: subprocess.Popen) -> None:
 def _scratch(store: Store) -> Iterator[Path]:
     """A folder of one run, on the disk of the results; removed afterwards."""
     try:
-        parent = store.folder / FOLDER
+        parent, here = store.folder / FOLDER, f".run-{socket.gethostname()}-"
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".run-", dir=parent))
+        for left in parent.glob(f"{here}*"):  # by a process that was killed
+            if not psutil.pid_exists(int(left.name.removeprefix(here).split("-")[0])):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{here}{os.getpid()}-", dir=parent))
     except OSError as error:
         raise StoreError(f"the cache folder {store.folder} cannot be written ({error}); mend that") from error
     try:

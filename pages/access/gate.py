@@ -7,20 +7,22 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import streamlit as st
+from google.protobuf.message import DecodeError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.proto.BackMsg_pb2 import BackMsg
 
-from pages.access import addresses, cookies
+from pages.access import addresses, cookies, upload_budget
 from pages.access.sign_in import CALLBACK, auth_section
 
 log = logging.getLogger(__name__)
 
 HEALTH = "/_stcore/health"
 # what Streamlit serves of the app besides its pages, to whoever asks
-OF_THE_APP = ("/media/", "/_stcore/upload_file/", "/_stcore/metrics", "/_stcore/agent/")
+OF_THE_APP = ("/media/", upload_budget.ADDRESS, "/_stcore/metrics", "/_stcore/agent/")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # links hold paths of this host
@@ -48,11 +50,11 @@ HEADERS = {
 class Gate:
     """ASGI middleware: refuses foreign hosts and origins, and adds cookies and safe headers to what is answered.
 
-    is_signed_in: whether a request's cookies are those of somebody who may use the app; asked where people sign in.
+    key_of: whose a request's cookies are; "" where that is unknown, and where people sign in and this one did not.
     """
 
-    def __init__(self, app: ASGIApp, is_signed_in: Callable[[Mapping[str, str]], bool] = lambda _: False) -> None:
-        self.app, self.is_signed_in = app, is_signed_in
+    def __init__(self, app: ASGIApp, key_of: Callable[[Mapping[str, str]], str] = lambda _: "") -> None:
+        self.app, self.key_of = app, key_of
         self._of_trusted_hosts = TrustedHostMiddleware(
             self._answer, allowed_hosts=addresses.allowed_hosts(), www_redirect=False
         )
@@ -67,7 +69,9 @@ class Gate:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path, answering = Headers(scope=scope), _path(scope), self.app
+        who = self.key_of(cookie_parser(headers.get("cookie", "")))
         if scope["type"] == "websocket":
+            receive = _without_clearing(receive)
             if not _is_allowed_origin(headers.get("origin"), headers.get("host")):
                 log.warning("refused a page of %.100r: it is not in server.corsAllowedOrigins", headers["origin"])
                 answering = PlainTextResponse("Foreign origin", status_code=403)
@@ -75,11 +79,16 @@ class Gate:
             send = _adding({"Set-Cookie": cookies.browser_cookie(scope, headers)}, send)
         elif path == CALLBACK:
             send = cookies.going_on(send, headers)
-        elif not self.is_signed_in(cookie_parser(headers.get("cookie", ""))):
+        elif not who:
             send = _adding({"Set-Cookie": cookies.wanted_cookie(path, scope, headers)}, send)
             if path.startswith(OF_THE_APP):
                 answering = PlainTextResponse("Sign in first.", status_code=403)
-        await answering(scope, receive, send)
+        if answering is self.app and path.startswith(upload_budget.ADDRESS) and scope["type"] == "http":
+            await upload_budget.counted(self.app, path, who, scope, receive, send)
+        else:
+            await answering(scope, receive, send)
+        if scope["type"] == "websocket":
+            upload_budget.page_closed()
 
 
 def _path(scope: Scope) -> str:
@@ -96,6 +105,24 @@ def _is_allowed_origin(origin: str | None, host: str | None) -> bool:
     try:
         return urlsplit(origin).netloc.lower() == (host or "").lower() != ""
     except ValueError:
+        return False
+
+
+def _without_clearing(receive: Receive) -> Receive:
+    """`receive`, without what would make Streamlit drop the caches of all visitors."""
+
+    async def receive_others() -> Message:
+        while (message := await receive())["type"] == "websocket.receive" and _clears(message.get("bytes") or b""):
+            log.warning("ignored a visitor's request to clear the caches")
+        return message
+
+    return receive_others
+
+
+def _clears(data: bytes) -> bool:
+    try:
+        return BackMsg.FromString(data).WhichOneof("type") == "clear_cache"
+    except DecodeError:  # Streamlit ends the connection
         return False
 
 

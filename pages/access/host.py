@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import streamlit as st
+import functools
 
 from neuronxa_core.host import settings
 from neuronxa_core.host.settings import Settings
 from pages.access import addresses, sign_in
 
 
-@st.cache_resource(show_spinner=False)
+@functools.cache
 def _host_settings(local: bool) -> Settings:
     return settings.of_host(local)
 
@@ -22,3 +22,8 @@ def host_settings() -> Settings:
     up, and loses by it.
     """
     return _host_settings(sign_in.auth_section() is None and addresses.is_own_user())
+
+
+def of_visitors() -> Settings:
+    """What visitors may do who are not the user of this machine. Raises SettingsError."""
+    return _host_settings(False)

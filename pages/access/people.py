@@ -80,7 +80,7 @@ def _of_claims(claims: Mapping[str, object]) -> Person:
     name = re.sub(r"\s+", " ", str(claims.get("name") or email or "somebody")).strip()
     # an address that nobody verified is what its owner says it is
     manages = _verified(claims) == "true" and email.casefold() in host.host_settings().people.managers
-    return Person(_key("account", str(claims["iss"]), str(claims["sub"])), name[:MOST_NAME], manages)
+    return Person(_account_key(claims), name[:MOST_NAME], manages)
 
 
 def _check(claims: Mapping[str, object]) -> None:
@@ -106,19 +106,27 @@ def _verified(claims: Mapping[str, object]) -> str:
     return str(claims.get("email_verified", "")).lower()
 
 
-def is_signed_in(sent: Mapping[str, str]) -> bool:
-    """Whether a request's cookies are those of somebody whose sign-in counts."""
+def key_of(sent: Mapping[str, str]) -> str:
+    """The key of the person whose a request's cookies are; "" for nobody known, or no sign-in that counts."""
 
     def checked(name: str) -> bytes | None:
         value = sent.get(name)
         return None if value is None else decode_signed_value(get_cookie_secret(), name, value.encode("latin-1"))
 
     try:
+        if auth_section() is None:
+            cookie = sent.get(cookies.BROWSER)
+            return _key("browser", cookie) if cookies.is_browser(cookie) else ""
         kept = get_cookie_with_chunks(checked, USER_COOKIE_NAME)
-        _check(json.loads(kept) if kept else {})
+        claims = json.loads(kept) if kept else {}
+        _check(claims)
+        return _account_key(claims)
     except (NotSignedIn, ValueError):
-        return False
-    return True
+        return ""
+
+
+def _account_key(claims: Mapping[str, object]) -> str:
+    return _key("account", str(claims["iss"]), str(claims["sub"]))
 
 
 def _sign_in(claims: Mapping[str, object]) -> str:

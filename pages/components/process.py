@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
-
-import streamlit as st
 
 from neuronxa_core.host.settings import Settings
 from neuronxa_core.jobs.job_queue import JobQueue
@@ -25,11 +24,18 @@ class Services(NamedTuple):
     pairs: PairScores
 
 
-@st.cache_resource(show_spinner=False)
-def _services(folder: str, _allowed: Settings) -> Services:
-    store, pool = Store(folder, _allowed.cache.limit_bytes), ModelPool(_allowed.models.loaded)
-    queue = JobQueue(store, pool, _allowed.queue.waiting, _allowed.queue.waiting_a_person)
-    return Services(store, pool, queue, PairScores(store))
+# by cache folder; not in a cache of Streamlit's, which visitors can have cleared
+_made: dict[str, Services] = {}
+_making = threading.Lock()
+
+
+def _services(folder: str, allowed: Settings) -> Services:
+    with _making:
+        if folder not in _made:
+            store, pool = Store(folder, allowed.cache.limit_bytes), ModelPool(allowed.models.loaded)
+            queue = JobQueue(store, pool, allowed.queue.waiting, allowed.queue.waiting_a_person)
+            _made[folder] = Services(store, pool, queue, PairScores(store))
+        return _made[folder]
 
 
 def services() -> Services:
@@ -37,3 +43,10 @@ def services() -> Services:
     ensure_app()
     people.person()
     return _services(str(default_folder()), host_settings())
+
+
+def close() -> None:
+    """Before the process ends: stop what runs between two batches; the next server lists it as interrupted."""
+    for made in _made.values():
+        made.queue.close()
+        made.store.close()

@@ -254,6 +254,47 @@ def test_other_ways_to_fail(mode, message, fake, plan, store):
     assert leftovers(store) == []
 
 
+def assert_ended(pids: Path) -> None:
+    """Within LONG, the processes are gone whose numbers are in a file."""
+    deadline = time.monotonic() + LONG
+    for pid in json.loads(pids.read_text()):
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+PARENT = """
+from neuronxa_core.experiment import Experiment
+from neuronxa_core.measures.lm_eval import HarnessRun
+from neuronxa_core.states import planning
+from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.store.cache import Store
+store = Store()
+plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=4, device="cpu"), store)
+HarnessRun(plan, ("a",)).run(store, ModelPool())
+"""
+
+
+@pytest.mark.full
+def test_the_harness_ends_with_a_parent_that_is_killed_and_the_next_run_sweeps_its_folder(fake, plan, store):
+    fake.mode("stubborn")
+    pids = fake.package / "pids"
+    environment = os.environ | {"PYTHONPATH": f"{fake.folder}:{Path(__file__).parents[2]}"}
+    environment["NEURONXA_CACHE_DIR"] = str(store.folder)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], env=environment)
+    deadline = time.monotonic() + 2 * LONG
+    while not pids.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait(LONG)
+    assert_ended(pids)
+    assert len(leftovers(store)) == 1
+    fake.mode("results")
+    HarnessRun(plan, ("a",)).run(store, ModelPool())
+    assert leftovers(store) == []
+
+
 @pytest.mark.parametrize("mode", ["hang", "stubborn"])
 def test_cancelling_ends_the_harness_and_what_it_started(mode, fake, plan, store, monkeypatch):
     monkeypatch.setattr(lm_eval, "END_S", 2.0)
@@ -261,11 +302,7 @@ def test_cancelling_ends_the_harness_and_what_it_started(mode, fake, plan, store
     work, pids = HarnessRun(plan, ("a", "b")), fake.package / "pids"
     with pytest.raises(Cancelled, match="stopped the evaluation of a, b"):
         work.run(store, ModelPool(), cancelled=pids.exists)
-    deadline = time.monotonic() + LONG
-    for pid in json.loads(pids.read_text()):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    assert_ended(pids)
     assert work.results(store) == {}
     assert leftovers(store) == []
     assert "neuronxa-harness" not in [thread.name for thread in threading.enumerate()]
@@ -322,7 +359,7 @@ def test_what_decides_a_run(fake, plan, monkeypatch):
 def test_a_hub_model_is_asked_for_at_its_commit(fake, plan, tmp_path):
     source = dataclasses.replace(plan.source, kind="hub", location="owner/name", revision="12e4")
     command = HarnessRun(dataclasses.replace(plan, source=source), ("a",)).command(tmp_path)
-    assert command[:4] == [sys.executable, "-m", "lm_eval", "--model"]
+    assert command[:2] + command[3:4] == [sys.executable, "-c", "--model"]
     model = json.loads(command[command.index("--model_args") + 1])
     assert (model["pretrained"], model["revision"]) == ("owner/name", "12e4")
 

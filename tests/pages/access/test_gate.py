@@ -1,23 +1,29 @@
 """The gate before the app: hosts, origins, cookies, headers, and who is whose own user."""
 
 import pytest
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamlit import config
+from streamlit.proto.BackMsg_pb2 import BackMsg
 
-from pages.access import addresses, cookies, gate, startup
+from neuronxa_core.host.settings import Settings, Uploads
+from pages.access import addresses, cookies, gate, host, startup, upload_budget
 
 
 async def app(scope, receive, send):
-    """Answers every request, opens every web socket."""
+    """Reads and answers every request; opens every web socket, and says back what it hears there."""
     if scope["type"] == "http":
+        while (await receive()).get("more_body"):
+            pass
         headers = {"location": "/", "set-cookie": "_streamlit_user=x"} if scope["path"].endswith("callback") else {}
         await PlainTextResponse("the app", headers=headers)(scope, receive, send)
     else:
         socket = WebSocket(scope, receive, send)
         await socket.accept()
-        await socket.close()
+        while (heard := await socket.receive())["type"] == "websocket.receive":
+            await socket.send_bytes(heard["bytes"])
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ def served(monkeypatch):
             config.set_option(f"server.{name}", value)
         for module in (gate, addresses, startup):
             monkeypatch.setattr(module, "auth_section", lambda: auth)
-        behind = gate.Gate(app, lambda _cookies: signed_in)
+        behind = gate.Gate(ExceptionMiddleware(app), lambda sent: sent.get("who", "") or "x" * signed_in)
         return TestClient(behind, "http://localhost:8501", headers={"Accept": "text/html"}, follow_redirects=False)
 
     yield serve
@@ -91,6 +97,46 @@ def test_a_page_of_another_site_gets_no_web_socket(served):
     # also not one of this machine's other ports, whose cookies are shared
     for origin in ("http://evil.example", "http://localhost:8502", "null", "http://[", "http://127.0.0.1"):
         assert not opens(client, Origin=origin)
+
+
+@pytest.mark.parametrize("auth", [None, {}])
+def test_no_visitor_can_clear_what_is_kept_for_all(served, auth):
+    """Signed in or not: the message is Streamlit's own, and would drop the queue."""
+    plain, both = BackMsg(stop_script=True).SerializeToString(), BackMsg(clear_cache=True).SerializeToString()
+    with served(auth=auth).websocket_connect("ws://localhost:8501/_stcore/stream") as socket:
+        for sent in (both, plain + both, b"\xff", both + plain):
+            socket.send_bytes(sent)
+        assert [socket.receive_bytes(), socket.receive_bytes()] == [b"\xff", both + plain]
+
+
+# uploads
+
+
+def test_uploads_are_counted_by_visitor_and_in_all_and_given_back(served, monkeypatch):
+    kept, sender = {}, {}
+    monkeypatch.setattr(upload_budget, "held", lambda: kept)
+    monkeypatch.setattr(upload_budget, "_sender", sender)
+    uploads = Uploads(memory_mib=3, memory_mib_a_person=2)
+    monkeypatch.setattr(host, "of_visitors", lambda: Settings(uploads=uploads))
+    client, mib = served(), 1 << 20
+
+    def put(who, session, size):
+        cookie = {"Cookie": f"who={who}"}
+        status = client.put(f"/_stcore/upload_file/{session}/file", content=b"x" * size, headers=cookie).status_code
+        if status == 200:
+            kept[session] = kept.get(session, 0) + size
+            sender[session] = who
+        return status
+
+    assert put("ann", "a1", mib) == put("ann", "a2", mib) == 200
+    assert put("ann", "a3", 1) == 413  # in whatever tab
+    assert put("bob", "b", mib + 1) == 413  # in all
+    assert put("bob", "b", mib) == 200
+    assert put("", "c", 1) == 413
+    del kept["a1"]  # a tab was closed
+    assert put("ann", "a2", mib // 2) == put("", "c", mib // 2) == 200
+    assert upload_budget._coming.total() == 0
+    assert sender.keys() == {"a2", "b", "c"}
 
 
 # cookies and headers

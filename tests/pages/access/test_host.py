@@ -4,6 +4,7 @@ import re
 from urllib.parse import urlencode
 
 import pytest
+import streamlit as st
 from live import ROOT, chromium, needs_browser, served, visit, watched
 from page_walk import everything_said
 from streamlit.testing.v1 import AppTest
@@ -14,6 +15,7 @@ from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 from pages.access import host
+from pages.components import process
 
 # soon computed, and few enough for every host here
 QUERY = {"languages": "deu_Latn", "sentences": "4"}
@@ -27,7 +29,7 @@ def opened(tmp_path, monkeypatch):
 
     def open_page(name, text, **query):
         file.write_text(text)
-        host._host_settings.clear()
+        host._host_settings.cache_clear()
         test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
         for key, value in (QUERY | query).items():
             test.query_params[key] = value
@@ -39,7 +41,14 @@ def opened(tmp_path, monkeypatch):
 
     yield open_page
     monkeypatch.delenv(settings.VARIABLE)
-    host._host_settings.clear()
+    host._host_settings.cache_clear()
+
+
+def test_what_limits_visitors_is_in_no_cache_that_streamlit_clears():
+    before = process.services(), host.of_visitors()
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    assert all(new is old for new, old in zip((process.services(), host.of_visitors()), before, strict=True))
 
 
 def offers(test):
