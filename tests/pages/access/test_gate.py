@@ -9,7 +9,7 @@ from streamlit import config
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from neuronxa_core.host.settings import Settings, Uploads
-from pages.access import addresses, cookies, gate, host, startup, upload_budget
+from pages.access import addresses, cookies, gate, startup, upload_budget
 
 
 async def app(scope, receive, send):
@@ -117,7 +117,7 @@ def test_uploads_are_counted_by_visitor_and_in_all_and_given_back(served, monkey
     monkeypatch.setattr(upload_budget, "held", lambda: kept)
     monkeypatch.setattr(upload_budget, "_sender", sender)
     uploads = Uploads(memory_mib=3, memory_mib_a_person=2)
-    monkeypatch.setattr(host, "of_visitors", lambda: Settings(uploads=uploads))
+    monkeypatch.setattr(upload_budget.host, "of_visitors", lambda: Settings(uploads=uploads))
     client, mib = served(), 1 << 20
 
     def put(who, session, size):

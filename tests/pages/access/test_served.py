@@ -12,6 +12,9 @@ import time
 import psutil
 import pytest
 from live import ROOT, Server, chromium, free_port, needs_browser, served, settled, visit, watched
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
+from websockets.sync.client import connect
 
 from neuronxa_core.errors import CorpusError
 from pages.access import cookies, people, unexpected
@@ -224,6 +227,20 @@ def test_a_link_to_the_project_reads_the_secrets_that_lie_beside_the_link(tmp_pa
         if server.process.poll() is None:
             server.stop()
     assert "names no identity provider" in server.said()
+
+
+@pytest.mark.full
+def test_a_server_that_is_asked_to_end_stops_its_run_which_stays_listed(tmp_path):
+    with served(tmp_path / "cache", tmp_path / "log") as server:
+        jobs, deadline = tmp_path / "cache" / "jobs", time.monotonic() + 60
+        with connect(f"ws://localhost:{server.port}/_stcore/stream", subprotocols=["streamlit"]) as page:
+            page.send(BackMsg(rerun_script=ClientState()).SerializeToString())
+            while not list(jobs.glob("*.json")):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        server.stop()
+        assert '"status": "cancelled"' in server.said()
+        assert len(list(jobs.glob("*.json"))) == 1
 
 
 def test_outside_of_a_page_nobody_manages():
