@@ -33,9 +33,9 @@ HELP = {
     "numbers that stay the same in translation contribute to it too.",
     "Intersections": "How many neurons are active in exactly these languages and in none of the others chosen. That a "
     "neuron is active in one of them only says nothing of the languages that were not chosen.",
-    "Shared core": "Neurons active in all the chosen languages, beside what independent sets of the same sizes would "
-    "share. A large core can come from neurons that are active on any text, so a high z is no proof of a common "
-    "meaning.",
+    "Shared core": "Neurons active in all the chosen languages, beside what neurons of the same base rates would "
+    "give if each language chose for itself. A large core can come from neurons that are active on any text: it is "
+    "no proof of a common meaning.",
     "Language-specific (LAPE)": "LAPE: the neurons whose activation probability is concentrated on the fewest "
     "languages. They tell languages apart; whether the model needs them for a language is asked under *Ablation*.",
     "Ablation": "Effect of ablation on each language: a set of neurons is set to zero, beside random neurons of the "

@@ -40,7 +40,7 @@ def slow_probability(counts):
 def slow_set(probabilities, criterion):
     """Active neurons of one layer of one language."""
     if criterion.kind == "threshold":
-        return {j for j, p in enumerate(probabilities) if p > criterion.value}
+        return {j for j, p in enumerate(probabilities) if float(p) > criterion.value}
     k = max(1, round(criterion.value * len(probabilities)))
     order = sorted(range(len(probabilities)), key=lambda j: (-probabilities[j], j))
     return {j for j in order[:k] if probabilities[j] > 0}

@@ -119,12 +119,13 @@ def upset(table: pd.DataFrame, labels: list[str], sizes: list[int], title: str) 
 
 
 def shared_core(table: pd.DataFrame, neurons: int, title: str) -> alt.LayerChart:
-    """Neurons active in all languages by layer, beside what independent sets would share.
+    """Neurons active in all languages by layer, beside what base rates give by chance.
 
-    table: layer, observed, expected, low, high (of the expected), z. neurons: of a layer, the most that there can be.
+    table: layer, observed, expected, ratio, low, high (of the expected), p. neurons: of a layer, the most there
+    can be.
     """
     top = max(float(table[["observed", "high"]].max().max()), 1.0)
-    kinds = ["observed", "expected of independent sets"]
+    kinds = ["observed", "expected by base rates"]
     colour = alt.Color(
         "kind:N",
         title=None,
@@ -132,7 +133,11 @@ def shared_core(table: pd.DataFrame, neurons: int, title: str) -> alt.LayerChart
         legend=alt.Legend(orient="bottom", labelLimit=300, symbolOpacity=1),
     )
     told = theme.tooltips(
-        ("layer:Q", "Layer"), ("observed:Q", "Observed", ",d"), ("expected:Q", "Expected", ",.3f"), ("z:Q", "z", ".1f")
+        ("layer:Q", "Layer"),
+        ("observed:Q", "Observed", ",d"),
+        ("expected:Q", "Expected", ",.3f"),
+        ("ratio:Q", "Observed / expected", ",.3~g"),
+        ("p:Q", "p", ".2~g"),
     )
 
     def y(field: str) -> alt.Y:

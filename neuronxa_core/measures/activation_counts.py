@@ -200,7 +200,10 @@ class ActiveSetsMeasure(Measure):
     def _counts_key(self) -> str:
         return counts_key(self.plan)
 
+    def probability(self, layer: int, run: Run) -> np.ndarray:
+        """Activation probabilities at a layer, [language, neuron]."""
+        return run.once("counts", lambda: activation_counts(self.plan, run.store)).probability(layer)
+
     def sets(self, layer: int, run: Run) -> np.ndarray:
         """The languages' active sets at a layer, bool [language, neuron]."""
-        counts = run.once("counts", lambda: activation_counts(self.plan, run.store))
-        return ActivationCriterion(self.criterion, self.value).sets(counts.probability(layer))
+        return ActivationCriterion(self.criterion, self.value).sets(self.probability(layer, run))

@@ -14,7 +14,6 @@ from neuronxa_core.measures.activation_counts import ActivationCounts, Activatio
 from neuronxa_core.measures.alignment import METHODS
 from neuronxa_core.measures.intersections import Intersection
 from neuronxa_core.measures.lape import LanguageSpecific
-from neuronxa_core.measures.shared_core import SharedCore
 from neuronxa_core.states.interventions import Neurons
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.store.cache import Store
@@ -110,19 +109,10 @@ def neurons_table(
     )
 
 
-def core_table(core: SharedCore) -> pd.DataFrame:
-    """`SharedCore.table` with low and high: two standard deviations around what is expected."""
-    low, high = core.expected - 2 * core.deviation, core.expected + 2 * core.deviation
-    return core.table().assign(low=np.maximum(low, 0), high=high)
-
-
-def core_neurons(counts: ActivationCounts, active: np.ndarray, codes: Sequence[str]) -> pd.DataFrame:
-    """The neurons active in all of some languages: layer, neuron, lowest (of their probabilities), highest first.
-
-    active: [language, layer, neuron].
-    """
-    layer, neuron = np.nonzero(active.all(axis=0))
-    table = pd.DataFrame({"layer": layer, "neuron": neuron, "lowest": counts.of(codes).at(layer, neuron).min(axis=0)})
+def core_neurons(counts: ActivationCounts, criterion: ActivationCriterion) -> pd.DataFrame:
+    """The neurons active in all languages: layer, neuron, lowest (of their probabilities), highest first."""
+    layer, neuron = np.nonzero(criterion.all_sets(counts).all(axis=0))
+    table = pd.DataFrame({"layer": layer, "neuron": neuron, "lowest": counts.at(layer, neuron).min(axis=0)})
     return table.sort_values("lowest", ascending=False, kind="stable").reset_index(drop=True)
 
 

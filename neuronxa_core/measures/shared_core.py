@@ -1,69 +1,86 @@
-"""The neurons that are active in all languages, against what independent sets of the same sizes would share."""
+"""The neurons that are active in all languages, against languages that choose by nothing but a neuron's base rate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binom
 
-from neuronxa_core.measures.activation_counts import ActiveSetsMeasure
+from neuronxa_core.measures.activation_counts import ActivationCounts, ActivationCriterion, ActiveSetsMeasure
 from neuronxa_core.measures.base import Arrays, Run
 
+# neurons of neighbouring base rates that are taken as alike
+ALIKE = 16
 
-@dataclass(frozen=True)
-class SharedCore:
-    """Neurons active in all languages, by layer, against independent sets of the same sizes.
 
-    observed: how many, [layer]. expected, deviation: mean and standard deviation of that number if every language drew
-    its active set at random, [layer]. z: (observed - expected) / deviation, NaN where the deviation is 0.
+def shared_core(active: np.ndarray, rate: np.ndarray) -> Arrays:
+    """How many neurons of a layer are active in all languages, and how many would be by chance, each [1].
+
+    active: bool [language, neuron]. rate: every neuron's mean activation probability over languages, its base rate,
+    [neuron]. Neurons are taken in groups of 16 by their rate. Under the null, a neuron is active in a language, and in
+    each independently, with the share of its group that is active in that language, so that the size of the core is
+    Poisson-binomial.
+
+    observed; expected; low, high: the null's central 95 %; p: the null's probability of a core at least as large.
     """
+    groups = np.array_split(np.argsort(rate, kind="stable"), max(1, len(rate) // ALIKE))
+    expected, probability = 0.0, np.ones(1)
+    for group in groups:
+        shared = active[:, group].mean(axis=1).prod()
+        expected += len(group) * shared
+        of_group = binom.pmf(np.arange(len(group) + 1), len(group), shared)
+        probability = np.convolve(probability, np.trim_zeros(of_group, "b"))
+    observed = int(active.all(axis=0).sum())
+    low, high = np.searchsorted(probability.cumsum(), [0.025, 0.975])
+    found = {"observed": observed, "expected": expected, "low": low, "high": high}
+    return {name: np.array([value]) for name, value in found.items()} | {
+        "p": np.minimum(probability[observed:].sum(keepdims=True), 1)
+    }
 
-    observed: np.ndarray
-    expected: np.ndarray
-    deviation: np.ndarray
 
-    @property
-    def z(self) -> np.ndarray:
-        gap = self.observed - self.expected
-        return np.divide(gap, self.deviation, out=np.full(len(gap), np.nan), where=self.deviation > 0)
-
-    def table(self) -> pd.DataFrame:
-        """A row per layer: layer, observed, expected, deviation, z."""
-        return pd.DataFrame({"layer": range(len(self.observed)), **asdict(self), "z": self.z})
+def core_table(layers: Mapping[int, Arrays]) -> pd.DataFrame:
+    """A row per layer of `shared_core`: layer, observed, expected, ratio (NaN for 0 / 0), low, high, p."""
+    table = pd.DataFrame([{"layer": layer, **{k: v.item() for k, v in one.items()}} for layer, one in layers.items()])
+    table.insert(3, "ratio", table["observed"] / table["expected"])
+    return table
 
 
-def shared_core(active: np.ndarray) -> SharedCore:
-    """The shared core of the sets active [language, layer, neuron].
+def core_of(counts: ActivationCounts, criterion: ActivationCriterion) -> pd.DataFrame:
+    """`core_table` of the languages of activation counts."""
+    layers = map(counts.probability, range(counts.layers))
+    return core_table({k: shared_core(criterion.sets(one), one.mean(axis=0)) for k, one in enumerate(layers)})
 
-    Of independent uniformly drawn sets of sizes a_k among N neurons, the intersection X has mean N prod(a_k / N) and
-    E[X (X - 1)] = N (N - 1) prod(a_k (a_k - 1) / (N (N - 1))), whence its variance.
+
+def core_sentence(table: pd.DataFrame) -> str:
+    """What a `core_table` shows: the layers whose core is larger than by chance, by Bonferroni's correction.
+
+    A core of no neuron is larger than nothing.
     """
-    neurons = active.shape[2]
-    sizes = active.sum(axis=2, dtype=np.int64).astype(np.float64)
-    expected = neurons * np.prod(sizes / neurons, axis=0)
-    pairs = np.zeros_like(expected)
-    if neurons > 1:
-        pairs = neurons * (neurons - 1) * np.prod(sizes * (sizes - 1) / (neurons * (neurons - 1)), axis=0)
-    variance = pairs + expected - expected**2
-    # a variance of 0 comes out as rounding errors of the terms it is made of
-    variance[variance < 1e-9 * (1 + expected**2)] = 0
-    return SharedCore(active.all(axis=0).sum(axis=1), expected, np.sqrt(variance))
+    beyond = table[(table["observed"] > 0) & (table["p"] * len(table) < 0.05)]
+    of = f"of {len(table)} layer{'s' if len(table) != 1 else ''}"
+    if beyond.empty:
+        return f"At none {of} is the core larger than neurons of the same base rates would give by chance."
+    best = beyond.loc[beyond["ratio"].idxmax()]
+    return (
+        f"At {len(beyond)} {of} the core is larger than neurons of the same base rates would give by chance, most at "
+        f"layer {best['layer']:.0f}: {best['observed']:.0f} neurons where {best['expected']:.3g} are expected. "
+        "Related languages are not independent of each other, so that a part of this is kinship."
+    )
 
 
-@dataclass(frozen=True)
 class SharedCoreMeasure(ActiveSetsMeasure):
-    """How many neurons are active in all languages, by layer, beside independent sets of the same sizes."""
+    """How many neurons are active in all languages, by layer, beside what neurons of the same base rates would give."""
 
     name: ClassVar[str] = "shared_core"
+    version: ClassVar[int] = 2
 
     def compute(self, part: int, run: Run) -> Arrays:
-        """observed, expected, deviation as in SharedCore, each [1]."""
-        return asdict(shared_core(self.sets(part, run)[:, None]))
+        """As `shared_core`."""
+        return shared_core(self.sets(part, run), self.probability(part, run).mean(axis=0))
 
     def frame(self, results: Mapping[int, Arrays]) -> pd.DataFrame:
-        """A row per layer: layer, observed, expected, deviation, z."""
-        columns = (np.concatenate([a[name] for a in results.values()]) for name in SharedCore.__dataclass_fields__)
-        return SharedCore(*columns).table().assign(layer=list(results))
+        """A row per layer: see `core_table`."""
+        return core_table(results)

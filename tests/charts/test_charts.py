@@ -293,7 +293,15 @@ def upset_table(sets=3, bars=7):
 def core_table(layers=8):
     observed = np.arange(layers)
     return pd.DataFrame(
-        {"layer": observed, "observed": observed, "expected": 0.5, "low": 0.0, "high": 1.0, "z": np.nan}
+        {
+            "layer": observed,
+            "observed": observed,
+            "expected": 0.5,
+            "ratio": 2.0 * observed,
+            "low": 0.0,
+            "high": 1.0,
+            "p": 0.5,
+        }
     )
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from neuronxa_core.measures import overlap_tables, shared_core
+from neuronxa_core.measures import overlap_tables
 from neuronxa_core.measures.activation_counts import ActivationCounts, ActivationCriterion
 from neuronxa_core.measures.intersections import exclusive_intersections
 from neuronxa_core.measures.lape import LanguageSpecific
@@ -50,11 +50,7 @@ def test_intersections_and_cores_name_their_neurons():
         "eng_Latn + deu_Latn + tha_Thai": 1,
     }  # fmt: skip
     assert by_name.loc["eng_Latn + tha_Thai", ["0", "1", "2"]].tolist() == [True, False, True]
-    core = overlap_tables.core_table(shared_core.shared_core(active))
-    assert core["observed"].tolist() == [1, 0]
-    assert core["expected"].tolist() == [4 * (2 / 4) * (2 / 4) * (1 / 4), 4 * 1 * (2 / 4) * (1 / 4)]
-    assert (core["low"] >= 0).all()
-    neurons = overlap_tables.core_neurons(ACTIVITY, active, CODES)
+    neurons = overlap_tables.core_neurons(ACTIVITY, ABOVE_HALF)
     assert neurons.to_numpy().tolist() == [[0, 0, 0.9]]
     chosen = overlap_tables.neurons_table(ACTIVITY, 1, np.array([0, 3]), ["eng_Latn", "tha_Thai"])
     assert chosen.to_numpy().tolist() == [[1, 0, 0.9, 0], [1, 3, 0.9, 0.9]]

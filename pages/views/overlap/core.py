@@ -18,15 +18,16 @@ def show(selection: OverlapSelection) -> None:
     if len(chosen) < 2:
         st.info("Choose at least two languages.")
         return
-    active = selection.criterion.all_sets(selection.counts.of(chosen))
-    table = overlap_tables.core_table(shared_core.shared_core(active))
-    title = f"Neurons active in all {len(chosen)} languages; expected ± 2 standard deviations"
+    counts = selection.counts.of(chosen)
+    table = shared_core.core_of(counts, selection.criterion)
+    st.markdown(shared_core.core_sentence(table))
+    title = f"Neurons active in all {len(chosen)} languages; expected by base rates, with 95 % range"
     chart = charts.shared_core(table, selection.plan.info.neurons, title)
     st.altair_chart(chart)
-    neurons = overlap_tables.core_neurons(selection.counts, active, chosen)
+    neurons = overlap_tables.core_neurons(counts, selection.criterion)
     if neurons.empty:
         st.caption("No neuron is active in all of them; choose fewer languages, or a lower bar above.")
     else:
         lowest = st.column_config.NumberColumn("Lowest probability of all", format="%.3f")
         neuron_list(neurons, "core-neurons", lowest=lowest)
-    downloads(table.drop(columns=["low", "high"]), chart, "shared-core")
+    downloads(table, chart, "shared-core")
