@@ -1,5 +1,6 @@
 """Fixtures that several test files share. No test reaches the network: the hub is offline and its cache is empty."""
 
+import functools
 import gc
 import os
 import shutil
@@ -18,6 +19,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from faults import own_cache, read_only_cache, right_scores, small_disk, undisturbed  # noqa: E402, F401
 from hypothesis import settings  # noqa: E402
+from streamlit.components.v2 import manifest_scanner  # noqa: E402
 from tiny_models import tiny_model  # noqa: E402
 
 from neuronxa_core.models import description, loading, sources  # noqa: E402
@@ -34,6 +36,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # AppTest would look through all installed packages for each page that it runs
+    manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
     settings.register_profile("fuzz", deadline=None, max_examples=2500 if config.getoption("--full") else 10)
     config.addinivalue_line("markers", "full: a slow test, which runs with --full only")
 
