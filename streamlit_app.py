@@ -27,10 +27,11 @@ async def libraries_read(_app: st.App) -> AsyncIterator[None]:
 
 if __name__ == "__main__":
     from pages.access import people
-    from pages.components import icon, messages, navigation, session
+    from pages.components import icon, messages, navigation, session, style
 
     people.admit()
     st.set_page_config(page_title="NeuronXA Explorer", page_icon=icon.icon(), layout="wide")
+    style.apply()
     with messages.errors_shown():
         session.open_experiment()
         page = navigation.navigation()

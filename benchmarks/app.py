@@ -38,7 +38,8 @@ PATIENCE_MS = 300_000
 
 # a page's parameter for its views, and the views, in the order in which they are measured
 VIEWS = {
-    "": ("view", ("Ranking", "Layers", "Sentences", "All pairs", "Representations", "Table")),
+    "": ("", ("",)),
+    "alignment": ("view", ("Ranking", "Layers", "Sentences", "All pairs", "Representations", "Table")),
     "overlap": (
         "overlap_view",
         (
@@ -56,8 +57,8 @@ VIEWS = {
 }
 NO_CHART = {"Table", "Summary", "Robustness", "Estimate"}
 SLIDERS = (
-    ("similarity matrix", "", "view=Sentences"),
-    ("all pairs", "", "view=All pairs"),
+    ("similarity matrix", "alignment", "view=Sentences"),
+    ("all pairs", "alignment", "view=All pairs"),
     ("overlap matrix", "overlap", ""),
     ("overlap sets", "overlap", "overlap_view=Sets"),
 )
@@ -111,7 +112,7 @@ class Received:
 def many_languages(folder: Path, count: int, sentences: int) -> None:
     """A corpus of so many languages: the bundled ones, and under further codes the same with their words turned."""
     texts = {path.stem: path.read_text("utf-8").splitlines()[:sentences] for path in sorted(BUNDLED.glob("*_*.txt"))}
-    with (ROOT / "neuronxa_core" / "languages.csv").open(encoding="utf-8", newline="") as table:
+    with (ROOT / "neuronxa_core" / "corpora" / "languages.csv").open(encoding="utf-8", newline="") as table:
         known = [row["code3"] for row in csv.DictReader(table)]
     taken = {code.split("_")[0] for code in texts}
     named = [code for code in known if code not in taken and languages.name(code) != code and languages.script(code)]
@@ -268,7 +269,7 @@ class Session:
                 back.append(follow("Run", SAID, everything))
             yield Row(f"page switch to {name}", taken[1:])
         yield Row("page switch to Run", back)
-        for path, name in (("", "Table"), ("overlap", "Summary")):
+        for path, name in (("alignment", "Table"), ("overlap", "Summary")):
             page.goto(self.address(path, f"{VIEWS[path][0]}={name}"))
             page.locator(FRAME).first.wait_for()
             settle(page)
@@ -295,7 +296,7 @@ class Session:
                 page.locator(FRAME if view in NO_CHART else CHART).first.wait_for()
                 settle(page)
                 sizes = (received.largest("vega_lite_chart"), received.largest("dataframe"), received.total())
-                name = f"{(path or 'alignment').capitalize()} {view}".strip()
+                name = f"{(path or 'overview').capitalize()} {view}".strip()
                 page.close()
                 yield f"| {name} | " + " | ".join(f"{size / 1000:.0f}" for size in sizes) + " |"
 

@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from neuronxa_core.charts import theme
+from neuronxa_core.charts.pictures import CANVAS
 from neuronxa_core.charts.theme import COLOURS, DASHES, FROM_0_TO_1, INTERVAL, SCORE_AXIS
 
 RANDOM = ("chance:Q", "Chance over random pairings", ".4f")
@@ -18,7 +19,7 @@ def ranking(table: pd.DataFrame, chance: float, method: str, layers: str) -> alt
     """
     pick = alt.selection_point(name="language", fields=["language"], empty=False)
     order = table.sort_values(["score", "label"], ascending=[False, True])["label"].tolist()
-    y = alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
+    y = theme.names_axis(order, 260)
     base = alt.Chart(table)
     bars = (
         base.mark_bar(cursor="pointer", height={"band": 0.7})
@@ -86,3 +87,68 @@ def states_side_by_side(table: pd.DataFrame) -> alt.FacetChart:
         column=alt.Column("method:N", sort=["NASCA (NAS)", "NAVCA (NAV)", "MEXA (EMB)"], title=None)
     )
     return panels.properties(title="The same languages by activation state, activation value and hidden state")
+
+
+# families with a colour of their own; the rest are grey
+MOST_FAMILIES = len(COLOURS)
+
+
+def layer_heat_map(table: pd.DataFrame, method: str) -> alt.LayerChart:
+    """Languages by layers, the best-aligned language on top, its family marked; a click selects `cell`.
+
+    table: a row per language in the order to draw, with language, label, family, and scores, a list with one score
+    per layer. The cell that is selected has `language` and `layer`.
+    """
+    order = table["label"].tolist()
+    step = 18 if len(table) <= 60 else 13
+    families = table["family"].value_counts().index.drop("Other", errors="ignore")[:MOST_FAMILIES].tolist()
+    shown = table.assign(
+        group=table["family"].where(table["family"].isin(families), "other families"),
+        scores=[",".join(map(str, row)) for row in table["scores"]],  # a list would not outlive the way to the browser
+    )
+    groups = [*families, *(["other families"] if (shown["group"] == "other families").any() else [])]
+    y = theme.names_axis(order, 240, labelPadding=14, labelFontSize=min(11, step - 3), ticks=False, domain=False)
+    pick = alt.selection_point(name="cell", fields=["language", "layer"], empty=False)
+    cells = (
+        alt.Chart(shown)
+        .transform_calculate(every="split(datum.scores, ',')")
+        .transform_flatten(["every"], as_=["text"])
+        .transform_window(place="row_number()", groupby=["language"])
+        .transform_calculate(layer="datum.place - 1", score="toNumber(datum.text)")
+        .mark_rect(cursor="pointer")
+        .encode(
+            alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
+            y,
+            color=alt.Color(
+                "score:Q",
+                title=method,
+                scale=alt.Scale(scheme="viridis", domain=[0, 1]),
+                legend=alt.Legend(orient="bottom", format=".1f", gradientLength=200),
+            ),
+            stroke=alt.condition(pick, alt.value(COLOURS[1]), alt.value(None)),
+            strokeWidth=alt.value(2),
+            tooltip=theme.tooltips(
+                ("label:N", "Language"), ("family:N", "Family"), ("layer:O", "Layer"), ("score:Q", method, ".4f")
+            ),
+        )
+        .properties(name="languages_by_layers")
+        .add_params(pick)
+    )
+    marks = (
+        alt.Chart(shown)
+        .mark_square(size=70, opacity=1)
+        .encode(
+            y,
+            x=alt.value(-7),
+            fill=alt.Fill(
+                "group:N",
+                title="Family",
+                scale=alt.Scale(domain=groups, range=[*COLOURS[: len(families)], "#BBBBBB"][: len(groups)]),
+                legend=alt.Legend(orient="bottom", symbolType="square", columns=4),
+            ),
+            tooltip=theme.tooltips(("label:N", "Language"), ("family:N", "Family")),
+        )
+    )
+    return (cells + marks).properties(
+        title=f"{method} by language and layer", height={"step": step}, width="container", usermeta=CANVAS
+    )

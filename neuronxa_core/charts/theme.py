@@ -57,11 +57,10 @@ def layer_axis() -> alt.X:
     return alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
 
 
-def names_axis(order: list[str], limit: int) -> alt.Y:
-    """A row per label, all of them named. limit: of a name's width, in pixels."""
-    return alt.Y(
-        "label:N", sort=order, title=None, axis=alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False)
-    )
+def names_axis(order: list[str], limit: int, **axis: object) -> alt.Y:
+    """A row per label, all of them named. limit: of a name's width, in pixels. axis: more of its settings."""
+    settings = {"labelLimit": limit, "labelOverlap": False, "labelFlush": False, **axis}
+    return alt.Y("label:N", sort=order, title=None, axis=alt.Axis(**settings))
 
 
 def colours_of(labels: list[str], field: str, title: str, columns: int = 3, limit: int = 360) -> alt.Color:

@@ -84,6 +84,19 @@ def curve_table(found: Alignment, codes: Sequence[str]) -> pd.DataFrame:
     )
 
 
+def heat_map_table(found: Alignment, layers: str) -> pd.DataFrame:
+    """A row per language, the best aligned first. Columns: language, label, family, scores (a list, one per layer)."""
+    codes = ranked(found, layers)
+    return pd.DataFrame(
+        {
+            "language": codes,
+            "label": [languages.label(code) for code in codes],
+            "family": [languages.family(code) for code in codes],
+            "scores": [found.score[found.languages.index(code)].round(4).tolist() for code in codes],
+        }
+    )
+
+
 def states_table(by_state: Mapping[str, Alignment], codes: Sequence[str]) -> pd.DataFrame:
     """`curve_table` for several representations. More columns: state, method (as a person reads it)."""
     return pd.concat(

@@ -11,7 +11,6 @@ import streamlit as st
 
 from neuronxa_core import charts
 from neuronxa_core.experiment import CHOICES, Experiment
-from neuronxa_core.measures.alignment import METHODS
 from pages.components.selection import Selection, recompute_if_corrupt
 from pages.components.session import choose, entered_with, experiment
 from pages.components.wording import label
@@ -58,11 +57,11 @@ def show_views(
     view = segments("View", list(views), next(iter(views)), key, formerly, label_visibility="collapsed")
     if says is not None:
         st.caption(says[view])
-    _show_view(views[view], selection)
+    show_view(views[view], selection)
 
 
 @st.fragment
-def _show_view(show: Callable[[Selection], None], selection: Selection) -> None:
+def show_view(show: Callable[[Selection], None], selection: Selection) -> None:
     """A view; what happens in it runs it alone again, errors included."""
     with recompute_if_corrupt(selection.whole):
         show(selection)
@@ -120,7 +119,7 @@ def reading_choice(page: str) -> Experiment:
     columns = {
         "state": (
             "Representation",
-            "NAS: which neurons are active. NAV: how strongly. EMB: the hidden state, MEXA's baseline.",
+            "NAS: which neurons are active (NASCA). NAV: how strongly (NAVCA). EMB: the hidden state (MEXA).",
         ),
         "pooling": (
             "Token pooling",
@@ -129,7 +128,7 @@ def reading_choice(page: str) -> Experiment:
         "layers": ("Layer aggregation", None),
     }
     chosen = {}
-    with st.container(horizontal=True):
+    with st.sidebar:
         for name, (said, help_text) in columns.items():
             chosen[name] = st.segmented_control(
                 said,
@@ -137,7 +136,7 @@ def reading_choice(page: str) -> Experiment:
                 default=getattr(entered_with(), name),
                 required=True,
                 key=f"{page}_{name}",
-                format_func=(lambda s: f"{s.upper()} ({METHODS[s]})") if name == "state" else str,
+                format_func=str.upper if name == "state" else str,
                 help=help_text,
             )
     now = replace(experiment(), **chosen)

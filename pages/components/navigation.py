@@ -14,11 +14,12 @@ def navigation() -> Page:
     """The app's pages, and the one that is asked for."""
     return st.navigation(
         [
-            st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
-            st.Page("pages/alignment.py", title="Alignment", icon=":material/insights:", default=True),
+            st.Page("pages/overview.py", title="Overview", icon=":material/grid_on:", default=True),
+            st.Page("pages/alignment.py", title="Alignment", icon=":material/insights:"),
             st.Page("pages/overlap.py", title="Overlap", icon=":material/join_inner:"),
             st.Page("pages/microscope.py", title="Microscope", icon=":material/biotech:"),
             st.Page("pages/downstream.py", title="Downstream", icon=":material/scatter_plot:"),
+            st.Page("pages/run.py", title="Run", icon=":material/play_arrow:"),
             st.Page("pages/admin.py", title="Admin", icon=":material/monitor_heart:"),
             st.Page("pages/method.py", title="Method", icon=":material/menu_book:"),
             *people.account_pages(),

@@ -36,7 +36,7 @@ def test_a_link_straight_to_a_page_opens_it_in_the_whole_app(address, page):
     page.get_by_role("heading", name="Overlap", exact=True).wait_for()
     page.get_by_text("2 of 2 languages of this choice are not computed yet").wait_for()
     settled(page)
-    assert page.get_by_test_id("stTopNavLink").count() == 7
+    assert page.get_by_test_id("stTopNavLink").count() == 8
     assert page.strangers == []
 
 

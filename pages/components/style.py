@@ -1,0 +1,17 @@
+"""What the theme's settings cannot say: less room above the title, and figures in the size of a subheading."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+STYLE = """<style>
+.stMainBlockContainer { padding-top: 4.75rem; padding-bottom: 3rem; }
+.stMainBlockContainer h1 { padding-top: 0; font-size: 2rem; }
+[data-testid="stMetricValue"] { font-size: 1.5rem; }
+[data-testid="stSidebarHeader"] { height: 2.5rem; }
+</style>"""
+
+
+def apply() -> None:
+    """Put the style on the page; to be called once per run."""
+    st.html(STYLE)

@@ -1,0 +1,74 @@
+"""All languages by all layers, what the scores say in words, and the language that was clicked."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuronxa_core import charts
+from neuronxa_core.measures import alignment_tables, findings
+from neuronxa_core.measures.alignment import Alignment, chance_level
+from neuronxa_core.states.stored import StatesReader
+from pages.components import links
+from pages.components.exporting import downloads, figures
+from pages.components.selection import Selection
+from pages.components.wording import label, safe
+
+# pixels of the map that are seen at once; a longer one scrolls
+HEIGHT = 560
+SAYS = (
+    "The same sentences are read in every language. A sentence is *aligned* when, of all sentences, its own "
+    "translation has the most similar neurons, in both directions; the score is the share of "
+    "aligned sentences, from 0 to 1."
+)
+
+
+def show(selection: Selection) -> None:
+    found = selection.alignment()
+    ranking = alignment_tables.ranking_table(found, "mean")
+    model = "the demo model" if selection.plan.source.kind == "demo" else safe(selection.plan.info.name)
+    answer = findings.answer(found, ranking, selection.method, model, selection.plan.pivot)
+    read, wanted = len(selection.plan.languages), len(selection.whole.languages)
+    st.markdown(answer if read == wanted else f"{answer} So far, {read} of {wanted} languages are read.", help=SAYS)
+    figures(findings.figures(found, ranking))
+    table = alignment_tables.heat_map_table(found, selection.experiment.layers)
+    chart = charts.layer_heat_map(table, selection.method)
+    row = st.container(horizontal=True, gap="large")
+    picture, side = row.container(width=580), row.container(width=350)
+    with picture.container(height=HEIGHT if 18 * len(table) > HEIGHT else "content", border=False):
+        event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key="overview")
+    cells = event.selection.get("cell") or [{}]
+    code, layer = cells[0].get("language"), int(cells[0].get("layer", 0))
+    with side:
+        if code in found.languages and 0 <= layer < selection.plan.info.layers:
+            _language(selection, found, code, layer)
+        else:
+            _findings(selection, found)
+    downloads(table.explode("scores").rename(columns={"scores": "score"}), chart, "overview")
+
+
+def _findings(selection: Selection, found: Alignment) -> None:
+    """What the numbers hold beyond the ranking, each with a way to the view that shows it."""
+    st.markdown("**What stands out**")
+    with StatesReader(selection.plan, selection.store) as reader:
+        tokens = [float(reader.tokens(code).mean()) for code in found.languages]
+    every = findings.findings(found, selection.experiment.layers, selection.plan.pivot, tokens)
+    for number, one in enumerate(every):
+        st.markdown(one.says)
+        st.caption(one.evidence)
+        links.button(f"See {one.view}", "alignment", f"finding-{number}", view=one.view)
+    if not every:
+        st.caption("No difference between layers, scripts or directions is beyond chance here.")
+    st.caption("Click a cell of the map to see its language.")
+
+
+def _language(selection: Selection, found: Alignment, code: str, layer: int) -> None:
+    """A language's curve, and a way to its sentences."""
+    st.markdown(f"**{safe(label(code))}**")
+    score = found.score[found.languages.index(code), layer]
+    aligned = round(score * found.n_sentences)
+    st.caption(f"{aligned} of {found.n_sentences} sentences are aligned at layer {layer}.")
+    curve = alignment_tables.curve_table(found, [code])
+    picture = charts.layer_curves(curve, chance_level(found.n_sentences), selection.method)
+    st.altair_chart(picture.properties(height=300))
+    query = {"view": "Sentences", "from": selection.plan.pivot, "to": code, "layer": str(layer)}
+    links.button("See its sentences", "alignment", "overview-sentences", **query)

@@ -1,0 +1,31 @@
+"""The Overview page, without a browser: its answer, its figures, and where it leads."""
+
+from page_walk import SMALL, charts_of, everything_said, page, plan_of
+
+from neuronxa_core.measures import alignment, alignment_tables
+
+
+def test_it_says_what_was_found_and_shows_it(computed, monkeypatch):
+    test = page("overview", SMALL, computed, monkeypatch)
+    with plan_of(SMALL, computed) as (plan, store):
+        found = alignment.align(plan, store, "nas", "weighted")
+    above = int((alignment_tables.ranking_table(found, "mean")["low"] > alignment.chance_level(12)).sum())
+    assert f"{above} of 4 languages are aligned above chance** with English by NASCA" in everything_said(test)
+    assert test.metric[0].value == f"{above} of 4"
+    assert float(test.metric[2].value) == round(found.score.mean(axis=0).max(), 3)
+    assert len(charts_of(test)) == 1
+    table = test.dataframe[0].value
+    assert len(table) == found.score.size
+    assert not test.exception
+    assert not test.error
+
+
+def test_a_link_of_before_opens_the_view_that_it_names(computed, monkeypatch):
+    went = []
+    monkeypatch.setattr("streamlit.switch_page", lambda to, query_params: went.append((to, query_params["view"])))
+    monkeypatch.setenv("NEURONXA_CACHE_DIR", str(computed))
+    test = page("overview", SMALL, computed, monkeypatch)
+    assert went == []
+    test.query_params["view"] = "Table"
+    test.run()
+    assert went == [("pages/alignment.py", "Table")]
