@@ -24,6 +24,8 @@ PREFERRED_METRICS = ("acc", "accuracy")
 def correlate(options: argparse.Namespace) -> int:
     """Compute what is missing, match the task scores and write their correlations."""
     scores = score_files.read_scores_or_pairs(options.scores, options.pivot)
+    for note in scores.notes:
+        print(f"note: {note}", file=sys.stderr)
     store, pool = prepared(options), ModelPool()
     plans = plans_of(options, [options.model], planning.make_plan, store)
     (name, plan), *_ = plans.items()
@@ -35,6 +37,8 @@ def correlate(options: argparse.Namespace) -> int:
         )
         for note in joined.notes:
             print(f"{task}: {note}", file=sys.stderr)
+        if not scores.higher_is_better(task, metric):
+            print(f"{task}: less {metric} is better, so a good method has a negative correlation", file=sys.stderr)
         points = task_correlation.points(plan, joined.pairs["score"].to_dict())
         if len(points.languages) < correlation.FEWEST:
             raise NeuronXAError(

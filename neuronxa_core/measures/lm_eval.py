@@ -41,7 +41,7 @@ from neuronxa_core.host.redaction import redacted
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice
 from neuronxa_core.store.cache import Store
 from neuronxa_core.tasks.harness import harness_scores
-from neuronxa_core.tasks.task_scores import TaskScores, merge
+from neuronxa_core.tasks.task_scores import TaskScores
 from neuronxa_core.wording import some_of
 
 PYTHON_VARIABLE = "NEURONXA_HARNESS_PYTHON"
@@ -283,7 +283,7 @@ class HarnessRun(Measure):
         The model has the plan's name, since the harness knows it by its folder.
         """
         files = {name: data.tobytes() for arrays in results.values() for name, data in arrays.items()}
-        read = merge(*(harness_scores(name, data) for name, data in files.items()))
+        read = harness_scores(files.items())
         return replace(read, table=read.table.assign(model=self.plan.source.name))
 
     def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:

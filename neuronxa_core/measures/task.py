@@ -17,9 +17,6 @@ from neuronxa_core.tasks import matching, score_files
 from neuronxa_core.tasks.task_scores import TaskScores
 from neuronxa_core.wording import some_of
 
-# metrics of which less is better, by a word in their names
-LOWER_IS_BETTER = ("perplexity", "bits", "nats", "loss", "error")
-
 
 @dataclass(frozen=True)
 class Task:
@@ -84,7 +81,7 @@ def matched(plan: Plan, scores: TaskScores, model: str, task: str, metric: str) 
         joined.pairs["n"].astype(float).to_dict(),
         some_of(sources, 3, "; "),
         joined.notes,
-        higher_is_better=not any(word in metric.lower() for word in LOWER_IS_BETTER),
+        higher_is_better=scores.higher_is_better(task, metric),
         table=scores,
     )
 

@@ -9,7 +9,6 @@ import math
 import re
 from collections import Counter
 from pathlib import PurePosixPath
-from typing import Any
 
 import pandas as pd
 
@@ -17,7 +16,7 @@ from neuronxa_core.corpora import languages
 from neuronxa_core.corpora.texts import base_name, decode, stem
 from neuronxa_core.errors import ScoresError
 from neuronxa_core.host import limits
-from neuronxa_core.tasks.task_scores import first_names, number_or_nan
+from neuronxa_core.tasks.task_scores import first_names
 
 NOT_SHARES = re.compile(
     r"perplexity|ppl|bits|loss|likelihood|logprob|bleu|chrf|\bter\b|rouge|comet|mcc|matthews|brier|elo", re.IGNORECASE
@@ -150,46 +149,52 @@ def parse_n(heading: str | None, cell: str) -> float:
     return parse_stderr(heading, cell)
 
 
-def as_shares(rows: list[dict[str, Any]], source: str, notes: list[str]) -> list[dict[str, Any]]:
-    """The rows with percentages divided by 100, column by column ("column", "is percent"); adds to the notes.
+def as_shares(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame:
+    """The table with percentages divided by 100, task by task and metric by metric of a "column"; adds to the notes.
 
-    A column is one of percentages where a cell says so, or where all lie in [0, 100] and one is above 1. Raises
+    They are percentages where "is percent" says so, or where all lie in [0, 100] and one is above 1. Raises
     ScoresError for an accuracy outside [0, 100].
     """
-    columns: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        columns.setdefault(row["column"], []).append(row)
-    divided: list[str] = []
-    for column, group in columns.items():
-        if NOT_SHARES.search(group[0]["metric"]) or NOT_SHARES.search(column):
+    percent: dict[str, list[str]] = {}
+    shares: dict[str, list[str]] = {}
+    own: dict[str, list[float]] = {}
+    small: dict[str, list[str]] = {}
+    table = table.astype({"score": float, "stderr": float})
+    for (column, task, metric), rows in table.groupby(["column", "task", "metric"], sort=False):
+        if NOT_SHARES.search(metric) or NOT_SHARES.search(column):
             continue
-        low, high = min(row["score"] for row in group), max(row["score"] for row in group)
+        low, high = rows["score"].min(), rows["score"].max()
         if low < 0 or high > 100:
-            if ACCURACY.search(group[0]["metric"]):
-                odd = next(row for row in group if not 0 <= row["score"] <= 100)
+            if ACCURACY.search(metric):
+                odd = rows[~rows["score"].between(0, 100)].iloc[0]
                 raise ScoresError(
-                    f"{source}: {odd['metric']} of {odd['task']} in {languages.label(odd['language'])} is "
-                    f"{odd['score']:g}, outside 0 to 100; mend it, or name another metric"
+                    f"{source}: {metric} of {task} in {languages.label(odd['language'])} is {odd['score']:g}, outside "
+                    "0 to 100; mend it, or name another metric"
                 )
-            notes.append(f"{column} in {source} is kept in its own unit, from {low:g} to {high:g}.")
-        elif high > 1 or any(row["is percent"] for row in group):
-            divided.append(column)
-            _note_suspicious(group, column, source, notes)
-            for row in group:
-                row["score"] /= 100
-                row["stderr"] = number_or_nan(row["stderr"]) / 100
-    if divided:
-        notes.append(f"Percentages in {source}, divided by 100: {first_names(divided)}.")
-    return rows
-
-
-def _note_suspicious(group: list[dict[str, Any]], column: str, source: str, notes: list[str]) -> None:
-    largest: dict[tuple[str, str], list[float]] = {}
-    for row in group:
-        largest.setdefault((row["model"], row["task"]), []).append(row["score"])
-    small = [f"{model}, {task}" for (model, task), scores in largest.items() if len(scores) > 1 and max(scores) <= 1]
-    if small:
-        notes.append(
-            f"{column} in {source} is read as percentages, and no score of these is above 1 %: {first_names(small)}; "
-            "if they are shares, give them in a table of their own."
-        )
+            own.setdefault(column, []).extend((low, high))
+        elif high > 1 or rows["is percent"].any():
+            percent.setdefault(column, []).append(task)
+            scores = rows.groupby("model", sort=False)["score"]
+            few = scores.size()[(scores.size() > 1) & (scores.max() <= 1)].index
+            small.setdefault(column, []).extend(f"{model}, {task}" for model in few)
+            table.loc[rows.index, ["score", "stderr"]] /= 100
+        else:
+            shares.setdefault(column, []).append(task)
+    notes += [
+        f"{column} in {source} is kept in its own unit, from {min(ends):g} to {max(ends):g}."
+        for column, ends in own.items()
+    ]
+    for column, tasks in percent.items():
+        if small[column]:
+            notes.append(
+                f"{column} in {source} is read as percentages, and no score of these is above 1 %: "
+                f"{first_names(small[column])}; if they are shares, give them in a table of their own."
+            )
+        if column in shares:
+            notes.append(
+                f"{column} in {source} is read as percentages of {first_names(dict.fromkeys(tasks))}, and as shares of "
+                f"{first_names(dict.fromkeys(shares[column]))}, where no score is above 1."
+            )
+    if percent:
+        notes.append(f"Percentages in {source}, divided by 100: {first_names(percent)}.")
+    return table

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from neuronxa_core.corpora import languages
@@ -86,69 +87,60 @@ def consistency(frame: pd.DataFrame, *, source: str, model: str = "", task: str 
     """
     matrix, pairs = _matrix(frame), _pair_columns(frame)
     source = source.strip() or "a table"
-    cells: list[tuple[str, str, str, str, dict[str, str]]] = []
-    roles = {
-        role: heading for role, heading in roles_of(frame).items() if role in ("model", "task", "metric", "source")
-    }
-    heading = ""
+    frame = frame.set_axis(range(2, len(frame) + 2))
     if matrix is not None:
         labels, columns = matrix
-        roles = {}
-        for number, row in enumerate(frame.to_dict("records"), 2):
-            cells += [(row[labels], h, f"column {h}, row {number}", row[h], {}) for h in columns]
+        cells = pd.concat(
+            [pd.DataFrame({"language": frame[labels], "other": h, "heading": h, "score": frame[h]}) for h in columns]
+        ).sort_index(kind="stable")
+        heading, roles = "", {}
     elif pairs is not None:
         columns, heading = pairs
-        roles = {role: column for role, column in roles.items() if column not in (*columns, heading)}
-        for number, row in enumerate(frame.to_dict("records"), 2):
-            first, second = (
-                (row[columns[0]], row[columns[1]]) if len(columns) == 2 else _pair(row[columns[0]]) or ("", "")
-            )
-            context = {role: row[column] for role, column in roles.items()}
-            cells.append((first, second, f"column {heading}, row {number}", row[heading], context))
+        said = frame[[*columns]].to_numpy().tolist()
+        both = said if len(columns) == 2 else [_pair(cell) or ("", "") for (cell,) in said]
+        cells = pd.DataFrame(both, frame.index, ["language", "other"]).assign(heading=heading, score=frame[heading])
+        roles = {role: h for role, h in roles_of(frame).items() if h not in (*columns, heading)}
     else:
         raise ScoresError(
             f"{source} is no table of language pairs; it needs languages as headings and in a column, or two columns "
             "of languages and one of scores"
         )
-    default = metric.strip() or (heading if heading and words_of(heading) not in GENERAL_SCORES else "consistency")
-    rows, no_language = [], {}
-    for first, second, where, cell, context in cells:
-        codes = code_of(first), code_of(second)
-        parsed = parse_cell(where, cell)
-        if not all(codes):
-            no_language[f"{first} - {second}"] = None
-        elif parsed is not None:
-            rows.append(
-                {
-                    "model": context.get("model") or model.strip() or stem_of(source),
-                    "task": context.get("task") or task.strip() or stem_of(source),
-                    "metric": context.get("metric") or default,
-                    "language": codes[0],
-                    "other": codes[1],
-                    "score": parsed[0],
-                    "stderr": None,
-                    "source": context.get("source") or source,
-                    "is percent": parsed[2],
-                    "column": context.get("metric") or default,
-                }
-            )
-    if not rows:
+    general = heading if heading and words_of(heading) not in GENERAL_SCORES else "consistency"
+    given = {"model": model or stem_of(source), "task": task or stem_of(source), "metric": metric or general}
+    for role, default in (given | {"source": source}).items():
+        cells[role] = default.strip()
+        if role in roles:
+            cells[role] = frame[roles[role]].where(frame[roles[role]] != "", cells[role])
+    parsed = [
+        parse_cell(f"column {h}, row {n}", c)
+        for h, n, c in zip(cells["heading"], cells.index, cells["score"], strict=True)
+    ]
+    codes = cells[["language", "other"]].map(code_of)
+    named = (codes != "").all(axis=1)
+    no_language = (cells["language"] + " - " + cells["other"])[~named].unique().tolist()
+    cells[["language", "other"]] = codes
+    is_filled = np.array([one is not None for one in parsed])
+    cells = cells.assign(stderr=math.nan, score=[one[0] if one else math.nan for one in parsed], column=cells["metric"])
+    cells["is percent"] = [one is not None and one[2] for one in parsed]
+    cells = cells[named & is_filled].reset_index(drop=True)
+    if cells.empty:
         raise ScoresError(f"{source} holds no value of a pair of languages; give a table with values")
     notes = [f"Left aside in {source}, since they name no language: {first_names(no_language)}."] if no_language else []
-    return Consistency(_tidy_pairs(as_shares(rows, source, notes)), tuple(notes))
+    return Consistency(_tidy_pairs(as_shares(cells, source, notes)), tuple(notes))
 
 
-def _tidy_pairs(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    kept: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in rows:
-        row |= {column: one_line(row[column]) for column in PAIR_COLUMNS if column != "score"}
-        first = kept.setdefault(tuple(row[column] for column in PAIR_COLUMNS[:5]), row)
-        if abs(first["score"] - row["score"]) > SAME:
-            raise ScoresError(
-                f"{row['metric']} of {row['model']} between {row['language']} and {row['other']} is {first['score']:g} "
-                f"and {row['score']:g}; leave one of them"
-            )
-    return pd.DataFrame(list(kept.values()), columns=list(PAIR_COLUMNS))
+def _tidy_pairs(cells: pd.DataFrame) -> pd.DataFrame:
+    """Each pair once. Raises ScoresError where two values of one differ."""
+    named = [column for column in PAIR_COLUMNS if column != "score"]
+    cells = cells[list(PAIR_COLUMNS)].assign(**{column: cells[column].map(one_line) for column in named})
+    first = cells.groupby(named[:5], sort=False)["score"].transform("first")
+    differing = cells[(first - cells["score"]).abs() > SAME]
+    for row in differing.head(1).itertuples():
+        raise ScoresError(
+            f"{row.metric} of {row.model} between {row.language} and {row.other} is {first[row.Index]:g} and "
+            f"{row.score:g}; leave one of them"
+        )
+    return cells.drop_duplicates(named[:5], ignore_index=True)
 
 
 def _matrix(frame: pd.DataFrame) -> tuple[str, tuple[str, ...]] | None:

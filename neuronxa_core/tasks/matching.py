@@ -14,8 +14,8 @@ from neuronxa_core.errors import ScoresError
 from neuronxa_core.tasks.language_names import code_of
 from neuronxa_core.tasks.task_scores import KEY, TaskScores, first_names
 
-# the member meant by a macrolanguage's code where a corpus has several
-USUAL_MEMBER = {"fas": "pes"}
+# what is meant by a language's bare code where a corpus has several members or spellings of it
+USUAL_MEMBER = {"fas": "pes", "deu": "deu_1996"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,8 @@ def join(scores: TaskScores | pd.DataFrame, corpus_codes: Iterable[str], *, pivo
     may be in another form ("en" for eng_Latn). A code of the corpus takes the score of the same code, else of the one
     code that means its language and script; see `languages.matches`. Where several are possible, a bare code is that of
     the usual script and member, which a note says: ar is arb_Arab rather than arb_Latn, fa is pes_Arab rather than
-    prs_Arab. zho beside zho_Hans and zho_Hant is ambiguous. Ambiguous scores are listed and not used.
+    prs_Arab, zh is zho_Hans rather than zho_Hant, de is deu_1996 rather than deu_1901. Ambiguous scores are listed and
+    not used.
 
     Raises ScoresError for scores of several models, tasks or metrics, a language given twice, and a pivot that may be
     several of the codes.
@@ -123,9 +124,9 @@ def _closest(code: str, candidates: Sequence[str]) -> tuple[tuple[str, ...], boo
         return found, False
     usual = found
     expected = languages.script(code)
-    if expected not in (None, "Hans", "Hant"):
+    if expected is not None:
         usual = tuple(one for one in usual if languages.script(one) == expected) or usual
     if len(usual) > 1:
         member = next((USUAL_MEMBER[m] for m in USUAL_MEMBER if languages.matches(m, [code])), None)
-        usual = tuple(one for one in usual if member and languages.matches(member, [one])) or usual
+        usual = (languages.matches(member, usual) if member else ()) or usual
     return (usual, True) if len(usual) == 1 else (found, False)

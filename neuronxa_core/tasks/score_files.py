@@ -56,7 +56,7 @@ def read_file(name: str, data: bytes, *, model: str = "", task: str = "", metric
     name = base_name(name) or "the file"
     check_size(name, len(data))
     if suffix(name) == "json":
-        return harness_scores(name, data, model=model)
+        return harness_scores([(name, data)], model=model)
     frame = read_frame(name, data)
     return apply_mapping(frame, guess_mapping(frame), source=name, model=model, task=task, metric=metric)
 
@@ -109,26 +109,18 @@ def _read_folder(folder: Path, model: str, task: str, metric: str) -> TaskScores
             f"the files of {folder} have {size / limits.MIB:,.0f} MiB together; at most "
             f"{limits.SCORES_BYTES // limits.MIB} MiB are read"
         )
-    found: list[TaskScores] = []
-    problems: list[str] = []
-    for path in results:
-        try:
-            found.append(harness_scores(str(path.relative_to(folder)), read_content(path), model=model))
-        except ScoresError as error:
-            problems.append(str(error))
-    if found:
-        notes = [f"Not read: {problem}." for problem in problems]
-        if tables:
-            notes.append(f"Left aside beside the results: {first_names(path.name for path in tables)}.")
-        merged = merge(*found)
-        return replace(merged, notes=(*merged.notes, *notes))
+    problem = f"{folder} holds no scores; it needs results_*.json of the lm-evaluation-harness, or a .csv table"
+    try:
+        if results:
+            of_files = ((str(path.relative_to(folder)), read_content(path)) for path in results)
+            found = harness_scores(of_files, model=model)
+            aside = f"Left aside beside the results: {first_names(path.name for path in tables)}."
+            return replace(found, notes=(*found.notes, aside)) if tables else found
+    except ScoresError as error:
+        problem = str(error)
     if tables:
         return merge(*(read_file(p.name, read_content(p), model=model, task=task, metric=metric) for p in tables))
-    if problems:
-        raise ScoresError("; ".join(problems[:3]))
-    raise ScoresError(
-        f"{folder} holds no scores; it needs results_*.json of the lm-evaluation-harness, or a .csv table"
-    )
+    raise ScoresError(problem)
 
 
 def _path(source: str | Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -24,11 +24,12 @@ from neuronxa_core.tasks.headings import (
     words_of,
 )
 from neuronxa_core.tasks.language_names import code_of
-from neuronxa_core.tasks.task_names import task_language
+from neuronxa_core.tasks.task_names import task_languages
 from neuronxa_core.tasks.task_scores import TaskScores, first_names, make_scores
 
 Layout = Literal["long", "wide languages in columns", "wide tasks in columns"]
 Heads = Literal["task", "model", "metric"]
+ROLES = ("language", "model", "task", "metric", "score", "stderr", "n", "source")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def guess_mapping(frame: pd.DataFrame) -> Mapping:
         language is None
         and task
         and score
-        and share_of(frame[task], lambda cell: task_language(cell) is not None) > 0.5
+        and share_of(frame[task], task_languages(map(str.strip, frame[task])).__contains__) > 0.5
     ):
         return Mapping("long", score=score, stderr=roles.get("stderr"), n=roles.get("n"), **context)
     if language is not None:
@@ -119,49 +120,42 @@ def apply_mapping(
     defaults = {
         "model": model.strip() or stem_of(source),
         "task": task.strip() or stem_of(source),
-        "metric": metric.strip(),
+        "metric": metric.strip() or _metric_of(mapping),
     }
     cells = _cells_of(frame, mapping)
-    rows: list[dict[str, Any]] = []
-    no_language: dict[str, None] = {}
-    n_empty = 0
-    for count, (label, heading, number, roles) in enumerate(cells):
-        if not roles["language"]:
-            no_language[label] = None
-            continue
-        parsed = parse_cell(f"column {heading}, row {number}", roles.pop("score"))
-        if parsed is None:
-            n_empty += 1
-            continue
-        score, stderr, is_percent = parsed
-        named = {role: roles.get(role) or defaults[role] for role in defaults}
-        named["metric"] = named["metric"] or _metric_of(mapping)
-        rows.append(
-            {
-                **named,
-                "language": roles["language"],
-                "score": score,
-                "stderr": stderr if stderr is not None else parse_stderr(mapping.stderr, roles.get("stderr", "")),
-                "n": parse_n(mapping.n, roles.get("n", "")),
-                "source": roles.get("source") or source,
-                "is percent": is_percent or "%" in (mapping.score or ""),
-                "column": heading if mapping.layout == "wide tasks in columns" else named["metric"],
-            }
-        )
-        if count > limits.SCORES_CELLS:
-            raise ScoresError(f"{source} is too large; at most {limits.SCORES_CELLS} cells are read")
-    if not rows:
+    if len(cells) > limits.SCORES_CELLS:
+        raise ScoresError(f"{source} is too large; at most {limits.SCORES_CELLS} cells are read")
+    named = cells["language"] != ""
+    no_language = dict.fromkeys(cells.loc[~named, "label"])
+    cells = cells[named]
+    parsed = [
+        parse_cell(f"column {h}, row {n}", c)
+        for h, n, c in zip(cells["heading"], cells.index, cells["score"], strict=True)
+    ]
+    is_empty = [one is None for one in parsed]
+    cells = cells.loc[[not one for one in is_empty]].copy()
+    if cells.empty:
         reason = f"it names no language: {first_names(no_language)}" if no_language else "all its cells are empty"
         raise ScoresError(f"{source} holds no scores; {reason}")
+    scores = pd.DataFrame(filter(None, parsed), columns=["score", "stderr", "is percent"], index=cells.index)
+    for role, default in (defaults | {"source": source}).items():
+        cells[role] = cells[role].where(cells[role] != "", default)
+    given = [parse_stderr(mapping.stderr, cell) for cell in cells["stderr"]]
+    cells = cells.assign(
+        score=scores["score"],
+        stderr=scores["stderr"].astype(float).where(scores["stderr"].notna(), given),
+        n=[parse_n(mapping.n, cell) for cell in cells["n"]],
+        column=cells["heading" if mapping.layout == "wide tasks in columns" else "metric"],
+    ).assign(**{"is percent": scores["is percent"] | ("%" in (mapping.score or ""))})
     notes = []
     if no_language:
         notes.append(f"Left aside in {source}, since they name no language: {first_names(no_language)}.")
-    if n_empty:
-        notes.append(f"Empty cells in {source}: {n_empty}.")
+    if any(is_empty):
+        notes.append(f"Empty cells in {source}: {sum(is_empty)}.")
     unused = _unused(frame, mapping)
     if unused:
         notes.append(f"Columns of {source} left aside: {first_names(unused)}.")
-    return make_scores(as_shares(rows, source, notes), notes)
+    return make_scores(as_shares(cells.reset_index(drop=True), source, notes).to_dict("records"), notes)
 
 
 def _columns_of_languages(frame: pd.DataFrame, headings: Sequence[str]) -> tuple[str, ...]:
@@ -204,27 +198,33 @@ def _check_mapping(frame: pd.DataFrame, mapping: Mapping) -> None:
         raise ScoresError(f"Columns are headed by tasks, models or metrics, not by {mapping.heads!r:.40}")
 
 
-def _cells_of(frame: pd.DataFrame, mapping: Mapping) -> Iterable[tuple[str, str, int, dict[str, str]]]:
-    """(what names the language, heading and row of the score, {role: cell}) of each score; the headings are row 1."""
-    roles = {role: getattr(mapping, role) for role in ("language", "model", "task", "metric", "stderr", "n", "source")}
-    for number, values in enumerate(frame.itertuples(index=False, name=None), 2):
-        cells = {heading: str(value).strip() for heading, value in zip(frame.columns, values, strict=True)}
-        row = {role: cells[heading] for role, heading in roles.items() if heading is not None}
+def _cells_of(frame: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:
+    """A row per cell of a score, by the number of its row (the headings are row 1).
+
+    Columns: the roles, "" where the table does not say; heading; label, what names the language.
+    """
+    cells = frame.map(lambda cell: str(cell).strip()).set_axis(range(2, len(frame) + 2))
+    roles = {role: getattr(mapping, role) for role in ROLES}
+    said = pd.DataFrame(
+        {role: "" if heading is None else cells[heading] for role, heading in roles.items()}, cells.index
+    )
+    said["label"] = said["task" if mapping.language is None else "language"]
+    parts = []
+    for heading in mapping.columns or (mapping.score,):
+        part = said.assign(heading=heading, score=cells[heading])
         if mapping.layout == "wide languages in columns":
-            for heading in mapping.columns:
-                yield heading, heading, number, row | {"language": code_of(heading), "score": cells[heading]}
-            continue
-        label = row.get("language", row.get("task", ""))
-        if mapping.layout == "long":
-            if mapping.language is None:
-                row["task"], row["language"] = task_language(row["task"]) or (row["task"], "")
-            else:
-                row["language"] = code_of(label)
-            yield label, mapping.score or "", number, row | {"score": cells[mapping.score or ""]}
-            continue
-        row["language"] = code_of(label)
-        for heading in mapping.columns:
-            yield label, heading, number, row | {mapping.heads: heading, "score": cells[heading]}
+            part["label"] = heading
+        elif mapping.layout == "wide tasks in columns":
+            part[mapping.heads] = heading
+        parts.append(part)
+    table = pd.concat(parts).sort_index(kind="stable")
+    if mapping.layout == "long" and mapping.language is None:
+        found = task_languages(table["task"])
+        table["language"] = [found[name].code if name in found else "" for name in table["task"]]
+        table["task"] = [found[name].task if name in found else name for name in table["task"]]
+    else:
+        table["language"] = table["label"].map(code_of)
+    return table
 
 
 def _unused(frame: pd.DataFrame, mapping: Mapping) -> list[str]:

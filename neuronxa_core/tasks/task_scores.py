@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,8 @@ from neuronxa_core.wording import some_of
 COLUMNS = ("model", "task", "metric", "language", "score", "stderr", "n", "source")
 KEY = ("model", "task", "metric", "language")
 SAME = 1e-9
+# metrics of which less is better, by words in their names
+LOWER_IS_BETTER = re.compile(r"perplexity|ppl|bits|nats|loss|error|brier|\bter\b|\bwer\b|\bcer\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +38,13 @@ class TaskScores:
 
     table: columns `COLUMNS`. model, task, metric, language and source are text, score is finite, stderr (in the unit of
     score) and n (how many items) are NaN where unknown; no two rows agree in model, task, metric and language.
-    notes: what was left aside, converted or merged, in sentences.
+    notes: what was left aside, converted or merged, in sentences. directions: (task, metric) -> whether more is better,
+    where the source says so.
     """
 
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+    directions: abc.Mapping[tuple[str, str], bool] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -49,6 +54,10 @@ class TaskScores:
         """Every model, task and metric there is, in order; `languages` is how many of them have a score."""
         grouped = self.table.groupby(list(KEY[:3]), sort=False, as_index=False).size()
         return grouped.rename(columns={"size": "languages"})
+
+    def higher_is_better(self, task: str, metric: str) -> bool:
+        """Whether more of a task's metric is better: what its source says, else by the metric's name."""
+        return self.directions.get((task, metric), LOWER_IS_BETTER.search(metric) is None)
 
     def select(self, *, model: str | None = None, task: str | None = None, metric: str | None = None) -> TaskScores:
         """The rows of a model, a task, a metric, any for None. Raises ScoresError where there is none."""
@@ -73,7 +82,8 @@ def merge(*scores: TaskScores) -> TaskScores:
     if len(scores) == 1:
         return scores[0]
     rows = itertools.chain.from_iterable(one.table.to_dict("records") for one in scores)
-    return make_scores(rows, dict.fromkeys(note for one in scores for note in one.notes))
+    directions = {key: more for one in scores for key, more in one.directions.items()}
+    return make_scores(rows, dict.fromkeys(note for one in scores for note in one.notes), directions)
 
 
 def first_names(names: Iterable[str], most: int = 8) -> str:
@@ -112,7 +122,11 @@ def _checked(row: abc.Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def make_scores(rows: Iterable[abc.Mapping[str, Any]], notes: Iterable[str] = ()) -> TaskScores:
+def make_scores(
+    rows: Iterable[abc.Mapping[str, Any]],
+    notes: Iterable[str] = (),
+    directions: abc.Mapping[tuple[str, str], bool] | None = None,
+) -> TaskScores:
     """Scores of rows that are checked; equal ones are merged.
 
     Raises ScoresError for an empty name, an impossible number, two scores of one key that differ, and for no rows.
@@ -139,4 +153,4 @@ def make_scores(rows: Iterable[abc.Mapping[str, Any]], notes: Iterable[str] = ()
             f"The same score is there more than once and is kept once: {first_names(dict.fromkeys(keys))}.",
         ]
     # the first of each column that is known
-    return TaskScores(groups.first().reset_index()[list(COLUMNS)], tuple(notes))
+    return TaskScores(groups.first().reset_index()[list(COLUMNS)], tuple(notes), directions or {})

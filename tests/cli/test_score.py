@@ -300,7 +300,16 @@ def correlate(capsys, cache, *options):
 @pytest.fixture
 def scores(tmp_path):
     file = tmp_path / "scores.csv"
-    rows = ["language,task,acc", "es,xnli,70", "el,xnli,40", "ru,xnli,55", "de,xnli,61", "pt,xnli,66", "en,xnli,85"]
+    rows = [
+        "language,task,acc",
+        "Average,xnli,60",
+        "es,xnli,70",
+        "el,xnli,40",
+        "ru,xnli,55",
+        "de,xnli,61",
+        "pt,xnli,66",
+        "en,xnli,85",
+    ]
     rows += ["zh-Hans,xnli,50", "tlh,xnli,10"]
     rows += [f"{code},arc,{k}" for k, code in enumerate(("es", "el", "ru", "de", "pt"), start=20)]
     file.write_text("\n".join(rows) + "\n", "utf-8")
@@ -316,6 +325,7 @@ def test_correlate_writes_every_method_and_layer_of_every_task(capsys, cache, sc
     assert table.loc[table["layer"].isna(), "layer_pooling"].tolist() == ["mean", "max"] * 4
     assert dict(zip(table["task"], table["n_languages"], strict=True)) == {"xnli": 6, "arc": 5}
     assert "tlh" in err  # what was not matched is said
+    assert "note: Left aside in scores.csv, since they name no language: Average." in err
     assert "one can make the result" in err
 
 

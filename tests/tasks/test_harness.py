@@ -6,7 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_scores import LONG, found, harness, note
+from made_scores import LONG, found, harness, measured, note
 
 from neuronxa_core.errors import NeuronXAError, ScoresError
 from neuronxa_core.tasks import task_scores
@@ -15,7 +15,7 @@ from neuronxa_core.tasks.consistency import consistency
 from neuronxa_core.tasks.harness import harness_scores
 from neuronxa_core.tasks.matching import code_of
 from neuronxa_core.tasks.score_files import read_file, read_scores
-from neuronxa_core.tasks.task_names import task_language
+from neuronxa_core.tasks.task_names import task_languages
 from neuronxa_core.tasks.task_scores import TaskScores
 
 # Results of the lm-evaluation-harness
@@ -39,7 +39,7 @@ def test_results_of_a_current_harness():
         "n-samples": {"belebele_deu_Latn": {"original": 900, "effective": 100}, "belebele_acm_Arab": 900},
         "model_name": "google/gemma-2b",
     }
-    scores = harness_scores("results.json", harness(results, **more))
+    scores = harness_scores([("results.json", harness(results, **more))])
     assert found(scores, metric="acc") == {"deu_Latn": 0.6, "acm_Arab": 0.4}
     assert found(scores, metric="acc_norm") == {"deu_Latn": 0.7}
     table = scores.table
@@ -57,7 +57,7 @@ def test_results_of_an_old_harness():
         "xcopa_ht": {"acc": 0.502, "acc_stderr": 0.022382894986483524},
     }
     config = {"model": "hf-causal-experimental", "model_args": "pretrained=bigscience/bloom-560m,use_accelerate=True"}
-    scores = harness_scores("x.json", json.dumps({"results": results, "config": config}).encode())
+    scores = harness_scores([("x.json", json.dumps({"results": results, "config": config}).encode())])
     assert found(scores, model="bigscience/bloom-560m", task="xcopa", metric="acc") == {"id": 0.592, "ht": 0.502}
     assert scores.table["stderr"][0] == 0.02200091089387719
     assert scores.notes == ()
@@ -77,12 +77,12 @@ def test_results_of_an_old_harness():
 )
 def test_the_name_of_the_model(content, name):
     data = json.dumps({"results": {"xnli_de": {"acc,none": 0.5}}} | content).encode()
-    assert harness_scores("dir/x.json", data, model="given").table["model"][0] == name
+    assert harness_scores([("dir/x.json", data)], model="given").table["model"][0] == name
 
 
 def test_a_model_without_a_name_is_its_file():
     data = json.dumps({"results": {"xnli_de": {"acc": 0.5}}}).encode()
-    assert harness_scores("dir/results_1.json", data).table["model"][0] == "results_1"
+    assert harness_scores([("dir/results_1.json", data)]).table["model"][0] == "results_1"
 
 
 def test_filters_are_told_apart():
@@ -92,7 +92,7 @@ def test_filters_are_told_apart():
         "exact_match,flexible-extract": 0.3,
         "exact_match_stderr,flexible-extract": 0.02,
     }
-    scores = harness_scores("r.json", harness({"mgsm_direct_de": entry, "mgsm_direct_fr": entry}))
+    scores = harness_scores([("r.json", harness({"mgsm_direct_de": entry, "mgsm_direct_fr": entry}))])
     assert found(scores, metric="exact_match (strict-match)") == {"de": 0.2, "fr": 0.2}
     assert set(scores.select(metric="exact_match (flexible-extract)").table["stderr"]) == {0.02}
 
@@ -160,19 +160,85 @@ TASKS = {
 
 @pytest.mark.parametrize(("name", "expected"), [*TASKS.items(), *((name, None) for name in OF_NO_LANGUAGE.split())])
 def test_the_language_of_a_task(name, expected):
-    assert task_language(name) == expected
+    found = task_languages([name]).get(name)
+    assert ((found and not found.subject and (found.task, found.code)) or None) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "languages"),
+    [
+        ("mlqa_de_de mlqa_de_ar mlqa_es_es mlqa_en_hi", ["de", "es"]),
+        # sections of an exam, whose names are codes; beside endings that are none
+        ("csatqa_gr csatqa_li csatqa_wr csatqa_rch", []),
+        ("quiz_gr quiz_li quiz_rch quiz_rcs quiz_wr", []),
+        ("pisa_ch pisa_de pisa_it pisa_ch_llm_judged", ["zh", "de", "it", "zh"]),
+        # of a task that is not known: one alone, and beside others
+        ("quiz_de", []),
+        ("quiz_de quiz_fr quiz_it quiz_total", ["de", "fr", "it"]),
+        ("AraDiCE_piqa_msa AraDiCE_piqa_eng salt_eng-ach_prompt_1 catalan_bench_flores_fr-ca", []),
+    ],
+)
+def test_the_languages_of_tasks_side_by_side(names, languages):
+    assert [found.code for found in task_languages(names.split()).values()] == languages
+
+
+def test_tasks_in_two_languages_are_left_aside_as_such():
+    scores = harness_scores([("r.json", harness({f"mlqa_{pair}": {"f1,none": 0.5} for pair in ("de_de", "de_ar")}))])
+    assert scores.table[["task", "language"]].to_numpy().tolist() == [["mlqa", "de"]]
+    assert note(scores, "in two languages").endswith(": mlqa_de_ar.")
+
+
+def test_runs_with_different_settings_are_kept_apart_and_named():
+    def run(code, score, shots=0, config=None, **more):
+        arguments = {"model": "hf", "model_args": "pretrained=a/b,dtype=float16,batch_size=8"}
+        more = {"config": arguments | (config or {}), "n-shot": {f"xnli_{code}": shots}} | more
+        return f"{len(files)}.json", harness({f"xnli_{code}": {"acc,none": score}}, **more)
+
+    files = []
+    files.append(run("de", 0.1))
+    files.append(run("fr", 0.2, config={"model_args": {"pretrained": "a/b", "dtype": "float16", "device": "cuda"}}))
+    files.append(run("de", 0.3, shots=5))
+    files.append(run("de", 0.4, config={"limit": 100.0}))
+    files.append(run("de", 0.5, chat_template="{{x}}", chat_template_sha="abcdef012", fewshot_as_multiturn=True))
+    files.append(run("de", 0.6, config={"model_args": "pretrained=a/b,dtype=bfloat16,token=hf_secret"}))
+    files.append(run("de", 0.7, config={"model_args": "pretrained=a/b,peft=my/adapter,dtype=float16"}))
+    scores = harness_scores(files)
+    assert [(row.model, row.task, row.language, row.score) for row in scores.table.itertuples()] == [
+        ("a/b", "xnli (0-shot, dtype=float16)", "de", 0.1),
+        ("a/b", "xnli (0-shot, dtype=float16)", "fr", 0.2),
+        ("a/b", "xnli (5-shot, dtype=float16)", "de", 0.3),
+        ("a/b", "xnli (0-shot, first 100 documents, dtype=float16)", "de", 0.4),
+        ("a/b", "xnli (0-shot, dtype=float16, chat template abcdef, multi-turn examples)", "de", 0.5),
+        ("a/b", "xnli (0-shot, dtype=bfloat16)", "de", 0.6),
+        ("my/adapter", "xnli", "de", 0.7),
+    ]
+    assert "xnli (5-shot, dtype=float16)" in note(scores, "different settings")
+    assert note(scores, "adapter") == "my/adapter in 6.json is an adapter of a/b, a model of its own."
+    # where they are alike, the task keeps its name
+    assert set(harness_scores(files[:2]).table["task"]) == {"xnli"}
+
+
+def test_whether_more_is_better_is_what_the_file_says():
+    results = {
+        f"xnli_{code}": {"acc,none": 0.5, "bias,strict": 0.5, "ppl,none": 9.0, "f1,none": 0.1} for code in ("de", "fr")
+    }
+    says = {name: {"acc": True, "bias": False, "f1": None} for name in results}
+    scores = harness_scores([("r.json", harness(results, higher_is_better=says))])
+    told = {metric: scores.higher_is_better("xnli", metric) for metric in ("acc", "bias (strict)", "ppl", "f1")}
+    assert told == {"acc": True, "bias (strict)": False, "ppl": False, "f1": True}
+    assert not task_scores.merge(scores, measured(de=0.5)).select(model="a/b").higher_is_better("xnli", "bias (strict)")
 
 
 def test_an_uncertain_code_is_a_language_beside_certain_ones():
     names = ["afrimgsm_direct_amh", "afrimgsm_direct_hau", "afrimgsm_direct_vai", "mmlu_de", "mmlu_fr", "mmlu_pro"]
-    scores = harness_scores("r.json", harness({name: {"acc,none": 0.5} for name in names}))
+    scores = harness_scores([("r.json", harness({name: {"acc,none": 0.5} for name in names}))])
     assert list(scores.table["language"]) == ["amh", "hau", "vai", "de", "fr"]
     assert note(scores, "name no language").endswith(": mmlu_pro.")
 
 
 def test_english_tasks_are_left_aside():
     results = {name: {"acc,none": 0.5} for name in ("hellaswag", "hellaswag_de", "hellaswag_fr", "piqa", "boolq")}
-    scores = harness_scores("r.json", harness(results))
+    scores = harness_scores([("r.json", harness(results))])
     assert list(scores.table["language"]) == ["de", "fr"]
     assert note(scores, "English members of a family").endswith(": hellaswag.")
     assert note(scores, "name no language").endswith(": piqa, boolq.")
@@ -181,7 +247,7 @@ def test_english_tasks_are_left_aside():
 def test_subjects_are_left_aside_and_the_total_is_taken():
     names = ["global_mmlu_full", "global_mmlu_full_de", "global_mmlu_full_de_anatomy", "global_mmlu_full_de_stem"]
     subtasks = {names[0]: [names[1]], names[1]: [names[3]], names[3]: [names[2]], names[2]: []}
-    scores = harness_scores("r.json", harness({n: {"acc,none": 0.5} for n in names}, group_subtasks=subtasks))
+    scores = harness_scores([("r.json", harness({n: {"acc,none": 0.5} for n in names}, group_subtasks=subtasks))])
     assert scores.table[["task", "language"]].to_numpy().tolist() == [["global_mmlu_full", "de"]]
     assert "global_mmlu_full_de_anatomy, global_mmlu_full_de_stem" in note(scores, "whose total is there")
     assert note(scores, "groups over languages").endswith(": global_mmlu_full.")
@@ -190,7 +256,7 @@ def test_subjects_are_left_aside_and_the_total_is_taken():
 def test_a_group_whose_name_ends_in_a_code_is_a_group():
     names = ["mgsm_native_cot", "arc_challenge_mt", "arc_challenge_mt_fi", "mgsm_native_cot_de"]
     subtasks = {"mgsm_native_cot": ["mgsm_native_cot_de"], "arc_challenge_mt": ["arc_challenge_mt_fi"]}
-    scores = harness_scores("r.json", harness({n: {"acc,none": 0.5} for n in names}, group_subtasks=subtasks))
+    scores = harness_scores([("r.json", harness({n: {"acc,none": 0.5} for n in names}, group_subtasks=subtasks))])
     assert list(scores.table["language"]) == ["fi", "de"]
 
 
@@ -326,8 +392,7 @@ def test_hostile_results(more, results):
 
 @given(st.text(max_size=30))
 def test_any_name_of_a_task(name):
-    named = task_language(name)
-    assert named is None or all(named)
+    assert all(found.task and found.code for found in task_languages([name, f"{name}_de", "x_de"]).values())
 
 
 @given(st.text(max_size=30))

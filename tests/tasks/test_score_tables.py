@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from made_scores import LONG, found, note, read
+from made_scores import LONG, found, harness, note, read
 
 from neuronxa_core.errors import ScoresError
 from neuronxa_core.host import limits
@@ -275,6 +275,14 @@ def test_percentages_are_divided_and_said():
 def test_a_percent_sign_is_believed_though_all_are_small():
     scores = read("language,acc\nen,0.8%\nde,0.5 %\n")
     assert scores.table["score"].tolist() == pytest.approx([0.008, 0.005])
+
+
+def test_percentages_are_decided_task_by_task():
+    scores = read("task,language,f1\na,en,60\na,de,50\nb,en,0.71\nb,de,0.6\n")
+    assert scores.table["score"].tolist() == [0.6, 0.5, 0.71, 0.6]
+    assert "as percentages of a, and as shares of b" in note(scores, "no score is above 1")
+    results = {name: {"f1,none": score} for name, score in (("xquad_de", 60.0), ("mlqa_de_de", 0.71))}
+    assert read(harness(results), "r.json").table["score"].tolist() == [0.6, 0.71]
 
 
 def test_shares_beside_percentages_are_suspicious():

@@ -19,8 +19,6 @@ from pages.access import host
 from pages.components import wording
 from pages.components.selection import Selection
 
-ROLES = ("language", "model", "task", "metric", "score", "stderr", "n", "source")
-
 
 def published(opened: Selection, _row: DeltaGenerator) -> Task | None:
     """Published scores, at first those of most languages."""
@@ -108,7 +106,7 @@ def _mapped(name: str, frame: pd.DataFrame) -> TaskScores:
             guess = score_tables.Mapping(layout, heads=guess.heads)
         offered = [None, *frame.columns]
         columns, roles = st.columns(4), {}
-        for k, role in enumerate(ROLES):
+        for k, role in enumerate(score_tables.ROLES):
             roles[role] = columns[k % 4].selectbox(
                 role.capitalize(),
                 offered,
