@@ -35,7 +35,6 @@ COLUMNS = {
     "score": "score",
     "retrieval_src2trg": "retrieval_forward",
     "retrieval_trg2src": "retrieval_backward",
-    "chance": "chance",
 }
 """Columns of the measure's table, and as they are called in the CSV."""
 
