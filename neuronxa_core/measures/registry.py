@@ -15,6 +15,7 @@ MEASURES = {
     "all_pairs": "AllPairs",
     "bitext_retrieval": "BitextRetrieval",
     "cka": "CKA",
+    "consistency": "Consistency",
     "geometry": "Geometry",
     "intersections": "IntersectionsMeasure",
     "lape": "LapeMeasure",

@@ -82,8 +82,6 @@ def negative_log_likelihood(
     ModelError for a model that was loaded without its head, ExtractionError (inf or NaN, with the language; a single
     sentence that does not fit into memory; a forward pass that fails) and Cancelled, between batches.
     """
-    if loaded.head is None:
-        raise ModelError(f"model {loaded.info.name} was loaded without its language-model head; load it with head=True")
     language = language or "the sentences"
     rows = batches.tokenize(loaded, sentences, sys.maxsize, special=False).ids
     sizes = np.array([len(sentence.encode()) for sentence in sentences], dtype=np.int64)
@@ -95,10 +93,56 @@ def negative_log_likelihood(
     before = [] if prefix is None else [prefix]
     read = [[*before, *row[:-1]] for row in rows]
     predicted = [row[1 - len(before) :] for row in rows]
+    nats = _nats(loaded, language, read, predicted, token_budget, cancelled, on_progress)
+    tokens = np.array([len(row) for row in predicted], dtype=np.int64)
+    return Likelihood(nats, tokens, sizes, len(cut), prefix is not None)
+
+
+def text_likelihood(
+    loaded: LoadedModel,
+    texts: Sequence[str],
+    *,
+    language: str,
+    cancelled: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(sum of -ln p, float64 [text]; how many tokens that is, int64 [text]) of all tokens of a text but the first.
+
+    A text is tokenised as the tokenizer does it by itself, special tokens included, and equal texts are read once.
+    Raises as `negative_log_likelihood`, and ExtractionError for a text of one token or more than the model reads.
+    """
+    unique = list(dict.fromkeys(texts))
+    rows = batches.tokenize(loaded, unique, sys.maxsize).ids
+    for text, row in zip(unique, rows, strict=True):
+        if not 1 < len(row) <= loaded.info.max_length:
+            raise ExtractionError(
+                f"{language}: {text[:60]!r} has {len(row)} {'token' if len(row) == 1 else 'tokens'}; from 2 to "
+                f"{loaded.info.max_length} can be scored"
+            )
+    read, predicted = [row[:-1] for row in rows], [row[1:] for row in rows]
+    nats = _nats(loaded, language, read, predicted, None, cancelled, on_progress)
+    tokens = np.array(list(map(len, predicted)), dtype=np.int64)
+    place = {text: k for k, text in enumerate(unique)}
+    at = [place[text] for text in texts]
+    return nats[at], tokens[at]
+
+
+def _nats(
+    loaded: LoadedModel,
+    language: str,
+    read: list[list[int]],
+    predicted: list[list[int]],
+    token_budget: int | None,
+    cancelled: Callable[[], bool],
+    on_progress: Callable[[int, int], None],
+) -> np.ndarray:
+    """Nats of each row, float64 [row]: predicted[row][k] is what should follow read[row][k]."""
+    if loaded.head is None:
+        raise ModelError(f"model {loaded.info.name} was loaded without its language-model head; load it with head=True")
     # one token without a prefix: there is nothing to predict and nothing to run
     run = [k for k, row in enumerate(read) if row]
-    nats = np.zeros(len(rows))
-    done = len(rows) - len(run)
+    nats = np.zeros(len(read))
+    done = len(read) - len(run)
 
     def forward(batch: list[int]) -> torch.Tensor:
         return _run_batch(loaded, [read[run[k]] for k in batch], [predicted[run[k]] for k in batch])
@@ -113,9 +157,8 @@ def negative_log_likelihood(
             )
         nats[[run[k] for k in batch]] = sums.numpy()
         done += len(batch)
-        on_progress(done, len(rows))
-    tokens = np.array([len(row) for row in predicted], dtype=np.int64)
-    return Likelihood(nats, tokens, sizes, len(cut), prefix is not None)
+        on_progress(done, len(read))
+    return nats
 
 
 def _tokens_of_logits(loaded: LoadedModel) -> int:
