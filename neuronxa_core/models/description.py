@@ -34,15 +34,9 @@ class ModelSource:
     kind: Literal["demo", "folder", "hub"]
     revision: str | None = None
 
-    @property
-    def hub_options(self) -> dict:
-        """What every `from_pretrained` gets: never remote code."""
-        options: dict = {"trust_remote_code": False}
-        if self.kind == "hub":
-            options["revision"] = self.revision
-        else:
-            options["local_files_only"] = True
-        return options
+
+# what every `from_pretrained` gets: never remote code, and no call to the hub, whose files `sources.local` fetches
+LOCAL_ONLY = {"trust_remote_code": False, "local_files_only": True}
 
 
 @dataclass(frozen=True)

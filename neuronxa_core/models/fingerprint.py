@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import xxhash
-from transformers.utils.hub import cached_file, extract_commit_hash
 
 from neuronxa_core.errors import ModelError
 from neuronxa_core.models.description import ModelSource
-from neuronxa_core.models.sources import explained
+from neuronxa_core.models.sources import resolved
 
 _hashes: dict[str, str] = {}
 """Of every state of a file that this process has seen, the hash of its content."""
@@ -25,7 +23,7 @@ def identity(source: ModelSource, remembered: Callable[[str, Callable[[], str]],
     change, also the one that no program can set.
     """
     if source.kind == "hub":
-        return f"hub:{source.location}@{_commit(source)}"
+        return f"hub:{source.location}@{resolved(source).revision}"
     remembered = remembered or (lambda _key, compute: compute())
     digest = xxhash.xxh3_128()
     for file in _files_that_matter(Path(source.location)):
@@ -44,25 +42,6 @@ def check_unchanged(source: ModelSource, planned: str) -> None:
             f"the files of model {source.name} changed after the run was planned; nothing was computed from them: "
             "start the run again"
         )
-
-
-def pinned(source: ModelSource, identity_text: str) -> ModelSource:
-    """A hub model at the commit that its identity names, so that its weights are those that the identity speaks of."""
-    if source.kind != "hub":
-        return source
-    return replace(source, revision=identity_text.rpartition("@")[2])
-
-
-def _commit(source: ModelSource) -> str:
-    """The commit that a hub id and its revision stand for: the one that the cache keeps their config.json under."""
-    try:
-        file = cached_file(source.location, "config.json", revision=source.revision)
-    except Exception as error:
-        raise explained(source, error) from error
-    commit = extract_commit_hash(file, None)
-    if not commit:
-        raise ModelError(f"model {source.name} has no commit on the hub that could name its version")
-    return commit
 
 
 def _files_that_matter(folder: Path) -> list[Path]:

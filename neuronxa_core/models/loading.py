@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig, PreT
 
 from neuronxa_core.errors import ModelError
 from neuronxa_core.models import moe
-from neuronxa_core.models.description import LoadedModel, ModelInfo, ModelSource
+from neuronxa_core.models.description import LOCAL_ONLY, LoadedModel, ModelInfo, ModelSource
 from neuronxa_core.models.estimates import (
     DTYPES,
     computing_dtype,
@@ -20,7 +20,7 @@ from neuronxa_core.models.estimates import (
     resolve_device,
     resolve_dtype,
 )
-from neuronxa_core.models.sources import explained, load_tokenizer, read_config
+from neuronxa_core.models.sources import explained, load_tokenizer, local, read_config
 from neuronxa_core.models.structure import BUILDING, describe_config, locate, text_model
 from neuronxa_core.models.weights import check_weights, quantization
 from neuronxa_core.wording import some_of
@@ -45,6 +45,7 @@ def load(
     the ones after them.
     """
     device = resolve_device(device)
+    source = local(source, weights=True)
     config = read_config(source)
     info = describe_config(source, config)
     if head:
@@ -63,7 +64,7 @@ def load(
                 device_map=_device_map(config, info, dtype, device, token_budget, head),
                 output_loading_info=True,
                 **bits,
-                **source.hub_options,
+                **LOCAL_ONLY,
             )
     except Exception as error:
         raise explained(source, error) from error

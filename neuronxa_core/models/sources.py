@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import transformers
+from huggingface_hub import HfApi, scan_cache_dir, snapshot_download
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import errors as hub_errors
-from huggingface_hub import scan_cache_dir
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from neuronxa_core.errors import ModelError
 from neuronxa_core.host.process_memory import ran_out
-from neuronxa_core.models.description import ModelSource
+from neuronxa_core.models.description import LOCAL_ONLY, ModelSource
 
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "model"
 # beyond these no model was ever made, and one that asks for them would be built for hours; [the end of a setting's
@@ -28,6 +29,9 @@ _MOST = [
 ]
 MOST_CONFIG_BYTES = 16 << 20
 WEIGHTS_INDEX = "model.safetensors.index.json"
+HUB_TIMEOUT_S = 5.0
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.codes"]
+_WEIGHTS = ["model.safetensors", "model-*.safetensors"]
 
 
 def parse_source(text: str) -> ModelSource:
@@ -66,6 +70,56 @@ def hub_source(text: str) -> ModelSource | None:
     return ModelSource(identity, identity, "hub", revision or None)
 
 
+class _Hub(HfApi):
+    """The hub, which is not waited for long: a cache may know what it would say."""
+
+    def repo_info(self, *arguments, **options):
+        return super().repo_info(*arguments, **{**options, "timeout": HUB_TIMEOUT_S})
+
+
+def resolved(source: ModelSource) -> ModelSource:
+    """A hub model at the commit that its revision names now, in one call to the hub; others as they are.
+
+    Where the hub cannot be reached, the commit that the local cache knows is taken, with a line in the log. Raises
+    ModelError.
+    """
+    if source.kind != "hub":
+        return source
+    try:
+        options = {"revision": source.revision, "local_files_only": hub_constants.is_offline_mode()}
+        return replace(source, revision=_Hub().resolve_revision(source.location, **options).resolved)
+    except Exception as error:
+        raise explained(source, error) from error
+
+
+def local(source: ModelSource, weights: bool = False) -> ModelSource:
+    """A hub model as the folder in the local cache that holds its files; others as they are.
+
+    What is missing there is downloaded: configuration and tokenizer, and the weights where they are asked for. Raises
+    ModelError.
+    """
+    if source.kind != "hub":
+        return source
+    source = resolved(source)
+    wanted = {
+        "revision": source.revision,
+        "allow_patterns": [*_SMALL_FILES, *(_WEIGHTS if weights else [])],
+        "ignore_patterns": "*/*",
+        "etag_timeout": HUB_TIMEOUT_S,
+    }
+    try:
+        folder = Path(snapshot_download(source.location, local_files_only=True, **wanted))
+        whole = (folder / "config.json").exists() and (not weights or any(folder.glob("model*.safetensors")))
+    except hub_errors.LocalEntryNotFoundError:
+        whole = False
+    if not whole:
+        try:
+            folder = Path(snapshot_download(source.location, **wanted))
+        except Exception as error:
+            raise explained(source, error) from error
+    return replace(source, location=str(folder), kind="folder")
+
+
 def explained(source: ModelSource, error: Exception) -> ModelError:
     """One clear sentence for what the libraries raise while a model is read."""
     where = f"model {source.name}"
@@ -79,7 +133,7 @@ def explained(source: ModelSource, error: Exception) -> ModelError:
         return any(isinstance(c, kinds) for c in causes)
 
     text = " ".join(str(error).split())
-    if has(hub_errors.GatedRepoError) or "gated repo" in text:
+    if has(hub_errors.GatedRepoError):
         return ModelError(f"{where} is gated: accept its terms on its hub page and log in with `hf auth login`")
     if has(hub_errors.RevisionNotFoundError):
         return ModelError(f"{where} has no revision {source.revision!r} on the hub; check the name after the @")
@@ -92,7 +146,7 @@ def explained(source: ModelSource, error: Exception) -> ModelError:
         )
     if any(map(ran_out, causes)):
         return ModelError(f"{where} does not fit into memory; choose a smaller dtype, another device or another model")
-    no_network = (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled, ConnectionError)
+    no_network = (hub_errors.LocalEntryNotFoundError, hub_errors.RevisionResolutionError, ConnectionError)
     if source.kind == "hub" and (has(*no_network) or "couldn't connect" in text.lower() or "offline" in text.lower()):
         return ModelError(
             f"{where} is not in the local hub cache and the hub cannot be reached; check the network, or give a folder"
@@ -111,27 +165,23 @@ def read_config(source: ModelSource) -> PretrainedConfig:
 
     Raises ModelError for one that cannot be read, that no model could have, or that leads away from the model's files.
     """
-    if source.kind != "hub":
-        folder = Path(source.location)
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"the folder {source.location} has no config.json; give a folder in transformers' format")
-        settings = read_json(folder / "config.json")
-        if not isinstance(settings, dict):
-            raise ModelError(f"{folder / 'config.json'} holds no settings of a model; copy it again")
-        _check_config(source, settings)
-        if (folder / "adapter_config.json").is_file():
-            raise ModelError(
-                f"model {source.name} is an adapter of another model (adapter_config.json); merge the two, and give "
-                "the folder of the whole"
-            )
+    source = local(source)
+    folder = Path(source.location)
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"model {source.name} has no config.json in the folder {folder}; give a model in transformers' format"
+        )
+    settings = read_json(folder / "config.json")
+    if not isinstance(settings, dict):
+        raise ModelError(f"{folder / 'config.json'} holds no settings of a model; copy it again")
+    _check_config(source, settings)  # before it is built: a list of a thousand million layers would be made there
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"model {source.name} is an adapter of another model (adapter_config.json); merge the two, and give "
+            "the folder of the whole"
+        )
     try:
-        if source.kind == "hub":
-            # looked at before it is built: a list of a thousand million layers would be made there
-            settings, _ = PretrainedConfig.get_config_dict(source.location, revision=source.revision)
-            _check_config(source, settings)
-        config = AutoConfig.from_pretrained(source.location, **source.hub_options)
-    except ModelError:
-        raise
+        config = AutoConfig.from_pretrained(source.location, **LOCAL_ONLY)
     except Exception as error:
         raise explained(source, error) from error
     if getattr(config, "is_encoder_decoder", False):
@@ -189,8 +239,9 @@ def load_tokenizer(source: ModelSource) -> transformers.PreTrainedTokenizerBase:
     Otherwise a sentence could begin with two BOS tokens, or hold padding. (A Unigram vocabulary has them as words too,
     and there they stay what they are.) Raises ModelError.
     """
+    source = local(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.location, **source.hub_options)
+        tokenizer = AutoTokenizer.from_pretrained(source.location, **LOCAL_ONLY)
         tokenizer(["a"])  # some settings that make no sense are met here first
     except Exception as error:
         cause = explained(source, error)

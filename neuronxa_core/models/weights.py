@@ -8,7 +8,6 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PretrainedConfig
 from transformers.utils import is_bitsandbytes_available
-from transformers.utils.hub import cached_file
 
 from neuronxa_core.errors import ModelError
 from neuronxa_core.models.description import ModelInfo, ModelSource
@@ -23,20 +22,15 @@ def check_weights(source: ModelSource, config: PretrainedConfig, info: ModelInfo
 
     transformers would make up what is missing at random, however large, and load pickled files that an index names.
     """
-    options = {"revision": source.revision, "_raise_exceptions_for_missing_entries": False}
-    try:
-        single = cached_file(source.location, "model.safetensors", **options)
-        index = None if single else cached_file(source.location, WEIGHTS_INDEX, **options)
-    except Exception as error:
-        raise explained(source, error) from error
-    files = [Path(single)] if single else _shards(Path(index)) if index else []
-    if source.kind == "hub" or not files:
-        return  # transformers fetches what is missing, or says what it looked for
+    single, index = (Path(source.location) / name for name in ("model.safetensors", WEIGHTS_INDEX))
+    files = [single] if single.is_file() else _shards(index) if index.is_file() else []
+    if not files:
+        return  # transformers says what it looked for
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise ModelError(
             f"model {source.name} lacks {len(missing)} of the {len(files)} files of weights that its {WEIGHTS_INDEX} "
-            f"names ({some_of(missing, 4)}); copy them, too"
+            f"names ({some_of(missing, 4)}); copy or download them, too"
         )
     try:
         with safe_open(files[0], framework="pt"):

@@ -92,12 +92,11 @@ def make_plan(
     corpus = selection.select(
         raw, experiment.pivot, experiment.languages or None, experiment.sentences, experiment.seed
     )
-    source = source or sources.parse_source(experiment.model)
+    source = sources.resolved(source or sources.parse_source(experiment.model))
     info = structure.describe(source)
     device = device or estimates.resolve_device(experiment.device)
     dtype = estimates.resolve_dtype(experiment.dtype, info, device)
     identity = fingerprint.identity(source, lambda key, compute: _remembered(store, key, compute))
-    source = fingerprint.pinned(source, identity)
     keys = {}
     for language in (corpus.pivot, *corpus.languages):
         texts = [text for text in corpus.texts[language] if text]

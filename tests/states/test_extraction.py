@@ -23,6 +23,7 @@ from tiny_models import (
     core,
 )
 
+from neuronxa_core.corpora import reading
 from neuronxa_core.errors import Cancelled, ExtractionError
 from neuronxa_core.models import description, estimates, loading, sources
 from neuronxa_core.states import extraction
@@ -406,16 +407,18 @@ def test_a_single_sentence_that_does_not_fit(loaded, monkeypatch):
 
 def test_sentences_of_equal_tokens_have_equal_states_in_any_batch():
     model = loading.load(sources.parse_source("demo"), device="cpu")
-    # the last is equal once it is cut
-    texts = [*SENTENCES, SENTENCES[4], "b", SENTENCES[4], SENTENCES[4] + " tail"]
-    longest = len(model.tokenizer(SENTENCES[4])["input_ids"])
+    # 12 to 17 are the first six again, in batches of other lengths; the last is the longest again once it is cut
+    texts = reading.read("demo").texts["deu_Latn"][:12]
+    lengths = tokenize(model, texts, 512).lengths
+    longest = lengths.index(max(lengths))
+    texts = [*texts, *texts[:6], texts[longest] + " tail"]
     progress = []
-    options = {"max_length": longest, "token_budget": 3 * longest}
-    got = extract(model, "eng", texts, **options, on_progress=lambda *done: progress.append(done))
+    options = {"max_length": max(lengths) - 1, "token_budget": 100}
+    got = extract(model, "deu", texts, **options, on_progress=lambda *done: progress.append(done))
     assert progress[-1] == (len(texts), len(texts))
     for array in got.arrays.values():
-        for equal in (6, 8, 9):
-            np.testing.assert_array_equal(array[:, 4], array[:, equal])
+        np.testing.assert_array_equal(array[:, :6], array[:, 12:18])
+        np.testing.assert_array_equal(array[:, longest], array[:, 18])
 
 
 # cancelling, hooks
