@@ -16,6 +16,7 @@ from neuronxa_core.states import planning
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.store.cache import Store
+from pages.components import sidebar
 from pages.components.cached import alignment_of, plan_for
 from pages.components.messages import errors_shown
 from pages.components.process import services
@@ -65,9 +66,13 @@ class Selection:
 def open_page(title: str) -> Selection:
     """A page's title, what is selected, and a line that says so; ends the page where nothing is computed yet."""
     st.title(title)
+    sidebar.run_choice()
     with errors_shown():
         whole = plan_for(experiment())
-    return Selection(experiment(), whole, _computed_part(whole))
+    sidebar.pivot_choice(whole)
+    selected = Selection(experiment(), whole, _computed_part(whole))
+    sidebar.remember(selected.experiment)
+    return selected
 
 
 @contextmanager

@@ -29,3 +29,17 @@ def test_a_link_of_before_opens_the_view_that_it_names(computed, monkeypatch):
     test.query_params["view"] = "Table"
     test.run()
     assert went == [("pages/alignment.py", "Table")]
+
+
+def test_the_sidebar_changes_the_pivot_and_the_run(computed, monkeypatch):
+    test = page("overview", SMALL, computed, monkeypatch)
+    (pivot,) = [box for box in test.sidebar.selectbox if box.label == "Pivot"]
+    pivot.set_value("rus_Cyrl").run()
+    now = test.session_state["experiment"]
+    assert (now.pivot, now.languages) == ("rus_Cyrl", ("spa_Latn", "eng_Latn", "arb_Arab", "tha_Thai"))
+    assert "with Russian by NASCA" in everything_said(test)
+    (runs,) = [box for box in test.sidebar.selectbox if box.label == "Run"]
+    assert runs.options[0] == "Demo model · Demo corpus · 4 languages · 12 sentences"
+    runs.set_value(SMALL.extraction).run()
+    assert test.session_state["experiment"] == SMALL
+    assert "with English by NASCA" in everything_said(test)

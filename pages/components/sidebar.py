@@ -1,0 +1,93 @@
+"""What every page of results has at its side: the run that is shown, another one, and the pivot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import streamlit as st
+
+from neuronxa_core.corpora import uploads
+from neuronxa_core.errors import NeuronXAError
+from neuronxa_core.experiment import Experiment
+from neuronxa_core.states.planning import Plan
+from pages.access.host import host_settings
+from pages.components.process import services
+from pages.components.session import choose, experiment
+from pages.components.wording import counted, label
+
+KEY = "runs-shown"
+MOST_RUNS = 30
+
+
+def name_of(run: Experiment) -> str:
+    """A run as a list names it: model, corpus, and what else was chosen."""
+    model, corpus = (
+        f"Demo {kind}" if text == "demo" else Path(text).name or text
+        for kind, text in (("model", run.model), ("corpus", run.corpus))
+    )
+    more = [counted(len(run.languages), "language")] if run.languages else []
+    more += [counted(run.sentences, "sentence")] if run.sentences else []
+    more += [f"from {label(run.pivot)}"] if run.pivot != Experiment.pivot else []
+    unusual = [name for name in ("neuron", "dtype", "storage") if getattr(run, name) != getattr(Experiment, name)]
+    more += [getattr(run, name) for name in unusual]
+    return " · ".join([model, corpus, *more])
+
+
+def runs() -> list[Experiment]:
+    """The runs that were shown last in this cache, newest first, as far as this visitor may open them."""
+    found = [experiment().extraction]
+    for query in services().store.get_json(KEY) or []:
+        try:
+            run = Experiment.from_query(query).extraction
+            host_settings().check(run)
+        except NeuronXAError:  # of another version or another host's settings
+            continue
+        found.append(run)
+    return list(dict.fromkeys([*found, Experiment()]))
+
+
+def remember(run: Experiment) -> None:
+    """Put a run first in the list; one on an upload stays with whoever has its link."""
+    query = run.extraction.to_query()
+    if st.session_state.get("remembered") == query or uploads.FOLDER in Path(run.corpus).parts:
+        return
+    st.session_state.remembered = query
+    others = [one for one in services().store.get_json(KEY) or [] if one != query]
+    services().store.try_put_json(KEY, [query, *others][:MOST_RUNS])
+
+
+def run_choice() -> None:
+    """The run that is shown, and the others."""
+    offered = runs()
+    # a new key where another run was chosen elsewhere, so that this list follows
+    key = f"sidebar-run-{offered[0].key}"
+
+    def take() -> None:
+        now = experiment()
+        choose(replace(st.session_state[key], state=now.state, pooling=now.pooling, layers=now.layers))
+
+    st.sidebar.selectbox("Run", offered, 0, format_func=name_of, key=key, on_change=take)
+    if st.sidebar.button("New run", icon=":material/add:", type="tertiary"):
+        st.switch_page("pages/run.py", query_params=experiment().to_query())
+
+
+def pivot_choice(whole: Plan) -> None:
+    """The language that all others are compared with; states do not depend on it."""
+    codes = sorted(whole.all_languages, key=label)
+    key = f"sidebar-pivot-{whole.experiment.key}"
+
+    def take() -> None:
+        now, pivot = experiment(), st.session_state[key]
+        others = tuple(now.pivot if code == pivot else code for code in now.languages)
+        choose(replace(now, pivot=pivot, languages=others))
+
+    st.sidebar.selectbox(
+        "Pivot",
+        codes,
+        codes.index(whole.pivot),
+        format_func=label,
+        key=key,
+        on_change=take,
+        help="The language with which all others are compared.",
+    )
