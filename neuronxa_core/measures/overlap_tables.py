@@ -69,26 +69,47 @@ def curve_table(
 
 
 def parallel_table(
-    plan: Plan, store: Store, x: str, y: str, threshold: float, state: str, pooling: str
+    plan: Plan, store: Store, x: str, y: str, threshold: float, match_length: bool, state: str, pooling: str
 ) -> pd.DataFrame:
     """Overlap of translations and of mismatched sentences by layer, and the pair's alignment score.
 
-    Columns: kind (wording.PARALLEL_KINDS, or the method of the score), layer, value, low, high (95 % interval).
+    Columns: kind (wording.PARALLEL_KINDS, or the method of the score), layer, value, low, high (95 % interval),
+    sentences (how many are compared).
     """
     rows = []
-    for layer, one in enumerate(parallel_overlap.parallel_overlaps(plan, store, x, y, threshold)):
+    for layer, one in enumerate(parallel_overlap.parallel_overlaps(plan, store, x, y, threshold, match_length)):
         values = (one.parallel, one.mismatched, one.difference)
-        rows += [(kind, layer, *value) for kind, value in zip(PARALLEL_KINDS, values, strict=True)]
+        rows += [(kind, layer, *value, one.sentences) for kind, value in zip(PARALLEL_KINDS, values, strict=True)]
     pair = alignment.pair_alignment(plan, store, x, y, state, pooling)
     low, high = alignment.bootstrap(pair.aligned)
-    rows += [(METHODS[state], k, pair.score[0, k], low[0, k], high[0, k]) for k in range(plan.info.layers)]
-    return pd.DataFrame(rows, columns=["kind", "layer", "value", "low", "high"])
+    n = len(plan.corpus.usable)
+    rows += [(METHODS[state], k, pair.score[0, k], low[0, k], high[0, k], n) for k in range(plan.info.layers)]
+    return pd.DataFrame(rows, columns=["kind", "layer", "value", "low", "high", "sentences"])
 
 
-def largest_difference(table: pd.DataFrame) -> pd.Series:
-    """The row of a `parallel_table` where translations share most beyond mismatched sentences."""
+def parallel_sentence(table: pd.DataFrame, sentences: int) -> str:
+    """What a `parallel_table` of so many sentences shows: where translations share most beyond mismatched sentences."""
     difference = table[table["kind"] == PARALLEL_KINDS[2]]
-    return difference.loc[difference["value"].idxmax()]
+    compared = int(difference["sentences"].iloc[0])
+    if not compared:
+        return (
+            f"None of the {sentences} sentences has another of its length in both languages, within 10 %: nothing can "
+            "be compared. Compare with mismatched sentences of any length instead, or choose more sentences."
+        )
+    best = difference.loc[difference["value"].idxmax()]
+    said = f"95 % interval {best['low']:.3f} to {best['high']:.3f}, {compared} sentence{'s' if compared != 1 else ''}"
+    if best["low"] > 0:
+        text = f"Translations share most beyond mismatched sentences at **layer {best['layer']}**: "
+        text += f"{best['value']:.3f} more ({said})."
+    else:
+        text = "At no layer do translations clearly share more than mismatched sentences: the largest difference is "
+        text += f"{best['value']:.3f} at layer {best['layer']} ({said})."
+    left = sentences - compared
+    if left:
+        some = "1 sentence that has" if left == 1 else f"{left} sentences that have"
+        text += f" {some} no other of the same length, within 10 % in both languages, {'is' if left == 1 else 'are'} "
+        text += "left out."
+    return text
 
 
 def intersections_table(found: Sequence[Intersection], codes: Sequence[str]) -> pd.DataFrame:

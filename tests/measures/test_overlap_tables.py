@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from neuronxa_core.measures import overlap_tables
 from neuronxa_core.measures.activation_counts import ActivationCounts, ActivationCriterion
@@ -35,10 +36,21 @@ def test_colours_span_the_tenths_around_all_overlaps_but_the_diagonal():
     assert overlap_tables.colour_range(np.ones((1, 2, 2))) == (0.0, 1.0)
 
 
-def test_the_largest_difference_is_where_translations_share_most():
-    rows = [(PARALLEL_KINDS[0], 0, 0.9), (PARALLEL_KINDS[2], 0, 0.1), (PARALLEL_KINDS[2], 1, 0.3), ("NASCA", 1, 0.8)]
-    found = overlap_tables.largest_difference(pd.DataFrame(rows, columns=["kind", "layer", "value"]))
-    assert (found["layer"], found["value"]) == (1, 0.3)
+@pytest.mark.parametrize(
+    ("compared", "low", "said"),
+    [
+        (9, 0.2, "at **layer 1**: 0.300 more (95 % interval 0.200 to 0.400, 9 sentences)."),
+        (8, 0.2, "1 sentence that has no other of the same length, within 10 % in both languages, is left out."),
+        (9, -0.1, "At no layer do translations clearly share more"),
+        (0, np.nan, "nothing can be compared"),
+    ],
+)
+def test_translations_share_more_only_where_the_interval_says_so(compared, low, said):
+    values = [(PARALLEL_KINDS[0], 0, 0.9), (PARALLEL_KINDS[2], 0, 0.1), (PARALLEL_KINDS[2], 1, 0.3), ("NASCA", 1, 0.8)]
+    table = pd.DataFrame(values, columns=["kind", "layer", "value"]).assign(low=low, high=0.4, sentences=compared)
+    assert said in (text := overlap_tables.parallel_sentence(table, 9))
+    assert ("left out" in text) == (compared == 8)
+    assert ("share most" in text) == (low == 0.2)
 
 
 def test_intersections_and_cores_name_their_neurons():

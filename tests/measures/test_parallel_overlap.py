@@ -8,7 +8,12 @@ from plain_sets import slow_jaccard
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures.overlap import jaccard
-from neuronxa_core.measures.parallel_overlap import ParallelOverlapMeasure, parallel_overlap, parallel_overlaps
+from neuronxa_core.measures.parallel_overlap import (
+    ParallelOverlapMeasure,
+    parallel_overlap,
+    parallel_overlaps,
+    same_length,
+)
 
 
 def slow_means(sets_x, sets_y):
@@ -60,12 +65,12 @@ def test_translations_that_share_their_neurons_stand_out():
 
 def test_the_table_against_every_token(three_languages, tokenwise):
     plan, store = three_languages
-    measure = ParallelOverlapMeasure(plan, 0.4)
+    measure = ParallelOverlapMeasure(plan, 0.4, match_length=False)
     measure.run(store)
     table = measure.table(store).set_index(["language", "layer", "kind"])
     assert len(table) == 2 * plan.info.layers * 3
     for language in plan.languages:
-        direct = parallel_overlaps(plan, store, plan.pivot, language, 0.4)
+        direct = parallel_overlaps(plan, store, plan.pivot, language, 0.4, False)
         for layer, one in enumerate(direct):
             sets = [
                 [set(np.flatnonzero((v[layer] > 0).mean(axis=0) > 0.4)) for v in tokenwise(code)]
@@ -74,7 +79,37 @@ def test_the_table_against_every_token(three_languages, tokenwise):
             rows = table.loc[(language, layer)]
             np.testing.assert_allclose(rows.loc[["parallel", "mismatched"], "value"], slow_means(*sets), atol=1e-12)
             for kind in ("parallel", "mismatched", "difference"):
-                assert tuple(rows.loc[kind]) == getattr(one, kind)
+                assert tuple(rows.loc[kind]) == (*getattr(one, kind), 7)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 7))
+def test_length_matched_overlap_against_a_loop(seed, n):
+    random = np.random.default_rng(seed)
+    lengths = random.integers(8, 14, (2, n)).astype(float)
+    x, y = random.random((n, 20)) < 0.4, random.random((n, 20)) < 0.6
+    found, sets = parallel_overlap(x, y, same_length(*lengths)), [[set(np.flatnonzero(r)) for r in s] for s in (x, y)]
+    own, others = [], []
+    for i in range(n):
+        alike = [j for j in range(n) if all(abs(t[i] - t[j]) <= 0.1 * max(t[i], t[j]) for t in lengths) and j != i]
+        if alike:
+            own.append(slow_jaccard(sets[0][i], sets[1][i]))
+            others.append(np.mean([slow_jaccard(sets[0][i], sets[1][j]) for j in alike]))
+    assert found.sentences == len(own)
+    if own:
+        got = found.parallel[0], found.mismatched[0], found.difference[0]
+        np.testing.assert_allclose(got, [np.mean(own), np.mean(others), np.mean(own) - np.mean(others)], atol=1e-12)
+    else:
+        assert np.isnan(found.difference).all()
+
+
+def test_overlap_that_is_length_alone_is_no_meaning_once_lengths_match():
+    # a sentence's active neurons are the first of 100, as many as it has tokens
+    lengths = np.repeat(np.arange(10.0, 100, 15), 8)
+    x = np.arange(100) < lengths[:, None]
+    plain, matched = parallel_overlap(x, x), parallel_overlap(x, x, same_length(lengths))
+    assert plain.difference[1] > 0.3
+    assert matched.difference == (0, 0, 0)
+    assert matched.sentences == 48
 
 
 def test_what_cannot_be_compared_is_refused(three_languages):

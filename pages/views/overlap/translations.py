@@ -10,7 +10,7 @@ from neuronxa_core.measures import overlap_tables
 from neuronxa_core.states.planning import Plan
 from pages.components.exporting import downloads
 from pages.components.process import services
-from pages.components.wording import counted, label
+from pages.components.wording import label
 from pages.views.overlap.selection import OverlapSelection
 
 
@@ -29,20 +29,26 @@ def show(selection: OverlapSelection) -> None:
         key="meaning_threshold",
         bind="query-params",
     )
+    match_length = st.toggle(
+        "Compare with mismatched sentences of the same length",
+        True,
+        key="meaning_length",
+        bind="query-params",
+        help="Within 10 % in tokens, in both languages. Long sentences share more neurons with long ones, whatever "
+        "they mean; a sentence that has no other of its length is left out.",
+    )
     if x == y:
         st.info("Choose two different languages: every sentence is its own translation.")
         return
-    table = _table(selection.key, x, y, threshold / 100, chosen.state, chosen.pooling, selection.plan)
+    table = _table(selection.key, x, y, threshold / 100, match_length, chosen.state, chosen.pooling, selection.plan)
     chart = charts.meaning(table, selection.method, f"{label(x)} and {label(y)}: translation-specific overlap")
-    at, sentences = overlap_tables.largest_difference(table), len(selection.plan.corpus.usable)
-    st.markdown(
-        f"Translations share most beyond mismatched sentences at **layer {at['layer']}**: {at['value']:.3f} more "
-        f"(95 % interval {at['low']:.3f} to {at['high']:.3f}, {counted(sentences, 'sentence')})."
-    )
+    st.markdown(overlap_tables.parallel_sentence(table, len(selection.plan.corpus.usable)))
     st.altair_chart(chart)
     downloads(table, chart, f"meaning-{x}-{y}")
 
 
 @st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
-def _table(key: str, x: str, y: str, threshold: float, state: str, pooling: str, _plan: Plan) -> pd.DataFrame:
-    return overlap_tables.parallel_table(_plan, services().store, x, y, threshold, state, pooling)
+def _table(
+    key: str, x: str, y: str, threshold: float, match_length: bool, state: str, pooling: str, _plan: Plan
+) -> pd.DataFrame:
+    return overlap_tables.parallel_table(_plan, services().store, x, y, threshold, match_length, state, pooling)
