@@ -82,8 +82,8 @@ def correlation_by_layer(
 ) -> alt.LayerChart:
     """Pearson's r by layer, one line per method with its interval, each one's best layer marked.
 
-    table: method, layer, r, low, high, p, rho, tau. references: name -> r of the papers' figures, as dotted lines.
-    lower_is_better: of the task's scores, so that the most negative r is the best.
+    table: method, layer, r, low, high, p, p_of_best, rho, tau. references: name -> r of the papers' figures, as dotted
+    lines. lower_is_better: of the task's scores, so that the most negative r is the best.
     """
     colour = theme.colours_of(list(dict.fromkeys(table["method"])), "method", "Method", columns=4)
     scale = alt.Scale(domain=[-1, 1])
@@ -94,6 +94,7 @@ def correlation_by_layer(
         ("r:Q", "r", ".4f"),
         *INTERVAL,
         ("p:Q", "p", ".3g"),
+        ("p_of_best:Q", "p as the best of all", ".3g"),
         ("rho:Q", "rho", ".4f"),
         ("tau:Q", "tau", ".4f"),
     )
@@ -118,7 +119,7 @@ def correlation_by_layer(
 
 
 def methods_by_tasks(table: pd.DataFrame, title: str) -> alt.LayerChart:
-    """r of every method with every task as a heat map with numbers. table: row, task, r, n, low, high, p."""
+    """r of every method with every task as a heat map with numbers. table: row, task, r, n, low, high, p, p_of_best."""
     table = table.assign(text=[f"{r:.3f} ({n})" for r, n in zip(table["r"], table["n"], strict=True)])
     rows, tasks = (list(dict.fromkeys(table[name])) for name in ("row", "task"))
     base = alt.Chart(table)
@@ -139,6 +140,7 @@ def methods_by_tasks(table: pd.DataFrame, title: str) -> alt.LayerChart:
             ("r:Q", "r", ".4f"),
             *INTERVAL,
             ("p:Q", "p", ".3g"),
+            ("p_of_best:Q", "p as the best of all", ".3g"),
             ("n:Q", "Languages", "d"),
         ),
     )

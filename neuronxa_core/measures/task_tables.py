@@ -65,17 +65,35 @@ def regression_line(span: np.ndarray, x: np.ndarray, y: np.ndarray) -> pd.DataFr
     return pd.DataFrame({"x": at, "mean": fit.line, "low": fit.low, "high": fit.high}).dropna()
 
 
-def by_layer(scores: Mapping[str, np.ndarray], y: np.ndarray) -> pd.DataFrame:
+def by_layer(scores: Mapping[str, np.ndarray], y: np.ndarray, sign: int = 1) -> pd.DataFrame:
     """The correlation of every method's alignment with a task at each layer.
 
-    scores: by state, [language, layer]. y: [language]. Columns method, layer, r, low, high, p, rho, tau.
+    scores: by state, [language, layer]. y: [language]. sign: -1 where less is better. Columns method, layer, r, low,
+    high, p, rho, tau, p_of_best (`family_wise_p` over all layers and methods).
     """
     tables = []
     for state, by_state in scores.items():
         one = layer_choice.correlation_by_layer(by_state, y)
         columns = {name: getattr(one, name) for name in ("r", "low", "high", "p", "rho", "tau")}
         tables.append(pd.DataFrame({"method": METHODS[state], "layer": range(len(one.r)), **columns}))
-    return pd.concat(tables, ignore_index=True)
+    best = layer_choice.family_wise_p(np.hstack(list(scores.values())), sign * y)
+    return pd.concat(tables, ignore_index=True).assign(p_of_best=best)
+
+
+def best_of_all(table: pd.DataFrame, names: Sequence[str], kind: str) -> str:
+    """In a sentence: which of all correlations of a table is the best, and whether it is more than the best of luck.
+
+    table: with r and p_of_best, a row per `kind`, as a person calls several of them. names: a row's.
+    """
+    known = table.assign(name=names, size=table["r"].abs()).dropna(subset="p_of_best")
+    if known.empty:
+        return ""
+    best = known.sort_values(["p_of_best", "size"], ascending=[True, False]).iloc[0]
+    said = (
+        f"The best of all {len(known)} {kind} is {best['name']} (r = {best['r']:.3f}); with the choice among them paid "
+        f"for, p = {best['p_of_best']:.2g} by permutation."
+    )
+    return said if best["p_of_best"] < 0.05 else f"{said} The best of so many can be as good by chance alone."
 
 
 def best_layers(table: pd.DataFrame, sign: int) -> pd.DataFrame:
@@ -92,15 +110,12 @@ def held_out_layers(scores: Mapping[str, np.ndarray], y: np.ndarray, sign: int) 
     rows = []
     for state, by_state in scores.items():
         nested = layer_choice.nested_layer_choice(by_state, sign * y)
-        low, high = np.nanquantile(sign * nested.held_out, [0.05, 0.95])
         rows.append(
             {
                 "method": METHODS[state],
                 "best layer": nested.best,
                 "r there": sign * nested.optimistic,
                 "r on languages that did not choose it": sign * nested.mean,
-                "90 % of halves from": low,
-                "to": high,
                 "optimism": nested.gap,
             }
         )
@@ -111,18 +126,22 @@ def by_method(tasks: Iterable[Task], plan: Plan, align: Callable[[Task, str, str
     """Pearson's r of every method, token pooling and layer aggregation with every task of enough languages.
 
     align(task, state, pooling) is the alignment to correlate. Columns row (method, pooling and layers in one), method,
-    pooling, layers, task, r, low, high, p, n.
+    pooling, layers, task, r, low, high, p, n, p_of_best (`family_wise_p` over the whole table).
     """
-    rows = []
+    rows, x, y = [], [], []
     for task in tasks:
         points = task_correlation.points(plan, task.scores)
         if len(points.languages) < correlation.FEWEST:
             continue
+        scores = np.full(len(plan.languages), np.nan)
+        scores[points.at] = task.sign * points.y
         for state in CHOICES["state"]:
             for pooling in POOLINGS_COMPARED:
                 alignment = align(task, state, pooling)
                 for layers in CHOICES["layers"]:
-                    found = correlation.correlate(alignment.pooled(layers)[points.at], points.y)
+                    x.append(alignment.pooled(layers))
+                    y.append(scores)
+                    found = correlation.correlate(x[-1][points.at], points.y)
                     rows.append(
                         {
                             "row": f"{METHODS[state]} · {pooling} · {layers}",
@@ -137,7 +156,8 @@ def by_method(tasks: Iterable[Task], plan: Plan, align: Callable[[Task, str, str
                             "n": found.n,
                         }
                     )
-    return pd.DataFrame(rows)
+    best = layer_choice.family_wise_p(np.transpose(x), np.transpose(y)) if rows else []
+    return pd.DataFrame(rows).assign(p_of_best=best)
 
 
 def by_sentences(plan: Plan, store: Store, state: str, pooling: str, layers: str, points: Points) -> pd.DataFrame:

@@ -85,6 +85,19 @@ class Comparison:
         """Whether Williams' test tells the two apart at the level; None where it is undefined: nothing can be said."""
         return None if np.isnan(self.p) else self.p < 1 - self.level
 
+    def verdict(self, x: str, z: str) -> str:
+        """What Williams' test says of the measures called x and z, in a sentence."""
+        if self.beyond_chance is None:
+            return (
+                f"{x} and {z} cannot be compared: one of them, or the task's score, is the same for all languages, or "
+                "they agree in all of them."
+            )
+        test = f"Williams' test, p = {self.p:.2g}"
+        if not self.beyond_chance:
+            return f"Neither of {x} and {z} is shown to predict this task better than the other ({test})."
+        better, worse = (x, z) if self.difference > 0 else (z, x)
+        return f"{better} predicts this task better than {worse} ({test})."
+
 
 def compare(
     x: ArrayLike, z: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0

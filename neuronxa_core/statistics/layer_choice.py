@@ -1,6 +1,7 @@
 """Correlation layer by layer, and what the best layer is worth on languages that did not choose it.
 
-Own code: the choice of a layer nested in halves of the languages is in no library.
+Own code: neither the choice of a layer nested in folds of the languages nor maxT over correlations of columns with
+different languages is in scipy.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from numpy.typing import ArrayLike
 
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.statistics.correlation import (
+    FEW,
     FEWEST,
+    NEGLIGIBLE,
+    as_columns,
     complete,
     fisher_interval,
     kendall,
     p_of_r,
     pearson_many,
-    percentile_interval,
     spearman,
+    standardised,
 )
 
 
@@ -70,69 +74,94 @@ def correlation_by_layer(scores: ArrayLike, y: ArrayLike, level: float = 0.95) -
     )
 
 
+def family_wise_p(x: ArrayLike, y: ArrayLike, *, permutations: int = 2000, seed: int = 0) -> np.ndarray:
+    """p of each correlation of many, so that picking the best of them is paid for: [column], NaN where r is.
+
+    x: [language, column], as of layers and methods. y: [language], or [language, column] with NaN where a column's task
+    has no score. The languages of all x are permuted together, which keeps what the columns share, and p is how often
+    the largest statistic of all columns is at least a column's own, (1 + count) / (1 + permutations): the single-step
+    maxT of Westfall and Young (1993), one-sided for a large r. The statistic is artanh(r) sqrt(n - 3), so that columns
+    of few languages do not rule.
+    """
+    x, y = as_columns(x, y)
+    columns, y = standardised(x.T).T, np.broadcast_to(y if y.ndim > 1 else y[:, None], x.shape)
+    by_task: dict[bytes, list[int]] = {}
+    for k in range(x.shape[1]):
+        by_task.setdefault(y[:, k].tobytes(), []).append(k)
+    first = np.arange(len(x))
+    orders = np.vstack([first, np.random.default_rng(seed).permuted(np.tile(first, (permutations, 1)), axis=1)])
+    reached, own = np.full(len(orders), -np.inf), np.empty(x.shape[1])
+    for task in by_task.values():
+        statistic = _permuted(columns[:, task], y[:, task[0]], orders)
+        own[task], reached = statistic[0], np.fmax(reached, np.fmax.reduce(statistic, axis=1))
+    # equal orders add up otherwise
+    count = (reached[1:, None] >= own - 1e-9).sum(axis=0)
+    return np.where(np.isnan(own), np.nan, (1 + count) / (1 + permutations))
+
+
+def _permuted(x: np.ndarray, y: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """artanh(r) sqrt(n - 3) of x [language, column] with y [language] in each order [order, language] of its values."""
+    there = ~np.isnan(y)
+    n = there.sum()
+    y = np.where(there, y - y[there].mean(), 0) if n else np.zeros(len(y))
+    counted = there[orders].astype(np.float64)
+    left = counted @ x**2 - np.square(counted @ x) / max(n, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = y[orders] @ x / np.sqrt(np.where(left > NEGLIGIBLE, left, np.nan) * np.square(y).sum())
+        return np.arctanh(np.where(np.abs(r) > 1 - NEGLIGIBLE, np.sign(r), r)) * np.sqrt(max(n - 3, 0))
+
+
 @dataclass(frozen=True)
 class Nested:
     """What the best layer's correlation is worth on languages that did not choose it.
 
-    held_out: r of the chosen layer on the other half, [repeat], NaN where it is undefined there; `undefined_repeats`
-    counts those, which mean, low, median and high leave out. low, high: quantiles that hold the share `level` of the
-    repeats. chosen: how often each layer was the best on its half, [layer]. optimistic: r of the layer that is best on
-    all languages, `best`, on those same languages. gap: optimistic - mean.
+    held_out: r on held-out languages, [repeat], NaN where it is undefined. mean: of those that are defined. chosen: how
+    often each layer was the best of the others, [layer]. optimistic: r of the layer that is best on all languages,
+    `best`, on those same languages. gap: optimistic - mean, an estimate of the optimism of picking the layer.
     """
 
     n: int
     held_out: np.ndarray
     mean: float
-    low: float
-    median: float
-    high: float
     chosen: np.ndarray
     best: int | None
     optimistic: float
     gap: float
-    undefined_repeats: int
-    level: float
 
 
 def nested_layer_choice(
-    scores: ArrayLike, y: ArrayLike, *, repeats: int = 200, seed: int = 0, level: float = 0.95
+    scores: ArrayLike, y: ArrayLike, *, folds: int = 10, repeats: int = 20, seed: int = 0
 ) -> Nested:
-    """Choose the layer with the largest r on a random half of the languages, and correlate it on the other half.
+    """Choose the layer with the largest r without a tenth of the languages, and correlate on that tenth.
 
     scores: [language, layer]. y: [language]. r is taken with its sign: a layer that predicts failure is not the best.
-    The chosen half has n // 2 languages. Raises ExperimentError for fewer than 10 languages, 5 in each half.
+    A held-out language's values at the chosen layer and its y are put on the scale of the others, (value - mean) / sd,
+    and r is the sum of products over the roots of the sums of squares of all folds. Choosing on half of the languages
+    would choose worse than all of them do, and overstate the optimism. Raises ExperimentError for fewer than 10
+    languages.
     """
-    by_layer, y = _by_layer(scores, y, fewest=2 * FEWEST)
+    by_layer, y = _by_layer(scores, y, fewest=FEW)
     if repeats < 1:
-        raise ExperimentError(f"halves are drawn at least once, not {repeats} times; 200 are usual")
-    n = len(y)
-    random = np.random.default_rng(seed)
-    held_out = np.full(repeats, np.nan)
-    chosen = np.zeros(len(by_layer), dtype=np.int64)
+        raise ExperimentError(f"the languages are parted at least once, not {repeats} times; 20 are usual")
+    n, random = len(y), np.random.default_rng(seed)
+    held_out, chosen = np.full(repeats, np.nan), np.zeros(len(by_layer), dtype=np.int64)
     for repeat in range(repeats):
-        order = random.permutation(n)
-        choosing, held = order[: n // 2], order[n // 2 :]
-        layer = _largest(pearson_many(by_layer[:, choosing], y[choosing]))
-        if layer is not None:
+        scaled = np.zeros((2, n))
+        for held in np.array_split(random.permutation(n), folds):
+            others = np.delete(np.arange(n), held)
+            layer = _largest(pearson_many(by_layer[:, others], y[others]))
+            if layer is None:
+                scaled[:, held] = np.nan
+                continue
             chosen[layer] += 1
-            held_out[repeat] = pearson_many(by_layer[layer, held], y[held])
+            both = np.stack([by_layer[layer], y])
+            rest = both[:, others]
+            scaled[:, held] = (both[:, held] - rest.mean(axis=1)[:, None]) / rest.std(axis=1)[:, None]
+        squares = np.square(scaled).sum(axis=1).prod()
+        held_out[repeat] = scaled.prod(axis=0).sum() / np.sqrt(squares) if squares > 0 else np.nan
     on_all = pearson_many(by_layer, y)
     best = _largest(on_all)
     optimistic = np.nan if best is None else float(on_all[best])
     defined = held_out[~np.isnan(held_out)]
-    low, high = percentile_interval(held_out, level)
-    mean, median = (float(defined.mean()), float(np.median(defined))) if len(defined) else (np.nan, np.nan)
-    return Nested(
-        n=n,
-        held_out=held_out,
-        mean=mean,
-        low=low,
-        median=median,
-        high=high,
-        chosen=chosen,
-        best=best,
-        optimistic=optimistic,
-        gap=optimistic - mean,
-        undefined_repeats=repeats - len(defined),
-        level=level,
-    )
+    mean = float(defined.mean()) if len(defined) else np.nan
+    return Nested(n, held_out, mean, chosen, best, optimistic, gap=optimistic - mean)

@@ -349,7 +349,7 @@ def r_table(layers=8):
         pd.DataFrame({"method": method, "layer": range(layers), "r": r, "low": r - 0.1, "high": r + 0.1})
         for method, r in (("NASCA", np.linspace(0, 0.8, layers)), ("MEXA", np.full(layers, np.nan)))
     ]
-    return pd.concat(tables).assign(p=0.1, rho=0.2, tau=0.3)
+    return pd.concat(tables).assign(p=0.1, p_of_best=0.2, rho=0.2, tau=0.3)
 
 
 def methods_table():

@@ -74,6 +74,20 @@ def test_layers_and_held_out_layers_are_signed_as_the_task_is():
     assert (less["best layer"] == more["best layer"]).all()
 
 
+@pytest.mark.parametrize(("signal", "sign"), [(3, 1), (0, 1), (3, -1)])
+def test_the_best_layer_is_more_than_the_best_of_luck_only_where_it_is(signal, sign):
+    random = np.random.default_rng(0)
+    y = random.normal(size=20)
+    scores = {name: random.normal(size=(20, 10)) for name in ("nas", "emb")}
+    scores["emb"][:, 7] += signal * sign * y
+    table = task_tables.by_layer(scores, y, sign)
+    said = task_tables.best_of_all(table, table["method"] + " at " + table["layer"].astype(str), "layers")
+    assert said.startswith("The best of all 20 layers is ")
+    assert ("is MEXA at 7 (r = " in said) == bool(signal)
+    assert ("by chance alone" in said) == (not signal)
+    assert task_tables.best_of_all(table.assign(p_of_best=np.nan), table["method"], "layers") == ""
+
+
 def test_every_method_meets_every_task_of_five_languages():
     asked = []
 
@@ -86,6 +100,12 @@ def test_every_method_meets_every_task_of_five_languages():
     assert len(table) == 3 * 2 * 2
     assert set(table["task"]) == {"xnli (acc)"}
     assert table["row"][1] == "NASCA · weighted · max"
+    assert table["p_of_best"].between(1 / 2001, 1).all()
+    negated = task({code: -score for code, score in SCORES.items()}, higher_is_better=False)
+    asked.clear()
+    less = task_tables.by_method([negated], PLAN, align)
+    assert less["p_of_best"].tolist() == table["p_of_best"].tolist()
+    assert task_tables.by_method([few], PLAN, align).empty
     x = random_alignment(1).score.max(axis=1)
     assert table["r"][1] == pytest.approx(stats.pearsonr(x, Y).statistic)
 

@@ -1,6 +1,7 @@
 """Two correlations with one task: Williams' test by hand, the bootstrap by loops, and what cannot be compared."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,3 +85,19 @@ def test_a_difference_is_beyond_chance_by_williams_test():
     assert found.p < 0.05
     assert found.beyond_chance is True
     assert comparison.compare(X, SIZE, Y, resamples=50).beyond_chance is False
+
+
+def test_the_verdict_is_that_of_williams_test_whatever_the_bootstrap_says():
+    y = np.arange(12.0)
+    close, far = y + np.tile([0.1, -0.1], 6), np.tile([0.0, 1.0, 1.0, 0.0], 3)
+    said = [
+        comparison.compare(a, b, c, resamples=50).verdict("NASCA", "MEXA")
+        for a, b, c in ((close, far, y), (far, close, y), (X, SIZE, Y), (np.zeros(12), SIZE, Y))
+    ]
+    assert said[0].startswith("NASCA predicts this task better than MEXA (Williams' test, p = ")
+    assert said[1].startswith("MEXA predicts this task better than NASCA")
+    assert said[2].startswith("Neither of NASCA and MEXA is shown to predict this task better")
+    assert said[3].startswith("NASCA and MEXA cannot be compared")
+    # a bootstrap interval that leaves 0 out decides nothing
+    by_bootstrap = replace(comparison.compare(X, SIZE, Y, resamples=50), low=0.1, high=0.4)
+    assert by_bootstrap.verdict("NASCA", "MEXA") == said[2]

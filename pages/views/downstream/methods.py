@@ -13,15 +13,9 @@ from pages.components import exporting, wording
 from pages.views.downstream.selection import TaskSelection
 
 SAYS = (
-    "The correlation of every method with every task, as in the paper's tables. Cells differ by chance too: the "
-    "comparison below says whether NASCA is ahead of MEXA by more than that."
+    "The correlation of every method with every task, as in the paper's tables. Cells differ by chance too: a "
+    "permutation says what the best of them is worth, and Williams' test whether NASCA is ahead of MEXA."
 )
-VERDICTS = {
-    True: "By that test the difference is beyond chance.",
-    False: "By that test the difference is within chance.",
-    None: "The two cannot be compared: one of them, or the task's score, is the same for all languages, or they agree "
-    "in all of them.",
-}
 
 
 def tasks_of(selection: TaskSelection) -> list[Task]:
@@ -45,12 +39,15 @@ def table_of(selection: TaskSelection) -> pd.DataFrame:
 def show(selection: TaskSelection) -> None:
     table = table_of(selection)
     chart = charts.methods_by_tasks(table, "Pearson's r (number of languages) of every method with every task")
+    cells = table["row"] + " with " + table["task"]
+    st.markdown(wording.safe(task_tables.best_of_all(table, cells, "cells")))
     st.altair_chart(chart, width="content")
     st.subheader("Is NASCA ahead of MEXA?", anchor=False)
     chosen = selection.task
     one = comparison.compare(selection.pooled("nas"), selection.pooled("emb"), chosen.sign * selection.points.y)
     if not chosen.higher_is_better:
         st.caption("Less is better in this task, so its scores are negated here: a larger r predicts better.")
+    st.markdown(one.verdict("NASCA", "MEXA"))
     exporting.figures(
         {
             "r of NASCA": f"{one.r_xy:.3f}",
@@ -63,8 +60,8 @@ def show(selection: TaskSelection) -> None:
     )
     how = selection.experiment
     st.caption(
-        f"With {wording.safe(chosen.title)}, token pooling {how.pooling}, layer aggregation {how.layers}. Paired "
-        f"bootstrap over {one.n} languages, and Williams' test for dependent correlations (t = {one.t:.2f}, {one.dof} "
-        f"degrees of freedom). {VERDICTS[one.beyond_chance]}"
+        f"With {wording.safe(chosen.title)}, token pooling {how.pooling}, layer aggregation {how.layers}. "
+        f"Williams' test for dependent correlations over {one.n} languages (t = {one.t:.2f}, {one.dof} degrees of "
+        "freedom) decides; the interval and the share of resamples are those of a paired bootstrap."
     )
     exporting.downloads(table, chart, "methods-by-tasks")

@@ -61,7 +61,7 @@ def _report(selection: TaskSelection) -> str:
         one,
         selection.joined,
         chart,
-        task_tables.by_layer(selection.scores(), points.y),
+        task_tables.by_layer(selection.scores(), points.y, task.sign),
         methods.table_of(selection),
         regression.leave_one_out(x, points.y, points.languages) if enough else None,
         task.unmatched,
