@@ -88,10 +88,10 @@ class Consistency(Measure):
         queries = self.queries[part]
         nats, tokens = likelihood.text_likelihood(
             run.loaded,
-            [text for query in queries for text in query.filled],
+            [query.filled for query in queries],
             language=part,
             cancelled=run.cancelled,
-            on_progress=lambda done, whole: run.on_units(len(queries) * done // whole),
+            on_progress=lambda done, _all: run.on_units(done),
         )
         return {"nats": nats, "tokens": tokens}
 

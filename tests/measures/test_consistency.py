@@ -167,7 +167,25 @@ def test_texts_that_cannot_be_scored_are_refused(tiny):
     longest = loaded.info.max_length
     for text, said in (("a", "en: 'a' has 1 token; from 2 to"), ("a b" * longest, f"from 2 to {longest} can be")):
         with pytest.raises(ExtractionError, match=said):
-            likelihood.text_likelihood(loaded, ["good text", text], language="en")
+            likelihood.text_likelihood(loaded, [["good text", text]], language="en")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "gemma3_text"])
+def test_what_texts_begin_with_is_shared_without_a_trace(family, tiny, monkeypatch):
+    groups = [["the long road to Rome", "the long road to a far town", "the long road to Rome"], ["Rome is it", "Oslo"]]
+    loaded = loading.load(sources.parse_source(str(tiny(family, head=True))), head=True)
+    found, shared, run_group = [], [], likelihood._run_group
+    monkeypatch.setattr(likelihood, "_run_group", lambda *rows: shared.append(rows) or run_group(*rows))
+    for least in (10**9, 2):
+        monkeypatch.setitem(likelihood.SHARED_TOKENS, "cpu", least)
+        found.append(likelihood.text_likelihood(loaded, groups, language="en"))
+    (plain, tokens), (cached, same) = found
+    assert len(shared) == 2  # once to try, once for what it gives
+    np.testing.assert_allclose(cached, plain, rtol=1e-5)
+    assert tokens.tolist() == same.tolist()
+    # where a cache changes the numbers, nothing is shared
+    monkeypatch.setattr(likelihood, "_run_group", lambda *rows: run_group(*rows) + 1)
+    assert likelihood.text_likelihood(loaded, groups, language="en")[0].tolist() == plain.tolist()
 
 
 def test_the_command_needs_no_corpus(data, tmp_path, capsys):
