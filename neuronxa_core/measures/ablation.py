@@ -3,13 +3,14 @@
 A neuron is ablated by setting its activation to 0 at every token, at the input of the feed-forward network's last
 projection: the network's output is then what it would be without that column (as for the language-specific neurons of
 LAPE, Tang et al., ACL 2024, whose model then writes the language worse). A loss says little by itself: ablating any
-neurons costs something, so sets are compared with random ones of the same size (`with_controls`).
+neurons costs something, the more the more often they are active. So sets are compared with random ones of the same
+size and activation probability (`with_controls`), and tested on other sentences than they were chosen on (`halves`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ import pandas as pd
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import digest
 from neuronxa_core.measures import alignment, cosine_retrieval
+from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice, pooling_choice
 from neuronxa_core.measures.lape import LapeMeasure
 from neuronxa_core.models.description import LoadedModel, ModelInfo
@@ -104,13 +106,36 @@ def _states(
     return {state: states.arrays[f"{state}_{pooling}"] for state in STATES}
 
 
-def with_controls(sets: Mapping[str, Neurons], info: ModelInfo, controls: int) -> tuple[tuple[str, Neurons], ...]:
-    """The sets by name, and after them for each set so many random ones with as many neurons in every layer."""
-    drawn = (
-        (control_name(name, number), random_like(neurons, info, seed=number))
-        for name, neurons in sets.items()
-        for number in range(1, controls + 1)
-    )
+def halves(plan: Plan) -> tuple[Plan, Plan]:
+    """The plan with every second usable row: to choose neurons on, and with the others: to test them on.
+
+    Raises ExperimentError for fewer than 4 rows.
+    """
+    rows = plan.corpus.usable
+    if len(rows) < 4:
+        raise ExperimentError(
+            "ablation chooses neurons on one half of the sentences and tests them on the other, which takes at least 4 "
+            f"sentences, not {len(rows)}; choose more"
+        )
+    chosen, tested = (replace(plan, corpus=replace(plan.corpus, usable=rows[k::2])) for k in (0, 1))
+    return chosen, tested
+
+
+def with_controls(
+    sets: Mapping[str, Neurons], counts: ActivationCounts, info: ModelInfo, controls: int
+) -> tuple[tuple[str, Neurons], ...]:
+    """The sets by name, and after them for each set so many random ones like it.
+
+    They have as many neurons in every layer, of about the same activation probability: in the set's own language, or
+    the mean over languages for a set that has none.
+    """
+    drawn = []
+    for name, neurons in sets.items():
+        part = counts.of([name]) if name in counts.languages else counts
+        rate = np.stack([part.probability(layer).mean(axis=0) for layer in range(counts.layers)])
+        drawn += [
+            (control_name(name, number), random_like(neurons, info, number, rate)) for number in range(1, controls + 1)
+        ]
     return (*sets.items(), *drawn)
 
 
@@ -136,7 +161,7 @@ class Ablation(Measure):
     sentences: int = 100
     likelihood: bool = choice(True, "measure the likelihood, too, where the model is causal")
     share: float = choice(0.01, "ablate this share of all neurons, those of the lowest entropy (LAPE), by language")
-    controls: int = choice(1, "random sets of as many neurons, for comparison with each set")
+    controls: int = choice(19, "random sets of as many neurons, as often active, for comparison with each set")
     name: ClassVar[str] = "ablation"
     unit: ClassVar[str] = "languages"
 
@@ -163,14 +188,17 @@ class Ablation(Measure):
     def make(cls, plan: Plan, store: Store, pool: ModelPool, **choices: Any) -> Ablation:
         """With the language-specific neurons of every language by LAPE as its sets, and random controls of each.
 
-        All usable sentences of the plan are read unless `sentences` says otherwise.
+        They are chosen on one half of the usable sentences; the other half is read, all of it unless `sentences` says
+        otherwise.
         """
-        choices = {"sentences": len(plan.corpus.usable), **choices}
-        chosen = cls(plan, **choices)
-        specific = LapeMeasure(plan, chosen.share)
+        on, tested = halves(plan)
+        choices = {"sentences": len(tested.corpus.usable), **choices}
+        chosen = cls(tested, **choices)
+        specific = LapeMeasure(on, chosen.share)
         found = specific.found(specific.run(store, pool))
         sets = {code: found.neurons_of(code) for code in plan.all_languages if len(found.of(code)[0])}
-        return cls(plan, with_controls(sets, plan.info, chosen.controls), **choices)
+        counts = activation_counts(on, store)
+        return cls(tested, with_controls(sets, counts, plan.info, chosen.controls), **choices)
 
     @property
     def everything(self) -> tuple[tuple[str, Neurons], ...]:

@@ -224,10 +224,13 @@ def effects_summary(
 ) -> pd.DataFrame:
     """A row per ablated set: its effect on its own language, that of its random controls on it, and on the others.
 
-    Columns: set, neurons, effect on itself, random: effect on it, mean, random: lowest, random: highest, effect on the
-    others, mean; those that no set has are missing.
+    Columns: set, neurons, effect on itself, random: effect on it, mean, random: lowest, random: highest, random: as
+    large (how many controls cost the language as much or more), random: measured, p (their share with the set itself
+    counted among them, NaN before all controls are measured), effect on the others, mean; those that no set has are
+    missing.
     """
     wide = table.pivot(index="set", columns="language", values=f"change_{change}")
+    loss = 1 if change == "nats_per_byte" else -1
     rows = []
     for name, neurons in sets.items():
         if name not in wide.index:
@@ -236,10 +239,40 @@ def effects_summary(
         row = {"set": set_label(name), "neurons": neurons.count}
         drawn = controls_of(wide, name, controls)
         if name in wide.columns:
-            row["effect on itself"] = wide.loc[name, name]
-            if len(drawn):
-                row["random: effect on it, mean"] = drawn[name].mean()
-                row["random: lowest"], row["random: highest"] = drawn[name].min(), drawn[name].max()
+            row["effect on itself"] = own = wide.loc[name, name]
+            effects = drawn[name].dropna()
+            if len(effects) and np.isfinite(own):
+                row["random: effect on it, mean"] = effects.mean()
+                row["random: lowest"], row["random: highest"] = effects.min(), effects.max()
+                row["random: as large"] = as_large = int((loss * effects >= loss * own).sum())
+                row["random: measured"] = len(effects)
+                row["p"] = (1 + as_large) / (1 + controls) if len(effects) == controls else np.nan
         row["effect on the others, mean"] = wide.loc[name, others].mean() if others else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def effects_sentences(summary: pd.DataFrame, controls: int, change: str) -> list[str]:
+    """What an `effects_summary` shows of each set that has controls; of unfinished ones, also what they cost so far."""
+    said = []
+    loss = 1 if change == "nats_per_byte" else -1
+    for row in summary.to_dict("records"):
+        measured = row.get("random: measured", np.nan)
+        if not measured > 0:
+            continue
+        as_large, own = int(row["random: as large"]), row["effect on itself"]
+        cost = "costs" if as_large == 1 else "cost"
+        if measured < controls:
+            text = f"{measured:.0f} of {controls} random sets are measured, "
+            text += (
+                f"of which {as_large} {cost} the language as much or more" if as_large else "none costs as much so far"
+            )
+        elif loss * own > 0 and row["p"] <= 0.05:
+            text = f"ablation costs the language more than random neurons as often active do (p = {row['p']:.3f})"
+        else:
+            text = f"no more than random neurons as often active: {as_large} of {controls} random sets {cost} the "
+            text += f"language as much or more (p = {row['p']:.3f})"
+            if loss * own <= 0:
+                text = f"ablation costs the language nothing (p = {row['p']:.3f})"
+        said.append(f"{row['set']}: {text}.")
+    return said

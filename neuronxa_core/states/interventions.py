@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -77,25 +78,38 @@ def _ascending(numbers: Sequence[int]) -> bool:
     return all(a < b for a, b in pairwise((-1, *numbers)))
 
 
-def random_like(neurons: Neurons, info: ModelInfo, seed: int, avoid: Neurons | None = None) -> Neurons:
+# so many neurons of the nearest rates are those that a matched one is drawn from
+NEAREST = 20
+
+
+def random_like(neurons: Neurons, info: ModelInfo, seed: int, rate: np.ndarray | None = None) -> Neurons:
     """A random set with as many neurons in every layer, the same for the same arguments.
 
-    Drawn without replacement from the layer's neurons that are neither in `neurons` nor in `avoid`; where those are too
-    few, all of them and a random rest, first from `avoid` alone and only then from `neurons`. Raises ExperimentError
-    for neurons that the model lacks and for a negative seed.
+    Drawn without replacement from the layer's neurons that are not in `neurons`; where those are too few, all of them
+    and a random rest. rate: [layer, neuron]; each neuron's counterpart is then one of the 20 still free whose rate is
+    nearest. Raises ExperimentError for neurons that the model lacks and for a negative seed.
     """
     neurons.check(info)
     if seed < 0:
         raise ExperimentError(f"the seed of random neurons must be 0 or more, not {seed}")
-    avoided = avoid.by_layer if avoid else {}
     drawn = {}
     for layer, numbers in neurons.pairs:
         # the sets of two languages get draws that have nothing to do with each other
         generator = np.random.default_rng([seed, layer, int(neurons.digest, 16)])
-        rank = np.zeros(info.neurons)
-        rank[[j for j in avoided.get(layer, ()) if j < info.neurons]] = 1
-        rank[list(numbers)] = 2
-        order = np.lexsort([generator.random(info.neurons), rank])
+        inside = np.zeros(info.neurons)
+        inside[list(numbers)] = 1
+        order = np.lexsort([generator.random(info.neurons), inside])
+        if rate is not None and 2 * len(numbers) <= info.neurons:
+            free = order[: info.neurons - len(numbers)]
+            free = list(free[np.argsort(rate[layer, free], kind="stable")])
+            sorted_rate = list(rate[layer, free])
+            chosen = []
+            for wanted in generator.permutation(rate[layer, list(numbers)]):
+                start = max(0, min(bisect_left(sorted_rate, wanted) - NEAREST // 2, len(free) - NEAREST))
+                at = int(generator.integers(start, min(start + NEAREST, len(free))))
+                chosen.append(free.pop(at))
+                sorted_rate.pop(at)
+            order = np.array(chosen)
         drawn[layer] = order[: len(numbers)]
     return Neurons.of(drawn)
 

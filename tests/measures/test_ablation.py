@@ -14,6 +14,7 @@ from neuronxa_core.errors import Cancelled, ExperimentError, ModelError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import ablation, alignment, cosine_retrieval
 from neuronxa_core.measures.ablation import Ablation
+from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts
 from neuronxa_core.measures.lape import LapeMeasure
 from neuronxa_core.models import loading, sources
 from neuronxa_core.states import computing, planning, stored
@@ -43,7 +44,9 @@ def plan(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sets(plan):
     mask = np.random.default_rng(0).random((plan.info.layers, plan.info.neurons)) < 0.1
-    return ablation.with_controls({"deu_Latn": Neurons.from_mask(mask)}, plan.info, 1)
+    counts = np.random.default_rng(1).integers(0, 99, (3, *mask.shape))
+    counts = ActivationCounts(plan.all_languages, counts, np.full(3, 99))
+    return ablation.with_controls({"deu_Latn": Neurons.from_mask(mask)}, counts, plan.info, 1)
 
 
 @pytest.fixture
@@ -243,13 +246,23 @@ def test_an_encoder_and_weights_without_a_head_have_alignment_only(family, tiny,
 
 def test_the_measure_of_the_command_line_ablates_what_lape_finds_specific(plan, store, pool):
     work = Ablation.make(plan, store, pool, share=0.02, controls=2, likelihood=False)
-    assert work.sentences == 8
-    specific = LapeMeasure(plan, 0.02)
+    on, tested = ablation.halves(plan)
+    rows = plan.corpus.usable
+    assert (on.corpus.usable, tested.corpus.usable, work.plan, work.sentences) == (rows[::2], rows[1::2], tested, 4)
+    specific = LapeMeasure(on, 0.02)
     found = specific.found(specific.results(store))
     own = {code: found.neurons_of(code) for code in plan.all_languages}
     assert all(neurons.count for neurons in own.values())
-    controls = [(f"{code} · random {k}", random_like(own[code], plan.info, k)) for code in own for k in (1, 2)]
-    assert work.sets == (*own.items(), *controls)
+    counts = activation_counts(on, store)
+    assert work.sets == ablation.with_controls(own, counts, plan.info, 2)
+    # controls are as often active in the language as the set, where plain random ones are not
+    for k, code in enumerate(counts.languages):
+        rates = np.stack([counts.probability(layer)[k] for layer in range(counts.layers)])
+        own_rate, control_rate = (
+            np.concatenate([rates[layer, list(numbers)] for layer, numbers in dict(work.sets)[name].pairs]).mean()
+            for name in (code, f"{code} · random 1")
+        )
+        assert control_rate == pytest.approx(own_rate, abs=0.1)
     assert work.parts()[:3] == [("nothing", code) for code in plan.all_languages]
     assert work.title == "ablation of eng_Latn, deu_Latn, fra_Latn and 6 more in demo, effect on " + ", ".join(own)
 
@@ -290,6 +303,12 @@ def test_a_key_follows_what_decides_the_results(plan, sets):
 def test_work_that_does_not_fit_is_refused(choices, message, plan):
     with pytest.raises(ExperimentError, match=message):
         Ablation(**{"plan": plan, "languages": ("deu_Latn",), **choices})
+
+
+def test_three_sentences_have_no_two_halves(plan):
+    three = dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, usable=plan.corpus.usable[:3]))
+    with pytest.raises(ExperimentError, match="at least 4 sentences, not 3"):
+        ablation.halves(three)
 
 
 @pytest.mark.full

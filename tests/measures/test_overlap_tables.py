@@ -93,6 +93,9 @@ def test_effects_are_set_beside_their_random_controls():
         "random: effect on it, mean": 0.2,
         "random: lowest": 0.1,
         "random: highest": 0.3,
+        "random: as large": 0,
+        "random: measured": 2,
+        "p": 1 / 3,
         "effect on the others, mean": 0.1,
     }
     drawn, some = overlap_tables.effects_drawn(table, list(sets), CODES[:2], "nats_per_byte", "eng_Latn", 2, 9)
@@ -106,3 +109,30 @@ def test_effects_are_set_beside_their_random_controls():
     drawn, some = overlap_tables.effects_drawn(table, list(sets), CODES[:2], "nats_per_byte", "eng_Latn", 2, 1)
     assert some
     assert set(drawn["label"]) == {"German (deu_Latn)"}
+
+
+MORE = "costs the language more than random neurons as often active do (p = 0.050)"
+
+
+@pytest.mark.parametrize(
+    ("change", "own", "random", "controls", "said"),
+    [
+        ("nats_per_byte", 0.5, np.arange(19) / 40, 19, MORE),
+        ("score_nas", -0.5, -np.arange(19) / 40, 19, MORE),
+        ("nats_per_byte", 0.4, np.arange(19) / 40, 19, "no more than random neurons as often active: 3 of 19"),
+        ("nats_per_byte", 0.5, np.arange(3) / 40, 3, "no more than random neurons as often active: 0 of 3"),
+        ("nats_per_byte", -0.1, np.arange(-19, 0) / 40, 19, "ablation costs the language nothing"),
+        ("nats_per_byte", 0.5, [0.6, 0.1], 19, "2 of 19 random sets are measured, of which 1 costs"),
+        ("nats_per_byte", 0.5, [0.1], 19, "1 of 19 random sets are measured, none costs as much so far"),
+    ],
+)
+def test_an_effect_is_said_only_beyond_all_controls(change, own, random, controls, said):
+    """Planted effects; an unfinished control that exceeds its set is said, and gives no p."""
+    effects = {"deu_Latn": own, **{f"deu_Latn · random {k}": value for k, value in enumerate(random, start=1)}}
+    table = pd.DataFrame({"set": list(effects), "language": "deu_Latn", f"change_{change}": list(effects.values())})
+    sets = {"deu_Latn": SimpleNamespace(count=7)}
+    summary = overlap_tables.effects_summary(table, sets, ["deu_Latn"], change, controls)
+    (text,) = overlap_tables.effects_sentences(summary, controls, change)
+    assert said in text
+    assert ("p = " in text) == (len(random) == controls)
+    assert ("costs the language more than" in text) == (len(random) == 19 and abs(own) == 0.5)

@@ -110,11 +110,11 @@ def test_a_single_language_is_no_error(tmp_path, monkeypatch):
 
 
 def test_ablation_runs_in_the_background_and_shows_its_effects(computed, monkeypatch):
-    small = {"causal_sentences": 3, "causal_draws": 1, "lape_share": 3.0}
+    small = {"causal_sentences": 3, "lape_share": 3.0}
     test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Ablation", **small)
     turn(test, causal_sets=["tha_Thai"], causal_languages=["tha_Thai", "spa_Latn"])
     button = next(button for button in test.button if button.label.startswith("Measure"))
-    assert button.label == "Measure 6 of 6 effects"
+    assert button.label == "Measure 42 of 42 effects"
     button.click().run()
     job = run_the_last_job()
     turn(test)
@@ -125,7 +125,10 @@ def test_ablation_runs_in_the_background_and_shows_its_effects(computed, monkeyp
     change = ablation.effects_table(job.work, store).set_index(["set", "language"])["change_nats_per_byte"]
     store.close()
     assert own["effect on itself"].item() == change["tha_Thai", "tha_Thai"]
-    assert own["random: effect on it, mean"].item() == change["tha_Thai · random 1", "tha_Thai"]
+    controls = [change[f"tha_Thai · random {k}", "tha_Thai"] for k in range(1, 20)]
+    assert own["random: effect on it, mean"].item() == pytest.approx(np.mean(controls))
+    as_large = sum(one >= change["tha_Thai", "tha_Thai"] for one in controls)
+    assert (own["random: measured"].item(), own["p"].item()) == (19, (1 + as_large) / 20)
     assert own["effect on the others, mean"].item() == change["tha_Thai", "spa_Latn"]
 
 
@@ -136,7 +139,7 @@ def test_an_encoder_gets_the_alignment_part_of_ablation_and_a_reason(tmp_path, t
     folder = computed_for(chosen, tmp_path / "cache")
     test = page("overlap", chosen, folder, monkeypatch, overlap_view="Ablation", **parameters)
     assert "is an encoder" in everything_said(test)
-    turn(test, causal_sentences=3, causal_draws=1)
+    turn(test, causal_sentences=3)
     next(button for button in test.button if button.label.startswith("Measure")).click().run()
     run_the_last_job()
     assert "NASCA" in str(charts_of(turn(test))[0].proto)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -120,18 +121,25 @@ any_neurons = st.dictionaries(st.integers(0, 2), st.sets(st.integers(0, 19))).ma
 )
 
 
-@given(any_neurons, any_neurons, st.integers(0, 5))
-def test_random_sets_have_the_same_sizes_and_stay_outside_while_they_can(neurons, avoid, seed):
-    found = random_like(neurons, INFO, seed, avoid)
+@pytest.mark.parametrize("rate", [None, np.linspace(0, 1, 60).reshape(3, 20)])
+@given(any_neurons, st.integers(0, 5))
+def test_random_sets_have_the_same_sizes_and_stay_outside_while_they_can(rate, neurons, seed):
+    found = random_like(neurons, INFO, seed, rate)
     found.check(INFO)
-    assert found == random_like(neurons, INFO, seed, avoid)
+    assert found == random_like(neurons, INFO, seed, rate)
     assert {k: len(v) for k, v in found.pairs} == {k: len(v) for k, v in neurons.pairs}
     for layer, numbers in found.pairs:
-        mine, avoided, got = set(neurons.by_layer[layer]), set(avoid.by_layer.get(layer, ())), set(numbers)
-        free = set(range(20)) - mine - avoided
-        only_avoided = avoided - mine
-        assert len(got & free) == min(len(got), len(free))
-        assert len(got & only_avoided) == min(len(got) - len(got & free), len(only_avoided))
+        mine, got = set(neurons.by_layer[layer]), set(numbers)
+        assert len(got - mine) == min(len(got), 20 - len(mine))
+
+
+def test_matched_sets_are_as_active_as_theirs_and_others_are_not():
+    info = dataclasses.replace(INFO, neurons=1000)
+    rate = np.tile(np.random.default_rng(0).random(1000), (3, 1))
+    often = Neurons.of({1: np.argsort(-rate[1])[:30]})
+    for by, low, high in ((rate, 0.9, 1), (None, 0.4, 0.6)):
+        drawn = [random_like(often, info, seed, by).by_layer[1] for seed in range(9)]
+        assert low < np.mean([rate[1, list(numbers)].mean() for numbers in drawn]) < high
 
 
 def test_random_sets_are_uniform_and_differ_by_seed_layer_and_set():

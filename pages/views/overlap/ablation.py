@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import streamlit as st
 
 from neuronxa_core import charts
 from neuronxa_core.measures import overlap_tables
-from neuronxa_core.measures.ablation import Ablation, effects_table, with_controls
+from neuronxa_core.measures.ablation import Ablation, effects_table, halves, with_controls
 from neuronxa_core.measures.lape import LanguageSpecific
 from neuronxa_core.measures.overlap_tables import CHANGES, CORE
 from neuronxa_core.states.interventions import Neurons
+from neuronxa_core.states.planning import Plan
+from pages.components import cached
 from pages.components.exporting import downloads
 from pages.components.progress import ready
 from pages.components.wording import counted, label
@@ -18,13 +22,20 @@ from pages.views.overlap.selection import OverlapSelection, specific_neurons
 
 
 def show(selection: OverlapSelection) -> None:
+    chosen_on, tested_on = halves(selection.plan)
+    st.caption(
+        f"Neurons are chosen on {counted(len(chosen_on.corpus.usable), 'sentence')} and tested on the other "
+        f"{len(tested_on.corpus.usable)}."
+    )
+    tested = selection
+    selection = replace(selection, plan=chosen_on, counts=cached.activity_of(chosen_on))
     with st.expander("Which neurons are specific (LAPE)"):
         found = specific_neurons(selection)
-    sets, affected = _sets(selection, found)
+    sets, affected = _sets(selection, tested.best_aligned(), found)
     if not sets or not affected:
         st.info("Choose neurons to ablate, and at least one language to see the effect on.")
         return
-    measure, controls = _measure(selection, sets, affected)
+    measure, controls = _measure(tested_on, selection, sets, affected)
     to_do = sum(measure.totals(selection.store).values())
     button = f"Measure {to_do} of {measure.units} effects"
     if not ready(measure, button, "causal_measure_button", type="primary", icon=":material/play_arrow:"):
@@ -39,9 +50,11 @@ def show(selection: OverlapSelection) -> None:
     _effects(selection, measure, table, sets, controls)
 
 
-def _sets(selection: OverlapSelection, found: LanguageSpecific) -> tuple[dict[str, Neurons], list[str]]:
+def _sets(
+    selection: OverlapSelection, aligned: list[str], found: LanguageSpecific
+) -> tuple[dict[str, Neurons], list[str]]:
     """Sets of neurons to ablate by name, and the languages to see the effect on, from widgets."""
-    codes, aligned = selection.codes, selection.best_aligned()
+    codes = selection.codes
     counts = dict(zip(found.languages, found.counts().sum(axis=1).tolist(), strict=True))
     own = sorted((code for code in codes if counts[code]), key=lambda code: -counts[code])
     if not own:
@@ -72,15 +85,23 @@ def _sets(selection: OverlapSelection, found: LanguageSpecific) -> tuple[dict[st
     return sets | ({CORE: Neurons.from_mask(core)} if with_core and core.any() else {}), affected
 
 
-def _measure(selection: OverlapSelection, sets: dict[str, Neurons], affected: list[str]) -> tuple[Ablation, int]:
+def _measure(
+    plan: Plan, selection: OverlapSelection, sets: dict[str, Neurons], affected: list[str]
+) -> tuple[Ablation, int]:
     """The measure and how many random controls each set has, from widgets."""
-    info, most = selection.plan.info, len(selection.plan.corpus.usable)
+    info, most = plan.info, len(plan.corpus.usable)
     first, second, third = st.columns(3)
     sentences = first.number_input(
         "Sentences", 2, most, min(50, most), key="causal_sentences", help="The first so many; fewer are faster."
     )
     controls = second.number_input(
-        "Random controls per set", 1, 10, 2, key="causal_draws", help="Neurons drawn anew, as many in the same layers."
+        "Random controls per set",
+        19,
+        199,
+        19,
+        key="causal_draws",
+        help="Neurons drawn anew: as many in the same layers, of about the same activation probability. The smallest "
+        "p that k of them can give is 1 / (k + 1).",
     )
     likelihood = info.causal and third.toggle(
         "Measure the likelihood",
@@ -93,8 +114,8 @@ def _measure(selection: OverlapSelection, sets: dict[str, Neurons], affected: li
             f"{info.class_name} is an encoder, which gives no probability to a text: only alignment is measured."
         )
     measure = Ablation(
-        selection.plan,
-        with_controls(sets, info, int(controls)),
+        plan,
+        with_controls(sets, selection.counts, info, int(controls)),
         tuple(affected),
         selection.experiment.pooling,
         int(sentences),
@@ -130,8 +151,12 @@ def _effects(
     summary = overlap_tables.effects_summary(table, sets, measure.languages, change, controls)
     if len(summary):
         st.caption(f"Change of {CHANGES[change]}: a set's effect on its own language, its control, and the others")
+        for said in overlap_tables.effects_sentences(summary, controls, change):
+            st.markdown(said)
         number = st.column_config.NumberColumn(format="%+.4f")
-        named = {"set": "Neurons of", "neurons": "Neurons"}
+        whole = ("random: as large", "random: measured")
+        named = {"set": "Neurons of", "neurons": "Neurons", **dict.fromkeys(whole, st.column_config.NumberColumn())}
+        named["p"] = st.column_config.NumberColumn(format="%.3f")
         st.dataframe(summary, hide_index=True, column_config=dict.fromkeys(summary.columns, number) | named)
     if chart is not None:
         downloads(table, chart, f"ablation-{change}")
