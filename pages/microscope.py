@@ -5,11 +5,12 @@ import streamlit as st
 from neuronxa_core.measures import activation_counts, neuron_tables
 from neuronxa_core.measures.activation_counts import ActivationCounts
 from pages.components import cached, selection
+from pages.components.kept import kept
 from pages.views.microscope import find, languages, sentences, text
 from pages.views.microscope.selection import NeuronSelection
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@kept()
 def start_neuron(key: str, _activity: ActivationCounts) -> tuple[int, int]:
     return neuron_tables.most_specific(_activity)
 

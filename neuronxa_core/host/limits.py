@@ -41,6 +41,9 @@ LOOKED_THROUGH = 5000
 # files of a folder that are looked at for links that lead away
 LINKS_LOOKED_FOR = 50_000
 
+# what pages keep in memory: corpora, plans and results, of all visitors together
+KEPT_BYTES = 1024 * MIB
+
 SETTINGS_BYTES = 1 * MIB
 NAME_LETTERS = 200
 PATH_LETTERS = 4096

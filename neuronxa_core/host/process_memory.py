@@ -8,15 +8,19 @@ is therefore kept; when it rests, it is given back.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import functools
+import itertools
 import math
 import mmap
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 # of mallopt(3), glibc
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
@@ -65,6 +69,21 @@ def on_disk(shape: tuple[int, ...], dtype: np.dtype, folder: Path | None) -> np.
         else:
             file.truncate(size)
         return np.ndarray(shape, dtype, buffer=mmap.mmap(file.fileno(), size))
+
+
+def size_of(value: object) -> int:
+    """Bytes of memory that a value takes: of arrays, tables, texts and what holds them; what is shared counts anew."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, pd.DataFrame):
+        return int(value.memory_usage(deep=True).sum())
+    if isinstance(value, Mapping):
+        parts = itertools.chain(value.keys(), value.values())
+    elif dataclasses.is_dataclass(value):
+        parts = vars(value).values()
+    else:
+        parts = value if isinstance(value, tuple | list | set | frozenset) else ()
+    return sys.getsizeof(value) + sum(sys.getsizeof(part) if type(part) is str else size_of(part) for part in parts)
 
 
 def madvise(array: np.ndarray) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-import streamlit as st
 
 from neuronxa_core.corpora import parallel, reading
 from neuronxa_core.experiment import Experiment, digest
@@ -19,6 +18,7 @@ from neuronxa_core.models.description import ModelSource
 from neuronxa_core.states import planning
 from neuronxa_core.states.planning import Plan
 from pages.access.host import host_settings
+from pages.components.kept import kept
 from pages.components.process import services
 
 
@@ -35,7 +35,7 @@ def _fingerprint(path_text: str) -> str:
         return digest(repr(error))
 
 
-@st.cache_resource(max_entries=16, show_spinner="Reading the corpus …")
+@kept("Reading the corpus …")
 def _raw(source: str, fingerprint: str) -> parallel.RawCorpus:
     return reading.read(source)
 
@@ -46,7 +46,7 @@ def raw_corpus(source: str) -> parallel.RawCorpus:
     return _raw(allowed, _fingerprint(allowed))
 
 
-@st.cache_resource(max_entries=64, show_spinner="Looking at the model …")
+@kept("Looking at the model …")
 def _model_info(source: ModelSource, fingerprint: str) -> description.ModelInfo:
     return structure.describe(source)
 
@@ -60,7 +60,7 @@ def model_info(model: str) -> description.ModelInfo:
     return _model_info(source, _fingerprint(source.location))
 
 
-@st.cache_resource(max_entries=64, show_spinner="Looking at model and corpus …")
+@kept("Looking at model and corpus …")
 def _plan(
     key: str, prints: tuple[str, str], folder: str, device: str, source: ModelSource, corpus: str, _chosen: Experiment
 ) -> Plan:
@@ -88,7 +88,7 @@ def results_of(measure: Measure) -> Mapping[Part, Arrays]:
 
 def table_of(measure: Measure) -> pd.DataFrame:
     """A measure's tidy table: all of an instant one, else of what is there."""
-    return _table(*_identity(measure), measure)
+    return _table(*_identity(measure), measure).copy()
 
 
 def _identity(measure: Measure) -> tuple[str, str, int, str]:
@@ -98,18 +98,18 @@ def _identity(measure: Measure) -> tuple[str, str, int, str]:
     return measure.key, repr(measure.choices()), missing, str(store.folder)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Computing …")
+@kept("Computing …")
 def _results(key: str, choices: str, missing: int, folder: str, _measure: Measure) -> Mapping[Part, Arrays]:
     store = services().store
     return _measure.run(store) if _measure.instant else _measure.results(store)
 
 
-@st.cache_data(max_entries=64, show_spinner="Computing …")
+@kept("Computing …")
 def _table(key: str, choices: str, missing: int, folder: str, _measure: Measure) -> pd.DataFrame:
     return _measure.frame(results_of(_measure))
 
 
-@st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
+@kept("Comparing sentences …")
 def _alignment(key: str, state: str, pooling: str, rows: tuple[int, ...] | None, _plan: Plan) -> Alignment:
     if rows is not None:
         return bitext_retrieval.alignment_on(_plan, services().store, rows, state, pooling)
@@ -121,7 +121,7 @@ def alignment_of(plan: Plan, state: str, pooling: str, rows: tuple[int, ...] | N
     return _alignment(alignment.scores_key(plan, state, pooling), state, pooling, rows, plan)
 
 
-@st.cache_resource(max_entries=8, show_spinner="Counting active neurons …")
+@kept("Counting active neurons …")
 def _activity(key: str, _plan: Plan) -> ActivationCounts:
     return activation_counts.activation_counts(_plan, services().store)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import streamlit as st
+import functools
+
 from PIL import Image, ImageDraw
 
 
-@st.cache_resource(show_spinner=False)
+@functools.cache
 def icon() -> Image.Image:
     """The tab's picture, two languages that meet in a neuron. Streamlit's own icons need a network."""
     picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))

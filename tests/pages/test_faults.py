@@ -11,7 +11,7 @@ from streamlit.util import calc_hash
 
 from neuronxa_core.jobs.job_queue import JobQueue
 from neuronxa_core.store.entry_file import Entry
-from pages.components import cached, process, session
+from pages.components import cached, kept, process, session
 from pages.components.process import services
 
 PAGES = ("alignment", "overlap", "microscope", "downstream", "run")
@@ -45,8 +45,7 @@ def visit(monkeypatch):
 
     monkeypatch.setattr(PagesManager, "__init__", begin_later)
     # of a server that has one cache; here every test has another
-    for kept in (cached._plan, cached._alignment, cached._activity):
-        kept.clear()
+    kept._values.clear()
     monkeypatch.setattr(session, "enter", enter)
     monkeypatch.setattr(process, "JobQueue", queue)
 

@@ -10,6 +10,7 @@ from neuronxa_core.measures import alignment, alignment_tables
 from neuronxa_core.states.planning import Plan
 from pages.components import controls
 from pages.components.exporting import downloads
+from pages.components.kept import kept
 from pages.components.process import services
 from pages.components.selection import Selection
 from pages.components.wording import label
@@ -40,6 +41,6 @@ def show(selection: Selection) -> None:
     downloads(table, chart, f"all-pairs-layer{layer}")
 
 
-@st.cache_resource(max_entries=256, show_spinner="Comparing all languages …")
+@kept("Comparing all languages …")
 def _scores(key: str, state: str, pooling: str, layer: int, _plan: Plan) -> np.ndarray:
     return services().pairs.at(_plan, state, pooling, layer)

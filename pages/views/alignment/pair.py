@@ -10,6 +10,7 @@ from neuronxa_core.measures import alignment, alignment_tables
 from neuronxa_core.measures.alignment_tables import SentencePairs
 from neuronxa_core.states.planning import Plan
 from pages.components.exporting import downloads
+from pages.components.kept import kept
 from pages.components.process import services
 from pages.components.selection import Selection
 from pages.components.wording import counted, label, passages
@@ -49,7 +50,7 @@ def show(selection: Selection, x: str, y: str, layer: int, key: str) -> None:
     downloads(pairs.table(), chart, f"sentences-{x}-{y}-layer{layer}")
 
 
-@st.cache_resource(max_entries=8, show_spinner="Comparing sentences …")
+@kept("Comparing sentences …")
 def _pairs(key: str, x: str, y: str, state: str, pooling: str, layer: int, _plan: Plan) -> SentencePairs:
     return alignment_tables.sentence_pairs(_plan, services().store, x, y, state, pooling, layer)
 

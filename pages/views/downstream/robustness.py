@@ -8,6 +8,7 @@ from neuronxa_core.measures import task_correlation, task_tables
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.statistics import correlation, regression
 from pages.components import exporting, wording
+from pages.components.kept import kept
 from pages.components.process import services
 from pages.views.downstream.selection import TaskSelection
 
@@ -17,7 +18,7 @@ SAYS = (
 )
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@kept()
 def _tokens(key: str, _plan: Plan) -> dict[str, float]:
     return task_correlation.tokens_per_sentence(_plan, services().store)
 

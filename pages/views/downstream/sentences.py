@@ -10,6 +10,7 @@ from neuronxa_core.measures import alignment, task_tables
 from neuronxa_core.measures.task_correlation import Points
 from neuronxa_core.states.planning import Plan
 from pages.components import exporting
+from pages.components.kept import kept
 from pages.components.process import services
 from pages.views.downstream.selection import TaskSelection
 
@@ -19,7 +20,7 @@ SAYS = (
 )
 
 
-@st.cache_resource(max_entries=16, show_spinner="Drawing sentences …")
+@kept("Drawing sentences …")
 def _curve(
     key: str, state: str, pooling: str, layers: str, scores: tuple[tuple[str, float], ...], _plan: Plan, _points: Points
 ) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from neuronxa_core.states import per_token
 from neuronxa_core.states.per_token import TextStates, TokenActivations
 from neuronxa_core.states.planning import Plan
 from pages.components import exporting, shading
+from pages.components.kept import kept
 from pages.components.process import services
 from pages.components.selection import recompute_if_corrupt
 from pages.views.microscope import loading
@@ -21,7 +22,7 @@ from pages.views.microscope.find import neuron_list
 from pages.views.microscope.selection import NeuronSelection
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading the text …")
+@kept("Reading the text …")
 def _states_of(key: str, neuron: str, texts: tuple[str, ...], _plan: Plan) -> list[TextStates]:
     with services().pool.acquire(_plan, patience=loading.PATIENCE) as loaded:
         return per_token.text_activations(loaded, texts, neuron)

@@ -11,6 +11,7 @@ from neuronxa_core.measures import activation_counts, lape, overlap
 from neuronxa_core.measures.activation_counts import ActivationCounts, ActivationCriterion
 from neuronxa_core.measures.lape import LanguageSpecific
 from pages.components import controls
+from pages.components.kept import kept
 from pages.components.selection import Selection
 
 MEASURES = {"jaccard": "Jaccard overlap", "conditional": "Conditional overlap |A ∩ B| / |A|"}
@@ -33,12 +34,12 @@ class OverlapSelection(Selection):
         return _overlaps(self.key, self.criterion.kind, self.criterion.value, measure, self.counts)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Comparing languages …")
+@kept("Comparing languages …")
 def _overlaps(key: str, kind: str, value: float, measure: str, _counts: ActivationCounts) -> np.ndarray:
     return overlap.overlap_by_layer(_counts, ActivationCriterion(kind, value), measure)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Looking for specific neurons …")
+@kept("Looking for specific neurons …")
 def _specific(key: str, share: float, drop: float, assign: float, _counts: ActivationCounts) -> LanguageSpecific:
     return lape.lape(_counts, share, drop, assign)
 

@@ -9,6 +9,7 @@ from neuronxa_core import charts
 from neuronxa_core.measures import overlap_tables
 from neuronxa_core.states.planning import Plan
 from pages.components.exporting import downloads
+from pages.components.kept import kept
 from pages.components.process import services
 from pages.components.wording import label
 from pages.views.overlap.selection import OverlapSelection
@@ -47,7 +48,7 @@ def show(selection: OverlapSelection) -> None:
     downloads(table, chart, f"meaning-{x}-{y}")
 
 
-@st.cache_resource(max_entries=64, show_spinner="Comparing sentences …")
+@kept("Comparing sentences …")
 def _table(
     key: str, x: str, y: str, threshold: float, match_length: bool, state: str, pooling: str, _plan: Plan
 ) -> pd.DataFrame:
