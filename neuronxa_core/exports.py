@@ -9,6 +9,8 @@ import pandas as pd
 
 # a cell that begins so is a formula to some spreadsheet; the last four are the full-width forms
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# where lists are separated by semicolons, a cell begins after one, whatever stands in quotes
+LATER = re.compile(rf"(?<!^)([;\t\r\n] *)(?=[{re.escape(''.join(FORMULA))}])")
 NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?%?", re.IGNORECASE | re.ASCII)
 
 Value = TypeVar("Value")
@@ -19,9 +21,10 @@ def harmless(value: Value) -> Value:
 
     Numbers, and text that is nothing but a number, stay as they are.
     """
-    if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA) and not NUMBER.fullmatch(value):
-        return f"'{value}"  # type: ignore[return-value]
-    return value
+    if not isinstance(value, str) or NUMBER.fullmatch(value):
+        return value
+    first = "'" if value.lstrip(" ").startswith(FORMULA) else ""
+    return first + LATER.sub(r"\1'", value) if first or LATER.search(value) else value  # type: ignore[return-value]
 
 
 def harmless_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -40,7 +40,7 @@ with st.container(border=True):
     row = st.container(horizontal=True, gap="medium")
     with row:
         source = controls.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
-    with selection.recompute_if_corrupt(opened.whole):
+    with selection.recompute_if_corrupt(opened.plan):
         task = SOURCES[source](opened, row)
 if task is None:
     st.info("There are no task scores yet; choose or measure some above.")

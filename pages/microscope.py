@@ -17,7 +17,7 @@ def start_neuron(key: str, _activity: ActivationCounts) -> tuple[int, int]:
 
 opened = selection.open_page("Microscope")
 whole, plan = opened.whole, opened.plan
-with selection.recompute_if_corrupt(whole):
+with selection.recompute_if_corrupt(plan):
     activity = cached.activity_of(plan)
 st.caption(
     "One neuron: how often it is active in each language, and on which words. What activates it in these sentences "
@@ -33,10 +33,10 @@ with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         )
     )
 chosen = NeuronSelection(opened.experiment, whole, plan, activity, layer, neuron)
-with st.expander("Find a neuron", icon=":material/search:"), selection.recompute_if_corrupt(whole):
+with st.expander("Find a neuron", icon=":material/search:"), selection.recompute_if_corrupt(plan):
     find.show(chosen)
 st.subheader(f"Neuron {neuron} of layer {layer}", anchor=False)
-with selection.recompute_if_corrupt(whole):
+with selection.recompute_if_corrupt(plan):
     languages.show(chosen)
 sentences.show(chosen)
 text.show(chosen)

@@ -46,7 +46,7 @@ HELP = {
 }
 
 selected = selection.open_page("Overlap")
-with selection.recompute_if_corrupt(selected.whole):
+with selection.recompute_if_corrupt(selected.plan):
     counts = cached.activity_of(selected.plan)
 if len(selected.codes) < 2:
     st.info("Overlap needs at least two languages; choose more in *Run*.")

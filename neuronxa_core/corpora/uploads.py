@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 import shutil
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import xxhash
@@ -16,6 +18,8 @@ import xxhash
 from neuronxa_core.corpora.texts import base_name
 from neuronxa_core.errors import CorpusError, NotAllowed
 from neuronxa_core.host.limits import MIB
+
+log = logging.getLogger(__name__)
 
 FOLDER = "uploads"
 # a folder's name, by the content of its files
@@ -65,12 +69,18 @@ def keep(
         for name, content in safe:
             if not (kept / name).is_file():
                 partial = kept / f".{name}.{uuid.uuid4().hex}.part"
-                partial.write_bytes(content)
-                partial.replace(kept / name)
+                try:
+                    partial.write_bytes(content)
+                    partial.replace(kept / name)
+                finally:
+                    partial.unlink(missing_ok=True)
         os.utime(kept)
     except OSError as error:
+        log.warning("an upload cannot be kept: %s", error)
+        with suppress(OSError):  # others keep the same, or there is nothing of it
+            kept.rmdir()
         raise CorpusError(
-            f"the upload cannot be kept in {folder}: {error}; the host of this app can solve that"
+            f"the upload cannot be kept ({error.strerror or type(error).__name__}); the host of this app can solve that"
         ) from error
     return kept / names[0] if len(names) == 1 else kept
 
@@ -94,6 +104,7 @@ def _make_room(needed: int, folder: Path, kept_mib: int) -> None:
         if time.time() - changed < KEPT_S:
             break
         shutil.rmtree(upload, ignore_errors=True)
+        log.info("removed the upload %s to make room for another", upload.name)
         total -= size
     if total + needed > kept_mib * MIB:
         raise NotAllowed("uploads of the last day take all the room that the host of this app gives them; try tomorrow")

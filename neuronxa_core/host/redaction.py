@@ -28,14 +28,20 @@ _LOOKS_SECRET = re.compile(
     r"|(?P<name>[?&](?:token|access_token|Signature|X-Amz-Signature|X-Amz-Security-Token)=)[^&\s\"'<>]+",
     re.IGNORECASE,
 )
+# a terminal would follow these, and half a character cannot be printed; names in files of others hold them
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def redacted(text: str) -> str:
-    """The text without this account's hub tokens, whatever looks like one, and user:password@ of addresses."""
+    """The text without this account's hub tokens, whatever looks like one, and user:password@ of addresses.
+
+    Control characters other than line breaks and tabs are written out, as \\x1b.
+    """
     tokens = {os.environ.get(name, "").strip() for name in TOKEN_VARIABLES} | {_token_file()}
     for token in sorted((token for token in tokens if len(token) >= SHORTEST), key=len, reverse=True):
         text = text.replace(token, HIDDEN)
-    return _LOOKS_SECRET.sub(lambda found: f"{found['name'] or ''}{HIDDEN}", text)
+    text = _LOOKS_SECRET.sub(lambda found: f"{found['name'] or ''}{HIDDEN}", text)
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def _token_file() -> str:

@@ -16,7 +16,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -37,11 +37,10 @@ from neuronxa_core.host import allow_list, limits
 from neuronxa_core.host.allow_list import ANY, Folders
 from neuronxa_core.models import estimates, sources
 from neuronxa_core.models.description import ModelSource
-from neuronxa_core.store.cache import LIMIT_VARIABLE, default_folder, default_limit
+from neuronxa_core.states import planning
+from neuronxa_core.states.planning import Plan
+from neuronxa_core.store.cache import LIMIT_VARIABLE, Store, default_folder, default_limit
 from neuronxa_core.wording import some_of
-
-if TYPE_CHECKING:
-    from neuronxa_core.states.planning import Plan
 
 VARIABLE = "NEURONXA_SETTINGS"
 BESIDE_THE_APP = Path(__file__).resolve().parents[2] / "neuronxa.toml"
@@ -161,12 +160,15 @@ class Uploads(_Table):
     memory_mib_a_person: int = _whole(500, 0, 10**9)
 
 
+def _gib() -> Any:
+    says = "a number of GiB above 0, such as 200"
+    return Field(None, strict=True, gt=0, le=1e6, allow_inf_nan=False, description=says)
+
+
 class Cache(_Table):
     """[cache]. gib: None for the usual limit."""
 
-    gib: float | None = Field(
-        None, strict=True, gt=0, le=1e6, allow_inf_nan=False, description="a number of GiB above 0, such as 200"
-    )
+    gib: float | None = _gib()
 
     @property
     def limit_bytes(self) -> int:
@@ -184,10 +186,11 @@ class Queue(_Table):
 
 
 class Runs(_Table):
-    """[runs]. languages, sentences: of a run, at most; None for any number."""
+    """[runs]. languages, sentences: of a run, at most; None for any number. gib: None for a tenth of the cache."""
 
     languages: int | None = _whole(None, 2, 10**6)
-    sentences: int | None = _whole(None, 2, 10**9)
+    sentences: int | None = _whole(10_000, 2, 10**9)
+    gib: float | None = _gib()
 
 
 class People(_Table):
@@ -215,7 +218,10 @@ class Settings(_Table):
         """Everything that this account can read, for its own user."""
         any_folder_or_id = {"folders": [ANY], "hub": [ANY]}
         scores = {"folders": [ANY], "harness": True, "task_folders": [ANY]}
-        return cls.model_validate({"models": any_folder_or_id, "corpora": any_folder_or_id, "scores": scores})
+        runs = {"sentences": None, "gib": 1e6}
+        return cls.model_validate(
+            {"models": any_folder_or_id, "corpora": any_folder_or_id, "scores": scores, "runs": runs}
+        )
 
     # what may be loaded -----------------------------------------------------------------------------------------------
 
@@ -291,16 +297,18 @@ class Settings(_Table):
         found = available(device)
         return found if found in self.models.devices else available(self.models.devices[0])
 
-    def check_size(self, plan: Plan) -> None:
-        """Raise NotAllowed for a run of more languages or sentences than visitors may start."""
-        for what, count, most in (
-            ("languages", len(plan.all_languages), self.runs.languages),
-            ("sentences", len(plan.corpus.lines), self.runs.sentences),
+    def check_size(self, plan: Plan, store: Store) -> None:
+        """Raise NotAllowed for a run of more languages, sentences or missing bytes than visitors may start."""
+        gib, runs = 1 << 30, self.runs
+        new = planning.bytes_per_language(plan) * len(planning.missing(plan, store)) / gib
+        for has, count, most in (
+            (f"has {len(plan.all_languages):,} languages", len(plan.all_languages), runs.languages),
+            (f"has {len(plan.corpus.lines):,} sentences", len(plan.corpus.lines), runs.sentences),
+            (f"would keep {new:.3g} GiB", new, runs.gib or self.cache.limit_bytes / gib / 10),
         ):
             if most is not None and count > most:
                 raise NotAllowed(
-                    f"this choice has {count:,} {what}, and the host of this app allows {most:,} per run; choose fewer "
-                    "in Run"
+                    f"this choice {has}, and the host of this app allows {most:,.6g} per run; choose fewer in Run"
                 )
 
     # what is offered --------------------------------------------------------------------------------------------------

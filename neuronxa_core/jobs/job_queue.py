@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol
 
 from neuronxa_core.errors import Cancelled, NeuronXAError, QueueFull
@@ -335,6 +336,7 @@ def line(job: Job) -> str:
         about = {"model": plan.source.name, "device": plan.device, "dtype": plan.dtype, "corpus": plan.corpus.name}
     return json.dumps(
         {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "event": "job",
             "job": job.number,
             "who": [owner.name for owner in job.owners],
@@ -355,10 +357,15 @@ def line(job: Job) -> str:
 
 
 def log_lines() -> None:
-    """From now on, write the line of every job that is over to stderr, and nothing else on that line."""
-    if not job_log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        job_log.addHandler(handler)
-        job_log.setLevel(logging.INFO)
-        job_log.propagate = False
+    """From now on, write what is logged here to stderr: jobs that are over as lines of JSON, the rest with its time."""
+    for name, line_format in (
+        (job_log.name, "%(message)s"),
+        *((name, "%(asctime)s %(levelname)s %(message)s") for name in ("neuronxa_core", "pages")),
+    ):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter(line_format))
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False

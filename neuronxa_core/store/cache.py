@@ -60,9 +60,13 @@ def kind_of(key: str) -> str:
 
 
 def default_folder() -> Path:
-    """The folder that NEURONXA_CACHE_DIR names, else `cache/` in the repository."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named).expanduser() if named else Path(__file__).resolve().parents[2] / "cache"
+    """The folder that NEURONXA_CACHE_DIR names, else `cache/` in the repository, else ~/.cache/neuronxa."""
+    if named := os.environ.get(FOLDER_VARIABLE):
+        return Path(named).expanduser()
+    root = Path(__file__).resolve().parents[2]
+    if (root / "streamlit_app.py").is_file():
+        return root / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "neuronxa"
 
 
 def default_limit() -> int:

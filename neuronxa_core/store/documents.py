@@ -7,9 +7,11 @@ Values are JSON and never pickles: a row that claims to be one, as somebody who 
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,14 @@ class Documents:
 
     def put(self, key: str, value: Any) -> None:
         """Keep a document. Raises TypeError if it is not JSON, and ERRORS where it cannot be written."""
-        self._opened().set(key, value)
+        self._do(lambda cache: cache.set(key, value))
 
     def get(self, key: str) -> Any:
         """A document; None where there is none, or none that can be read."""
         if not self.folder.is_dir():
             return None
         try:
-            return self._opened().get(key)
+            return self._do(lambda cache: cache.get(key))
         except (*ERRORS, ValueError, zlib.error) as error:
             log.warning("the document %s cannot be read: %s", key, error)
             return None
@@ -55,7 +57,7 @@ class Documents:
     def drop(self, key: str) -> None:
         """Forget a document, if there is one. Raises ERRORS."""
         if self.folder.is_dir():
-            self._opened().delete(key)
+            self._do(lambda cache: cache.delete(key))
 
     def close(self) -> None:
         """Close the database; it is opened again where it is needed."""
@@ -63,6 +65,18 @@ class Documents:
             if self._cache is not None:
                 self._cache.close()
                 self._cache = None
+
+    def _do(self, action: Callable[[diskcache.Cache], Any]) -> Any:
+        """What an action on the database returns; a damaged database is begun anew."""
+        try:
+            return action(self._opened())
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise
+            log.warning("the documents in %s are damaged (%s) and are begun anew", self.folder, error)
+            self.close()
+            shutil.rmtree(self.folder)
+            return action(self._opened())
 
     def _opened(self) -> diskcache.Cache:
         with self._lock:

@@ -77,7 +77,7 @@ def plan_for(chosen: Experiment) -> Plan:
     prints = (_fingerprint(source.location), _fingerprint(corpus))
     device = allowed.device(chosen.device)
     plan = _plan(chosen.extraction.key, prints, str(services().store.folder), device, source, corpus, chosen.extraction)
-    allowed.check_size(plan)
+    allowed.check_size(plan, services().store)
     return plan
 
 

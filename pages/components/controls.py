@@ -63,7 +63,7 @@ def show_views(
 @st.fragment
 def show_view(show: Callable[[Selection], None], selection: Selection) -> None:
     """A view; what happens in it runs it alone again, errors included."""
-    with recompute_if_corrupt(selection.whole):
+    with recompute_if_corrupt(selection.plan):
         show(selection)
 
 

@@ -76,15 +76,18 @@ def open_page(title: str) -> Selection:
 
 
 @contextmanager
-def recompute_if_corrupt(whole: Plan) -> Iterator[None]:
-    """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile."""
+def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
+    """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile.
+
+    plan: the part that was computed before, since nobody asked for the rest.
+    """
     with errors_shown():
         try:
             yield
         except CorruptEntry as damage:
             if services().store.damage[damage.key] > MOST_REPAIRS:
                 raise
-            submit(Extraction(whole))
+            submit(Extraction(plan))
             st.toast(f"{said(str(damage))}. It is being computed again.", icon=":material/build:")
             st.rerun()
 

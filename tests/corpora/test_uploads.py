@@ -1,5 +1,6 @@
 """Uploads: kept under their content, whatever their names."""
 
+import errno
 import os
 import time
 
@@ -57,3 +58,15 @@ def test_uploads_are_as_many_and_as_large_as_the_host_allows(tmp_path):
     os.utime(first.parent, (yesterday, yesterday))
     third = uploads.keep([("c.txt", mib)], tmp_path, **most)
     assert third.is_file() and second.is_file() and not first.parent.exists()
+
+
+def test_an_upload_that_fails_leaves_nothing_and_names_no_folder(tmp_path, monkeypatch):
+    def full(path, data):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(uploads.Path, "write_bytes", full)
+    with pytest.raises(CorpusError, match=r"cannot be kept \(No space left on device\)") as refused:
+        uploads.keep([("eng.txt", b"one\n")], tmp_path)
+    assert str(tmp_path) not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []

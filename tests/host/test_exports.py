@@ -29,21 +29,20 @@ def test_the_command_line_writes_no_formula(tmp_path, monkeypatch):
     corpus.mkdir()
     for code in ("eng", "deu"):
         (corpus / f"{code}.txt").write_text(f"one {code}\ntwo {code}\n", "utf-8")
-    arguments = [
-        "score",
-        "--model",
-        "demo",
-        "--corpus",
-        "=1+1",
-        "--pivot",
-        "eng",
-        "--cache-dir",
-        str(tmp_path / "cache"),
-    ]
+    arguments = ["score", "--model", "demo", "--corpus", "=1+1", "--pivot", "eng", "--cache-dir", "cache"]
     assert main([*arguments, "--out", "s.csv"]) == 0
     rows = read_back((tmp_path / "s.csv").read_text("utf-8"))
     place = rows[0].index("corpus")
     assert {row[place] for row in rows[1:]} == {"'=1+1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("x;=cmd", "x;'=cmd"), ("x; +1;@y", "x; '+1;'@y"), ("a\n=b", "a\n'=b"), ("x;y", "x;y"), ("-1;-2", "'-1;'-2")],
+)
+def test_a_cell_that_begins_after_a_semicolon_is_no_formula_either(text, shown):
+    """As a spreadsheet of a country reads it where lists are separated so; quotes within a line do not help."""
+    assert exports.harmless(text) == shown
 
 
 def test_pages_write_tables_in_no_other_way():

@@ -223,3 +223,9 @@ def test_no_document_of_the_bundled_model_looks_like_a_token():
         text = file.read_text("utf-8")
         json.loads(text)
         assert redacted(text) == text
+
+
+def test_a_name_of_others_does_not_steer_a_terminal():
+    """As of a checkpoint's model_type: errors and records of the log hold it written out."""
+    text = "model type \x1b[2J\x07\x9b31m\ud800 of\ta\nfolder"
+    assert str(NeuronXAError(text)) == redacted(text) == r"model type \x1b[2J\x07\x9b31m\ud800 of" + "\ta\nfolder"

@@ -12,7 +12,9 @@ from neuronxa_core.errors import NotAllowed, SettingsError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.host import limits, settings
 from neuronxa_core.host.settings import Settings
-from neuronxa_core.states.planning import make_plan
+from neuronxa_core.states.computing import compute_missing
+from neuronxa_core.states.planning import bytes_per_language, make_plan, restrict
+from neuronxa_core.states.pools import ModelPool
 
 ROOT = Path(__file__).parents[2]
 TABLES = {name: set(table.annotation.model_fields) for name, table in Settings.model_fields.items()}
@@ -34,6 +36,8 @@ task_folders = ["scores"]
 file_mib = 1
 files = 3
 kept_mib = 2
+memory_mib = 5
+memory_mib_a_person = 4
 [cache]
 gib = 2.5
 [queue]
@@ -42,6 +46,7 @@ waiting_a_person = 2
 [runs]
 languages = 3
 sentences = 20
+gib = 0.5
 [people]
 managers = ["Ann@lab.example"]
 """
@@ -71,10 +76,10 @@ def test_all_that_a_file_can_say_is_read(tmp_path):
         },
         "corpora": {"folders": None, "hub": ("openlanguagedata/flores_plus",)},
         "scores": {"folders": scores, "harness": True, "task_folders": scores},
-        "uploads": {"file_mib": 1, "files": 3, "kept_mib": 2},
+        "uploads": {"file_mib": 1, "files": 3, "kept_mib": 2, "memory_mib": 5, "memory_mib_a_person": 4},
         "cache": {"gib": 2.5},
         "queue": {"waiting": 4, "waiting_a_person": 2},
-        "runs": {"languages": 3, "sentences": 20},
+        "runs": {"languages": 3, "sentences": 20, "gib": 0.5},
         "people": {"managers": ("ann@lab.example",)},
     }
     assert {name: set(table) for name, table in tomllib.loads(EVERYTHING).items()} == TABLES
@@ -93,7 +98,17 @@ def test_every_key_and_what_it_is_left_out_is_documented(tmp_path):
     assert example.queue.waiting_a_person == 3
     rows = {row.split("|")[2].strip(): row.split("|")[-2].strip() for row in text.splitlines() if row.count("|") == 5}
     numbers = {f"`{key}`": str(value) for table in Settings().model_dump().values() for key, value in table.items()}
-    for key in ("loaded", "file_mib", "files", "kept_mib", "waiting", "waiting_a_person"):
+    for key in (
+        "loaded",
+        "file_mib",
+        "files",
+        "kept_mib",
+        "memory_mib",
+        "memory_mib_a_person",
+        "waiting",
+        "waiting_a_person",
+        "sentences",
+    ):
         assert rows[f"`{key}`"] == numbers[f"`{key}`"]
 
 
@@ -207,9 +222,19 @@ def test_devices_and_dtypes_are_the_hosts(few):
     assert Settings().device("auto", with_gpu) == Settings().device("cuda", with_gpu) == "cuda"
 
 
-def test_a_run_has_at_most_so_many_languages_and_sentences(few, store):
+def test_a_run_has_at_most_so_many_languages_and_sentences_and_bytes(few, store):
     fits = Experiment(languages=("deu_Latn", "fra_Latn"), sentences=20)
-    few.check_size(make_plan(fits, store))
+    few.check_size(plan := make_plan(fits, store), store)
     for too_much, said in ((replace(fits, sentences=21), "21 sentences"), (replace(fits, languages=()), "languages")):
         with pytest.raises(NotAllowed, match=said):
-            few.check_size(make_plan(too_much, store))
+            few.check_size(make_plan(too_much, store), store)
+    # of the host that said nothing: ten thousand sentences, and a tenth of the cache; what is stored counts no more
+    cache = settings.Cache(gib=9.9 * 3 * bytes_per_language(plan) / 2**30)
+    with pytest.raises(NotAllowed, match=r"would keep 0\.\d+ GiB"):
+        Settings(cache=cache).check_size(plan, store)
+    Settings.of_this_machine().model_copy(update={"cache": cache}).check_size(plan, store)
+    compute_missing(restrict(plan, ["deu_Latn"]), store, ModelPool())
+    Settings(cache=cache).check_size(plan, store)
+    long = replace(plan, corpus=replace(plan.corpus, lines=tuple(range(10_001))))
+    with pytest.raises(NotAllowed, match="10,001 sentences"):
+        Settings().check_size(long, store)

@@ -150,6 +150,17 @@ def test_damage_is_computed_again_and_the_scores_are_right(visit, own_cache, mea
     assert shown_scores(test) == means
 
 
+def test_damage_starts_no_run_of_what_a_link_names_besides(visit, own_cache):
+    without_scores(own_cache)
+    damage(own_cache)
+    folder = ROOT / "neuronxa_core" / "demo" / "corpus"  # not by its name, which is computed without being asked
+    visit("alignment", own_cache, corpus=str(folder), languages=",".join([*CHOSEN.languages, "vie_Latn"]))
+    queue = services().queue
+    assert all(queue.wait(job, PATIENCE_S) for job in queue.jobs())
+    computed = {code for job in queue.jobs() for code in job.totals}
+    assert computed and "vie_Latn" not in computed
+
+
 def test_a_disk_that_damages_all_that_is_written_is_an_error_and_no_endless_loop(visit, own_cache, monkeypatch):
     without_scores(own_cache)
 

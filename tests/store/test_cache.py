@@ -360,6 +360,12 @@ def test_the_environment_names_folder_and_limit(monkeypatch, tmp_path):
     monkeypatch.delenv("NEURONXA_CACHE_DIR", raising=False)
     monkeypatch.delenv("NEURONXA_CACHE_GIB", raising=False)
     assert default_folder() == ROOT / "cache"
+    with monkeypatch.context() as installed:  # by pip, there is no checkout around the package
+        installed.setattr("neuronxa_core.store.cache.__file__", str(tmp_path / "neuronxa_core" / "store" / "cache.py"))
+        installed.delenv("XDG_CACHE_HOME", raising=False)
+        assert default_folder() == Path.home() / ".cache" / "neuronxa"
+        installed.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert default_folder() == tmp_path / "neuronxa"
     assert default_limit() == 50 * 2**30
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(tmp_path / "named"))
     monkeypatch.setenv("NEURONXA_CACHE_GIB", "1.5")

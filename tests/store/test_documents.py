@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuronxa_core.errors import StoreError
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,15 +34,17 @@ def test_a_planted_pickle_is_not_read(store, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_damaged_database_costs_no_entry(store):
+@pytest.mark.parametrize("start", [0, 4096])
+def test_a_damaged_database_is_begun_anew_with_one_line_in_the_log(store, caplog, start):
     store.put("key", {"x": np.arange(3)}, {})
     store.put_json("key", 1)
     store.close()
-    for file in (store.folder / "documents").glob("cache.db*"):
-        file.write_bytes(b"\xff" * 5000)
+    (store.folder / "documents" / "cache.db-wal").unlink(missing_ok=True)
+    with (store.folder / "documents" / "cache.db").open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * 100_000)
     assert store.get_json("key") is None
-    assert not store.try_put_json("key", 2)
-    assert "delete that folder" in store.last_write_error
-    with pytest.raises(StoreError, match="documents"):
-        store.put_json("key", 2)
+    store.put_json("key", 2)
+    assert store.get_json("key") == 2
+    assert ["begun anew" in record.message for record in caplog.records] == [True]
     assert store.read("key")["x"].tolist() == [0, 1, 2]

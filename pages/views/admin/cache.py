@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pandas as pd
 import streamlit as st
 
@@ -13,6 +15,8 @@ from pages.access.people import Person
 from pages.components import progress, wording
 from pages.components.process import Services
 from pages.views.admin.columns import COLUMNS, NO_RIGHTS
+
+log = logging.getLogger(__name__)
 
 
 def show(services: Services, me: Person) -> None:
@@ -67,6 +71,7 @@ def _entries(store: Store, me: Person) -> None:
         if st.button(f"Delete {count} for good", key="admin_delete", type="primary"):
             for key in deleted["key"]:
                 store.drop(key)
+                log.info("%s deleted %s", me.name, key)
             st.rerun()
 
 

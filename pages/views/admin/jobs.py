@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pandas as pd
 import streamlit as st
 
@@ -13,6 +15,8 @@ from pages.access.people import Person
 from pages.components import cached, messages, progress, wording
 from pages.components.process import Services
 from pages.views.admin.columns import MOMENT, when
+
+log = logging.getLogger(__name__)
 
 SHOWN_JOBS = 30
 ICONS = {"waiting": ":material/hourglass_empty:", "running": ":material/autorenew:"}
@@ -64,6 +68,7 @@ def _interrupted(job: Interrupted, services: Services, me: Person) -> None:
     may = job.who == me.key or me.manages
     if may and row.button("Forget", key=f"forget-{job.file.stem}", icon=":material/close:"):
         services.queue.forget(job)
+        log.info("%s deleted the interrupted job %s of %s", me.name, job.title, job.by)
         st.rerun()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import streamlit as st
 
 from neuronxa_core.errors import NeuronXAError
@@ -11,6 +13,8 @@ from pages.access.people import Person
 from pages.components import messages, wording
 from pages.components.process import Services
 from pages.views.admin.columns import COLUMNS, NO_RIGHTS
+
+log = logging.getLogger(__name__)
 
 
 def show_machine(services: Services, me: Person) -> None:
@@ -48,4 +52,5 @@ def show_models(services: Services, me: Person) -> None:
         except NeuronXAError as busy:
             st.warning(wording.said(str(busy)))
         else:
+            log.info("%s freed the models in memory", me.name)
             st.rerun()

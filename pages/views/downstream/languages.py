@@ -21,7 +21,7 @@ def show(selection: TaskSelection) -> None:
             st.caption(wording.safe(sentence))
         if selection.task.source:
             st.caption(wording.safe(f"Source: {selection.task.source}"))
-        with recompute_if_corrupt(selection.whole):
+        with recompute_if_corrupt(selection.plan):
             exporting.table(selection.joined, "downstream")
     if count < correlation.FEWEST:
         st.warning(

@@ -20,7 +20,7 @@ VALUES = {
 
 @st.fragment
 def show(selection: NeuronSelection) -> None:
-    with recompute_if_corrupt(selection.whole), loading.waiting_for_model():
+    with recompute_if_corrupt(selection.plan), loading.waiting_for_model():
         _show(selection)
 
 

@@ -30,7 +30,7 @@ def _states_of(key: str, neuron: str, texts: tuple[str, ...], _plan: Plan) -> li
 
 @st.fragment
 def show(selection: NeuronSelection) -> None:
-    with recompute_if_corrupt(selection.whole), loading.waiting_for_model():
+    with recompute_if_corrupt(selection.plan), loading.waiting_for_model():
         _show(selection)
 
 
