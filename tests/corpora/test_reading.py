@@ -4,6 +4,7 @@ import codecs
 import sys
 import types
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,40 +20,18 @@ from neuronxa_core.errors import CorpusError
 # Folders of one file per language
 
 
-def test_a_folder_of_text_files(tmp_path):
-    raw = read(write(tmp_path / "mine", eng_Latn=ENGLISH, deu_Latn=GERMAN, arb_Arab=ARABIC, tha_Thai=THAI))
-    assert raw.languages == ("arb_Arab", "deu_Latn", "eng_Latn", "tha_Thai")
-    assert raw.texts["eng_Latn"] == ENGLISH
-    assert raw.texts["arb_Arab"] == ARABIC
-    assert raw.texts["tha_Thai"] == THAI
-    assert raw.name == "mine"
-    assert raw.labels is None
-    assert raw.problems == {}
-    assert raw.notes == ()
-
-
-def test_path_objects_and_text_read_alike(tmp_path):
-    folder = write(tmp_path / "mine", eng=ENGLISH, deu=GERMAN)
-    assert read(folder) == read(str(folder))
-
-
-def test_a_trailing_slash_or_a_dot_keeps_the_name(tmp_path, monkeypatch):
-    folder = write(tmp_path / "mine", eng=ENGLISH, deu=GERMAN)
+def test_a_folder_of_text_files(tmp_path, monkeypatch):
+    labels = ("home", "home", "travel", "home")
+    texts = {"arb_Arab": ARABIC, "deu_Latn": GERMAN, "eng_Latn": ENGLISH, "tha_Thai": THAI}
+    folder = write(tmp_path / "mine", **texts, labels=labels)
+    raw = read(folder)
+    assert raw.languages == tuple(texts)
+    assert (raw.texts, raw.labels, raw.name, raw.problems, raw.notes) == (texts, labels, "mine", {}, ())
+    assert read(str(folder)) == raw
     monkeypatch.chdir(folder)
-    assert read(".").name == "mine"
-    assert read(f"{folder}/").name == "mine"
-
-
-def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
-    write(tmp_path / "mine", eng=ENGLISH, deu=GERMAN)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert read("~/mine").languages == ("deu", "eng")
-
-
-def test_labels_are_read(tmp_path):
-    raw = read(write(tmp_path, eng=ENGLISH, deu=GERMAN, labels=("home", "home", "travel", "home")))
-    assert raw.labels == ("home", "home", "travel", "home")
-    assert "labels" not in raw.texts
+    for way in (".", f"{folder}/", "~/mine"):
+        assert (read(way).name, read(way).texts) == ("mine", texts)
 
 
 def test_labels_of_another_number_are_refused(tmp_path):
@@ -86,14 +65,10 @@ def test_a_file_that_no_code_names_is_a_language_of_its_name(tmp_path, coded):
         select(raw, "007", ["ell"])
 
 
-def test_a_folder_with_nothing_in_it(tmp_path):
-    with pytest.raises(CorpusError, match="holds no corpus"):
-        read(tmp_path)
-
-
-def test_a_folder_with_only_labels(tmp_path):
-    with pytest.raises(CorpusError, match="holds no corpus"):
-        read(write(tmp_path, labels=("a", "b")))
+def test_a_folder_without_sentences(tmp_path):
+    for folder in (tmp_path, write(tmp_path, labels=("a", "b"))):
+        with pytest.raises(CorpusError, match="holds no corpus"):
+            read(folder)
 
 
 def test_a_folder_of_one_table_reads_the_table(tmp_path):
@@ -149,11 +124,6 @@ def flores(folder, split, codes=("eng_Latn", "deu_Latn"), suffix=None):
         (folder / split / f"{code}.{suffix or split}").write_text("".join(f"{split} {code} {i}\n" for i in range(3)))
 
 
-def test_a_flores_split(tmp_path):
-    flores(tmp_path, "dev")
-    assert read(tmp_path / "dev").texts["deu_Latn"][0] == "dev deu_Latn 0"
-
-
 def test_a_flores_root_reads_devtest_and_says_so(tmp_path):
     flores(tmp_path, "dev")
     flores(tmp_path, "devtest")
@@ -194,26 +164,17 @@ def test_only_lf_and_crlf_end_a_line(tmp_path):
     assert raw.changed == {"eng": (), "deu": ()}
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path):
-    raw = read(write(tmp_path, eng=codecs.BOM_UTF8 + b"one\ntwo\n", deu=b"eins\nzwei\n"))
-    assert raw.texts["eng"] == ("one", "two")
-
-
-def test_no_newline_at_the_end(tmp_path):
-    assert read(write(tmp_path, eng=b"one\ntwo", deu=b"eins\nzwei\n\n \r\n\n")).texts == {
-        "eng": ("one", "two"),
-        "deu": ("eins", "zwei"),
-    }
-
-
-def test_empty_lines_within_stay(tmp_path):
-    assert read(write(tmp_path, eng=b"\none\n\n \ntwo\n", deu=b"a\nb\nc\nd\ne\n")).texts["eng"] == (
-        "",
-        "one",
-        "",
-        "",
-        "two",
-    )
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (codecs.BOM_UTF8 + b"one\ntwo\n", ("one", "two")),
+        (b"one\ntwo", ("one", "two")),
+        (b"one\ntwo\n\n \r\n\n", ("one", "two")),
+        (b"\none\n\n \ntwo\n", ("", "one", "", "", "two")),
+    ],
+)
+def test_marks_and_empty_lines(tmp_path, data, lines):
+    assert read(write(tmp_path, eng=data)).texts["eng"] == lines
 
 
 def test_text_that_is_not_utf8_is_a_problem_of_its_language(tmp_path):
@@ -230,24 +191,17 @@ def test_text_that_is_not_utf8_is_a_problem_of_its_language(tmp_path):
     assert "line 2" in finding.message
 
 
-def test_bytes_cut_off_at_the_end(tmp_path):
-    raw = read(write(tmp_path, eng=b"a\nb\n", deu=codecs.BOM_UTF8 + "a\nspät".encode()[:-2]))
-    assert "deu.txt, line 2" in raw.problems["deu"]
-
-
-def test_nul_bytes_are_a_problem(tmp_path):
-    raw = read(write(tmp_path, eng=b"a\nb\n", deu=b"a\nb\0c\n"))
-    assert "deu.txt, line 2: a NUL byte" in raw.problems["deu"]
-
-
-def test_utf16_is_a_problem(tmp_path):
-    raw = read(write(tmp_path, eng=b"a\nb\n", deu="a\nb\n".encode("utf-16")))
-    assert "deu.txt, line 1: not UTF-8" in raw.problems["deu"]
-
-
-@pytest.mark.parametrize("data", [b"", b"\n\n", b" \r\n", codecs.BOM_UTF8])
-def test_an_empty_file_is_a_problem(tmp_path, data):
-    assert "deu.txt is empty" in read(write(tmp_path, eng=b"a\nb\n", deu=data)).problems["deu"]
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (codecs.BOM_UTF8 + "a\nspät".encode()[:-2], r"deu.txt, line 2: not UTF-8"),
+        (b"a\nb\0c\n", "deu.txt, line 2: a NUL byte"),
+        ("a\nb\n".encode("utf-16"), "deu.txt, line 1: not UTF-8"),
+        *((data, "deu.txt is empty") for data in (b"", b"\n\n", b" \r\n", codecs.BOM_UTF8)),
+    ],
+)
+def test_a_file_that_is_no_text_is_a_problem_of_its_language(tmp_path, data, message):
+    assert message in read(write(tmp_path, eng=b"a\nb\n", deu=data)).problems["deu"]
 
 
 def test_no_readable_language_says_why(tmp_path):
@@ -256,36 +210,18 @@ def test_no_readable_language_says_why(tmp_path):
 
 
 def test_vietnamese_is_composed_and_counted(tmp_path):
-    decomposed = [unicodedata.normalize("NFD", line) for line in VIETNAMESE]
-    raw = read(
-        write(tmp_path, eng=ENGLISH, vie=[decomposed[0], VIETNAMESE[1], decomposed[2], f" {VIETNAMESE[3]}\u3000"])
-    )
+    apart = [unicodedata.normalize("NFD", line) for line in (*VIETNAMESE, "Küche")]
+    vie = [apart[0], VIETNAMESE[1], apart[2], f" {VIETNAMESE[3]}\u3000"]
+    raw = read(write(tmp_path, eng=ENGLISH, vie=vie, labels=[apart[4], " Bad ", "a", "b"]))
     assert raw.texts["vie"] == VIETNAMESE
+    assert raw.labels == ("Küche", "Bad", "a", "b")
     assert raw.changed == {"eng": (), "vie": (0, 2, 3)}
     (finding,) = found(select(raw, "eng"), "normalised")
     assert (finding.language, finding.severity, finding.lines) == ("vie", "info", (1, 3, 4))
     assert found(select(raw, "eng", sentences=2), "normalised")[0].lines == (1,)
 
 
-def test_labels_are_normalised_too(tmp_path):
-    raw = read(write(tmp_path, eng=b"a\nb\n", deu=b"c\nd\n", labels=[unicodedata.normalize("NFD", "Küche"), " Bad "]))
-    assert raw.labels == ("Küche", "Bad")
-
-
 # Uploads
-
-
-def test_uploads_of_text_files():
-    raw = read_uploads([("eng.txt", b"one\ntwo\n"), ("deu.txt", b"eins\nzwei\n"), ("labels.txt", b"a\nb\n")])
-    assert raw.texts == {"eng": ("one", "two"), "deu": ("eins", "zwei")}
-    assert raw.labels == ("a", "b")
-    assert raw.name == "upload"
-
-
-def test_an_uploaded_table_has_its_name():
-    raw = read_uploads([("my corpus.csv", b"eng,deu\none,eins\n")])
-    assert raw.name == "my corpus"
-    assert raw.texts["deu"] == ("eins",)
 
 
 @pytest.mark.parametrize(
@@ -313,14 +249,9 @@ def test_uploads_that_are_refused(files, message):
 
 def test_uploads_read_as_the_folder_they_came_from(tmp_path):
     folder = write(tmp_path, eng=ENGLISH, deu=GERMAN, fra=b"\xff\n", labels=("a", "b", "c", "d"), notes=("n",))
-    from_disk = read(folder)
     uploaded = read_uploads([(f.name, f.read_bytes()) for f in sorted(folder.iterdir())])
-    assert (uploaded.texts, uploaded.labels, uploaded.problems, uploaded.notes) == (
-        from_disk.texts,
-        from_disk.labels,
-        from_disk.problems,
-        from_disk.notes,
-    )
+    assert uploaded == replace(read(folder), name="upload", source="upload")
+    assert read_uploads([("my corpus.csv", b"eng,deu\none,eins\n")]).name == "my corpus"
 
 
 # The hub
@@ -379,35 +310,27 @@ def test_flores_plus_is_pivoted_by_id(hub):
     assert "url" not in hub.dataset.read
 
 
-def test_varieties_of_a_language_are_told_apart(hub):
-    hub.dataset = FakeDataset(
-        {
-            "id": [0, 0, 0, 0],
-            "iso_639_3": ["oci", "oci", "cat", "cat"],
-            "iso_15924": ["Latn"] * 4,
-            "glottocode": ["occi1239", "aran1260", "stan1289", "stan1289"],
-            "variant": ["", "", "", "valencia"],
-            "text": ["a", "b", "c", "d"],
-        }
+def flores_plus(codes, **more):
+    threes, scripts = zip(*(code.split("_") for code in codes.split()), strict=True)
+    return FakeDataset(
+        {"id": [0] * len(threes), "iso_639_3": threes, "iso_15924": scripts, "text": "abcd"[: len(threes)]} | more
     )
-    assert read_hub("openlanguagedata/flores_plus").texts == {
-        "oci_Latn_occi1239": ("a",),
-        "oci_Latn_aran1260": ("b",),
-        "cat_Latn": ("c",),
-        "cat_Latn_valencia": ("d",),
-    }
 
 
-def test_a_sentence_twice_is_refused(hub):
-    hub.dataset = FakeDataset({"id": [0, 0], "iso_639_3": ["eng"] * 2, "iso_15924": ["Latn"] * 2, "text": ["a", "b"]})
-    with pytest.raises(CorpusError, match="sentence 0 of eng_Latn twice"):
+def test_varieties_of_a_language_are_told_apart(hub):
+    more = {"glottocode": ["occi1239", "aran1260", "stan1289", "stan1289"], "variant": ["", "", "", "valencia"]}
+    hub.dataset = flores_plus("oci_Latn oci_Latn cat_Latn cat_Latn", **more)
+    codes = ("oci_Latn_occi1239", "oci_Latn_aran1260", "cat_Latn", "cat_Latn_valencia")
+    assert read_hub("openlanguagedata/flores_plus").texts == dict(zip(codes, map(tuple, "abcd"), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"), [({}, "sentence 0 of eng_Latn twice"), ({"id": [0, 1]}, "1 language columns")]
+)
+def test_rows_of_flores_plus_that_are_refused(hub, more, message):
+    hub.dataset = flores_plus("eng_Latn eng_Latn", **more)
+    with pytest.raises(CorpusError, match=message):
         read_hub("openlanguagedata/flores_plus")
-
-
-def test_one_language_of_flores_plus_is_not_enough(hub):
-    hub.dataset = FakeDataset({"id": [0, 1], "iso_639_3": ["eng"] * 2, "iso_15924": ["Latn"] * 2, "text": ["a", "b"]})
-    with pytest.raises(CorpusError, match="1 language columns"):
-        read_hub("openlanguagedata/flores_plus", config="eng_Latn")
 
 
 def test_a_data_set_of_one_column_a_language(hub):
@@ -424,25 +347,21 @@ def test_a_data_set_of_one_column_a_language(hub):
 @pytest.mark.parametrize(
     ("source", "config", "split"),
     [
-        ("hub:owner/name", None, "test"),
-        ("hub:owner/name:all", "all", "test"),
-        ("hub:owner/name::dev", None, "dev"),
-        ("hub:openlanguagedata/flores_plus::dev", None, "dev"),
-        ("hub:openlanguagedata/flores_plus", None, "devtest"),
+        ("owner/name", None, "test"),
+        ("owner/name:all", "all", "test"),
+        ("owner/name::dev", None, "dev"),
+        ("openlanguagedata/flores_plus::dev", None, "dev"),
+        ("openlanguagedata/flores_plus", None, "devtest"),
     ],
 )
 def test_hub_sources(hub, source, config, split):
+    """No code of a data set is ever trusted: trust_remote_code is not among the arguments."""
     hub.dataset = FakeDataset({"eng": ["a"], "deu": ["b"]})
-    read(source)
-    assert [kwargs for _, kwargs in hub.calls] == [{"name": config, "split": split, "revision": None}]
-
-
-def test_a_revision_is_passed_on_and_code_never_trusted(hub):
-    hub.dataset = FakeDataset({"eng": ["a"], "deu": ["b"]})
+    read(f"hub:{source}")
     read_hub("owner/name", revision="abc")
-    ((_, kwargs),) = hub.calls
-    assert kwargs["revision"] == "abc"
-    assert "trust_remote_code" not in kwargs
+    given = [kwargs for _, kwargs in hub.calls]
+    assert given[0] == {"name": config, "split": split, "revision": None}
+    assert given[1] == {"name": None, "split": "test", "revision": "abc"}
 
 
 @pytest.mark.parametrize(

@@ -19,26 +19,19 @@ def raw():
 
 def test_all_languages_but_the_pivot(raw):
     corpus = select(raw, "eng_Latn")
-    assert corpus.pivot == "eng_Latn"
-    assert corpus.languages == ("arb_Arab", "deu_Latn", "fra_Latn")
-    assert set(corpus.texts) == {"eng_Latn", "arb_Arab", "deu_Latn", "fra_Latn"}
-    assert corpus.lines == (1, 2, 3, 4)
-    assert corpus.usable == (0, 1, 2, 3)
-    assert corpus.n_sentences == 4
+    assert (corpus.pivot, corpus.languages) == ("eng_Latn", ("arb_Arab", "deu_Latn", "fra_Latn"))
+    assert set(corpus.texts) == {"eng_Latn", *corpus.languages}
+    assert (corpus.lines, corpus.usable, corpus.n_sentences) == ((1, 2, 3, 4), (0, 1, 2, 3), 4)
     assert corpus.labels == ("a", "b", "c", "d")
     assert corpus.findings == ()
+    assert select(raw, "eng_Latn", seed=3) == corpus
 
 
-def test_the_order_of_the_languages_is_the_users(raw):
-    corpus = select(raw, "deu_Latn", ["fra_Latn", "arb_Arab", "fra_Latn"])
-    assert corpus.languages == ("fra_Latn", "arb_Arab")
-    assert list(corpus.texts) == ["deu_Latn", "fra_Latn", "arb_Arab"]
-
-
-def test_codes_in_other_forms(raw):
+def test_codes_in_other_forms_in_the_order_of_the_user(raw):
     corpus = select(raw, "en", ["deu", "FRA-latn", "ar", "de"])
     assert corpus.pivot == "eng_Latn"
     assert corpus.languages == ("deu_Latn", "fra_Latn", "arb_Arab")
+    assert list(corpus.texts) == ["eng_Latn", "deu_Latn", "fra_Latn", "arb_Arab"]
 
 
 def test_an_ambiguous_code():
@@ -115,10 +108,6 @@ def test_a_seed_samples_in_file_order_and_alike_each_time():
     assert all(type(line) is int for line in first.lines)
 
 
-def test_a_seed_without_a_number_takes_all(raw):
-    assert select(raw, "eng_Latn", seed=3) == select(raw, "eng_Latn")
-
-
 def test_labels_that_do_not_fit_the_chosen_languages():
     raw = raw_of(eng=ENGLISH, deu=GERMAN, fra=FRENCH[:3], labels=("a", "b", "c"))
     with pytest.raises(CorpusError, match="3 labels for 4 lines"):
@@ -147,26 +136,17 @@ def test_fewer_than_two_usable_rows():
         select(raw, "eng")
 
 
-def test_lines_are_those_of_the_source_in_a_sample():
-    lines = [f"sentence {i} is here" for i in range(50)]
-    german = [f"Satz {i} ist da" for i in range(50)]
-    for i in range(0, 50, 5):
-        german[i] = ""
-    raw = raw_of(eng=tuple(lines), deu=tuple(german))
-    corpus = select(raw, "eng", sentences=30, seed=1)
-    (empty,) = found(corpus, "empty")
-    assert empty.count > 0
-    assert empty.lines == tuple(line for line in corpus.lines if (line - 1) % 5 == 0)[:10]
-
-
 def test_duplicates_are_counted_with_all_their_lines():
-    german = tuple(f"Satz Nummer {i}" for i in range(20))
-    german = (*german[:10], "doppelt gemoppelt", *german[11:15], "doppelt gemoppelt", *german[16:])
-    raw = raw_of(eng=tuple(f"sentence number {i}" for i in range(20)), deu=german)
-    (finding,) = select(raw, "eng").findings
-    assert (finding.kind, finding.language, finding.severity) == ("duplicate", "deu", "warning")
-    assert (finding.count, finding.lines) == (2, (11, 16))
-    assert finding.message.startswith("German (deu): 2 lines (11, 16)")
+    lines = tuple(f"sentence number {i}" for i in range(20))
+    twice = (*lines[:10], "doppelt gemoppelt", *lines[11:15], "doppelt gemoppelt", *lines[16:])
+    # the pivot is looked at, too
+    for code, raw in (
+        ("deu", raw_of(eng=[f"{line}!" for line in lines], deu=twice)),
+        ("eng", raw_of(eng=twice, deu=GERMAN * 5)),
+    ):
+        (finding,) = found(select(raw, "eng"), "duplicate", code)
+        assert (finding.severity, finding.count, finding.lines) == ("warning", 2, (11, 16))
+        assert f"({code}): 2 lines (11, 16)" in finding.message
 
 
 def test_a_duplicate_whose_twin_is_dropped_is_none():
@@ -246,17 +226,19 @@ def test_scripts(code, good, bad):
     assert script_lines(code, good, bad, f"{good} 2") == (2,)
 
 
-def test_a_few_foreign_letters_are_no_finding():
-    assert script_lines("rus_Cyrl", "Я купил iPhone в Москве вчера", "12345 !?", "USB", "Привет") == ()
-
-
-def test_less_than_half_of_the_letters():
-    assert script_lines("rus_Cyrl", "абвг abcd", "абв abcd", "абвгд abcd") == (2,)
-
-
-def test_an_unknown_script_is_not_judged():
-    assert script_lines("xyz_Latn", "Hello there", "Hi again") == ()
-    assert script_lines("acq", "Hello there", "البيت قديم") == ()
+@pytest.mark.parametrize(
+    ("code", "lines", "foreign"),
+    [
+        ("rus_Cyrl", ("Я купил iPhone в Москве вчера", "12345 !?", "USB", "Привет"), ()),
+        # less than half of the letters
+        ("rus_Cyrl", ("абвг abcd", "абв abcd", "абвгд abcd"), (2,)),
+        # scripts that are not known
+        ("xyz_Latn", ("Hello there", "Hi again"), ()),
+        ("acq", ("Hello there", "البيت قديم"), ()),
+    ],
+)
+def test_letters_of_other_scripts(code, lines, foreign):
+    assert script_lines(code, *lines) == foreign
 
 
 def test_a_file_in_the_wrong_language_is_an_error():
@@ -272,25 +254,10 @@ def test_a_script_that_is_only_likely_is_no_error(code, texts):
     assert f"the usual one of {code}" in finding.message
 
 
-def test_the_pivot_is_looked_at_too():
-    raw = raw_of(eng=(ENGLISH[0], ENGLISH[0], *ENGLISH[2:]), deu=GERMAN)
-    (finding,) = select(raw, "eng").findings
-    assert (finding.language, finding.kind, finding.lines) == ("eng", "duplicate", (1, 2))
-
-
 def test_findings_are_about_the_chosen_rows_only():
     raw = raw_of(eng=ENGLISH, deu=(*GERMAN[:3], GERMAN[2]))
     assert select(raw, "eng", sentences=3).findings == ()
     assert len(found(select(raw, "eng"), "duplicate")) == 1
-
-
-def test_two_hundred_languages():
-    codes = [f"{a}{b}{c}_Latn" for a in "abcdefgh" for b in "abcde" for c in "abcde"]
-    raw = raw_of(**{code: tuple(f"{code} says line {i}" for i in range(100)) for code in codes})
-    corpus = select(raw, codes[0])
-    assert len(corpus.languages) == 199
-    assert corpus.findings == ()
-    assert corpus.n_sentences == 100
 
 
 @given(
