@@ -182,12 +182,6 @@ def test_the_languages_of_tasks_side_by_side(names, languages):
     assert [found.code for found in task_languages(names.split()).values()] == languages
 
 
-def test_tasks_in_two_languages_are_left_aside_as_such():
-    scores = harness_scores([("r.json", harness({f"mlqa_{pair}": {"f1,none": 0.5} for pair in ("de_de", "de_ar")}))])
-    assert scores.table[["task", "language"]].to_numpy().tolist() == [["mlqa", "de"]]
-    assert note(scores, "in two languages").endswith(": mlqa_de_ar.")
-
-
 def test_runs_with_different_settings_are_kept_apart_and_named():
     def run(code, score, shots=0, config=None, **more):
         arguments = {"model": "hf", "model_args": "pretrained=a/b,dtype=float16,batch_size=8"}
@@ -236,28 +230,32 @@ def test_an_uncertain_code_is_a_language_beside_certain_ones():
     assert note(scores, "name no language").endswith(": mmlu_pro.")
 
 
-def test_english_tasks_are_left_aside():
-    results = {name: {"acc,none": 0.5} for name in ("hellaswag", "hellaswag_de", "hellaswag_fr", "piqa", "boolq")}
-    scores = harness_scores([("r.json", harness(results))])
-    assert list(scores.table["language"]) == ["de", "fr"]
-    assert note(scores, "English members of a family").endswith(": hellaswag.")
-    assert note(scores, "name no language").endswith(": piqa, boolq.")
+ASIDE = {
+    "English members of a family": ("hellaswag hellaswag_de hellaswag_fr piqa", {}, "hellaswag", "de fr"),
+    "subjects of a task whose total": (
+        "global_mmlu_full_de global_mmlu_full_de_anatomy global_mmlu_full_de_stem",
+        {"global_mmlu_full_de": ["global_mmlu_full_de_stem"], "global_mmlu_full_de_anatomy": []},
+        "global_mmlu_full_de_anatomy, global_mmlu_full_de_stem",
+        "de",
+    ),
+    # their names end in codes
+    "groups over languages": (
+        "mgsm_native_cot arc_challenge_mt arc_challenge_mt_fi mgsm_native_cot_de",
+        {"mgsm_native_cot": ["mgsm_native_cot_de"], "arc_challenge_mt": ["arc_challenge_mt_fi"]},
+        "mgsm_native_cot, arc_challenge_mt",
+        "fi de",
+    ),
+    "tasks that name no language": ("xnli_de piqa boolq", {}, "piqa, boolq", "de"),
+    "tasks in two languages": ("mlqa_de_de mlqa_de_ar", {}, "mlqa_de_ar", "de"),
+}
 
 
-def test_subjects_are_left_aside_and_the_total_is_taken():
-    names = ["global_mmlu_full", "global_mmlu_full_de", "global_mmlu_full_de_anatomy", "global_mmlu_full_de_stem"]
-    subtasks = {names[0]: [names[1]], names[1]: [names[3]], names[3]: [names[2]], names[2]: []}
-    scores = harness_scores([("r.json", harness({n: {"acc,none": 0.5} for n in names}, group_subtasks=subtasks))])
-    assert scores.table[["task", "language"]].to_numpy().tolist() == [["global_mmlu_full", "de"]]
-    assert "global_mmlu_full_de_anatomy, global_mmlu_full_de_stem" in note(scores, "whose total is there")
-    assert note(scores, "groups over languages").endswith(": global_mmlu_full.")
-
-
-def test_a_group_whose_name_ends_in_a_code_is_a_group():
-    names = ["mgsm_native_cot", "arc_challenge_mt", "arc_challenge_mt_fi", "mgsm_native_cot_de"]
-    subtasks = {"mgsm_native_cot": ["mgsm_native_cot_de"], "arc_challenge_mt": ["arc_challenge_mt_fi"]}
-    scores = harness_scores([("r.json", harness({n: {"acc,none": 0.5} for n in names}, group_subtasks=subtasks))])
-    assert list(scores.table["language"]) == ["fi", "de"]
+@pytest.mark.parametrize(("why", "names", "subtasks", "aside", "codes"), [(why, *rest) for why, rest in ASIDE.items()])
+def test_what_is_left_aside_is_said(why, names, subtasks, aside, codes):
+    results = {name: {"acc,none": 0.5} for name in names.split()}
+    scores = harness_scores([("r.json", harness(results, group_subtasks=subtasks))])
+    assert list(scores.table["language"]) == codes.split()
+    assert note(scores, why).endswith(f": {aside}.")
 
 
 def test_a_folder_of_results(tmp_path):

@@ -35,25 +35,25 @@ def test_measured_scores():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((math.nan, None, None), "is nan, no number"),
-        ((math.inf, None, None), "is inf, no number"),
-        (("0.5", None, None), "is '0.5', no number"),
-        ((True, None, None), "is True, no number"),
-        ((10**400, None, None), "no number"),
-        ((0.5, -0.1, None), "cannot be negative"),
-        ((0.5, None, 0), "at least 1"),
+        ({}, "There are no scores"),
+        ({"": (0.5, None, None)}, "has no language"),
+    ]
+    + [
+        ({"de": values}, message)
+        for values, message in [
+            ((math.nan, None, None), "is nan, no number"),
+            ((math.inf, None, None), "is inf, no number"),
+            (("0.5", None, None), "is '0.5', no number"),
+            ((True, None, None), "is True, no number"),
+            ((10**400, None, None), "no number"),
+            ((0.5, -0.1, None), "cannot be negative"),
+            ((0.5, None, 0), "at least 1"),
+        ]
     ],
 )
 def test_measured_scores_that_are_none(values, message):
     with pytest.raises(ScoresError, match=message):
-        from_measure("m", "t", "acc", {"de": values}, "here")
-
-
-def test_measured_scores_need_names():
-    with pytest.raises(ScoresError, match="has no model"):
-        from_measure(" ", "t", "acc", {"de": (0.5, None, None)}, "here")
-    with pytest.raises(ScoresError, match="There are no scores"):
-        from_measure("m", "t", "acc", {}, "here")
+        from_measure("m", "t", "acc", values, "here")
 
 
 def test_merging():

@@ -50,33 +50,62 @@ def test_headings_are_recognised(headings):
     assert (mapping.layout, mapping.language, mapping.score) == ("long", *headings.split(","))
 
 
-def test_a_column_of_codes_without_a_heading_is_found():
-    scores = read(",xnli,xcopa\neng_Latn,0.8,0.7\ndeu_Latn,0.6,0.5\n")
-    assert found(scores, task="xcopa") == {"eng_Latn": 0.7, "deu_Latn": 0.5}
+READ = {
+    "codes without a heading": (
+        ",xnli,xcopa\neng_Latn,0.8,0.7\ndeu_Latn,0.6,0.5\n",
+        {"task": "xcopa"},
+        {"eng_Latn": 0.7, "deu_Latn": 0.5},
+    ),
+    "a heading that says percent": (
+        "Language,Accuracy (%)\nen,0.8\nde,0.5\n",
+        {"metric": "Accuracy"},
+        {"en": 0.008, "de": 0.005},
+    ),
+    "cells that say percent": ("language,acc\nen,0.8%\nde,0.5 %\n", {}, {"en": 0.008, "de": 0.005}),
+    "names of languages": (
+        "language,score\nGerman,0.7\nChinese (Simplified),0.6\nPortuguese (Brazil),0.5\nSwahili (swh_Latn),0.4\n",
+        {},
+        {"de": 0.7, "zh_Hans": 0.6, "pt_BR": 0.5, "swh_Latn": 0.4},
+    ),
+    "languages in columns by name, beside tasks": (
+        ",German,French\nxnli,0.7,0.8\nxcopa,0.5,0.6\n",
+        {"task": "xcopa"},
+        {"de": 0.5, "fr": 0.6},
+    ),
+    "languages in columns by name, beside models": (
+        ",German,French\nmeta-llama/Llama-3-8B,0.7,0.8\ngoogle/gemma-2b,0.5,0.6\n",
+        {"model": "google/gemma-2b"},
+        {"de": 0.5, "fr": 0.6},
+    ),
+    "models in columns": (
+        "Language,Llama 3 8B,google/gemma-2b\nGerman,0.6,0.5\nFrench,0.7,0.4\n",
+        {"model": "google/gemma-2b"},
+        {"de": 0.5, "fr": 0.4},
+    ),
+    "metrics in columns": ("language,acc,f1\nen,0.8,0.7\nde,0.6,0.5\n", {"metric": "f1"}, {"en": 0.7, "de": 0.5}),
+    "a unit per column": ("language,xnli,mgsm\nen,80,0.5\nde,70,0.4\n", {"task": "mgsm"}, {"en": 0.5, "de": 0.4}),
+}
 
 
-def test_a_heading_that_says_percent():
-    scores = read("Language,Accuracy (%)\nen,0.8\nde,0.5\n")
-    assert found(scores, metric="Accuracy") == pytest.approx({"en": 0.008, "de": 0.005})
+@pytest.mark.parametrize(("text", "where", "scores"), READ.values(), ids=READ)
+def test_what_a_table_is_read_as(text, where, scores):
+    assert found(read(text), **where) == pytest.approx(scores)
 
 
-def test_names_of_languages_become_codes():
-    scores = read(
-        "language,score\nGerman,0.7\nChinese (Simplified),0.6\nPortuguese (Brazil),0.5\nSwahili (swh_Latn),0.4\n"
-    )
-    assert list(scores.table["language"]) == ["de", "zh_Hans", "pt_BR", "swh_Latn"]
+LEFT_ASIDE = {
+    "language,score\nen,0.8\nAverage,0.7\nAll,0.6\nKlingonish,0.1\n": "name no language: Average, All, Klingonish.",
+    "language,score\nen,0.8\nde,\nfr,n/a\nes,-\nit,NaN\n": "Empty cells in scores.csv: 4.",
+    "Tasks,Metric,Value,Stderr\nxnli_en,acc,0.8,0.01\nxnli_de,acc,0.7,0.01\nxnli,acc,0.45,0.01\n": "name no language: xnli.",
+    "language,n,xnli,xcopa\nen,100,0.8,70\n": "left aside: n.",
+    "model,en,de,avg\nm,80,70,75\n": "left aside: avg.",
+}
 
 
-def test_averages_and_unknown_languages_are_left_aside_and_said():
-    scores = read("language,score\nen,0.8\nAverage,0.7\nAll,0.6\nKlingonish,0.1\n")
-    assert found(scores) == {"en": 0.8}
-    assert "Average, All, Klingonish" in note(scores, "name no language")
-
-
-def test_empty_cells_are_counted():
-    scores = read("language,score\nen,0.8\nde,\nfr,n/a\nes,-\nit,NaN\n")
-    assert found(scores) == {"en": 0.8}
-    assert note(scores, "Empty cells") == "Empty cells in scores.csv: 4."
+@pytest.mark.parametrize(("text", "said"), LEFT_ASIDE.items(), ids=range(len(LEFT_ASIDE)))
+def test_what_is_left_aside_is_said(text, said):
+    scores = read(text, task="t")
+    assert scores.table["score"][0] == 0.8
+    assert note(scores, said)
 
 
 def test_standard_errors_and_n():
@@ -93,12 +122,6 @@ def test_a_standard_error_in_the_cell(sign):
     assert table["stderr"].tolist() == pytest.approx([0.0224, math.nan], nan_ok=True)
 
 
-def test_a_task_that_ends_in_its_language():
-    scores = read("Tasks,Metric,Value,Stderr\nxnli_de,acc,0.4,0.01\nxnli_fr,acc,0.5,0.01\nxnli,acc,0.45,0.01\n")
-    assert found(scores, task="xnli", metric="acc") == {"de": 0.4, "fr": 0.5}
-    assert note(scores, "name no language").endswith("xnli.")
-
-
 # Wide tables
 
 
@@ -106,16 +129,8 @@ def test_languages_in_columns():
     text = "model,en,de,zh,avg\nm1,80.1,70.2,60.3,70.2\nm2,81.0,71.0,61.0,71.0\n"
     scores = read(text, task="xnli", metric="acc")
     assert found(scores, model="m2") == pytest.approx({"en": 0.81, "de": 0.71, "zh": 0.61})
-    assert note(scores, "left aside").endswith("avg.")
     mapping = guess_mapping(read_frame("t.csv", text.encode()))
     assert mapping == Mapping("wide languages in columns", model="model", columns=("en", "de", "zh"))
-
-
-def test_languages_in_columns_by_name_and_rows_of_unnamed_tasks():
-    scores = read(",German,French\nxnli,0.7,0.8\nxcopa,0.5,0.6\n", model="m")
-    assert found(scores, task="xcopa") == {"de": 0.5, "fr": 0.6}
-    scores = read(",German,French\nmeta-llama/Llama-3-8B,0.7,0.8\ngoogle/gemma-2b,0.5,0.6\n", task="t")
-    assert found(scores, model="google/gemma-2b") == {"de": 0.5, "fr": 0.6}
 
 
 def test_a_heading_that_may_be_no_language():
@@ -123,22 +138,6 @@ def test_a_heading_that_may_be_no_language():
     assert guess_mapping(read_frame("t.csv", f"id,de,fr,es\n{rows}".encode())).columns == ("de", "fr", "es")
     rows = "40,10,20,30\n41,11,21,31\n"
     assert guess_mapping(read_frame("t.csv", f"id,de,fr,es\n{rows}".encode())).columns == ("id", "de", "fr", "es")
-
-
-def test_tasks_in_columns():
-    scores = read("language,n,xnli,xcopa\nen,100,80,70\nde,100,60,50\n", model="m")
-    assert found(scores, task="xnli") == {"en": 0.8, "de": 0.6}
-    assert note(scores, "left aside").endswith(": n.")
-
-
-def test_models_in_columns():
-    scores = read("Language,Llama 3 8B,google/gemma-2b\nGerman,0.6,0.5\nFrench,0.7,0.4\n", task="mmlu")
-    assert found(scores, model="google/gemma-2b", task="mmlu") == {"de": 0.5, "fr": 0.4}
-
-
-def test_metrics_in_columns():
-    scores = read("language,acc,f1\nen,0.8,0.7\nde,0.6,0.5\n")
-    assert found(scores, metric="f1") == {"en": 0.7, "de": 0.5}
 
 
 def test_a_guess_can_be_changed():
@@ -228,20 +227,17 @@ def test_what_is_refused(data, message):
         read_file("t.csv", data)
 
 
-def test_a_file_that_is_too_large(tmp_path, monkeypatch):
+def test_what_is_too_large(tmp_path, monkeypatch):
+    with pytest.raises(ScoresError, match="at most 1000 columns"):
+        read(",".join(f"c{i}" for i in range(1001)) + "\n1\n")
+    monkeypatch.setattr(limits, "SCORES_CELLS", 5)
+    with pytest.raises(ScoresError, match="and 5 cells"):
+        read(LONG)
     monkeypatch.setattr(limits, "SCORES_FILE_BYTES", 20)
     (tmp_path / "t.csv").write_text(LONG)
     for read_it in (lambda: read_scores(tmp_path / "t.csv"), lambda: read(LONG)):
         with pytest.raises(ScoresError, match="at most 0 MiB are read"):
             read_it()
-
-
-def test_a_table_with_too_many_cells_or_columns(monkeypatch):
-    monkeypatch.setattr(limits, "SCORES_CELLS", 5)
-    with pytest.raises(ScoresError, match="at most 1000 columns and 5 cells"):
-        read(LONG)
-    with pytest.raises(ScoresError, match="too large"):
-        read(",".join(f"c{i}" for i in range(1001)) + "\n1\n")
 
 
 def test_several_files_and_a_folder(tmp_path):
@@ -250,17 +246,16 @@ def test_several_files_and_a_folder(tmp_path):
     (tmp_path / "notes.md").write_text("no table")
     assert read_scores(tmp_path).table.equals(read_scores([tmp_path / "a.csv", str(tmp_path / "b.csv")]).table)
     assert read_scores(tmp_path).table["score"].tolist() == [0.8, 0.8]
-    with pytest.raises(ScoresError, match=r"no file or folder .*c\.csv"):
-        read_scores(tmp_path / "c.csv")
-    with pytest.raises(ScoresError, match="No scores were named"):
-        read_scores([])
-    with pytest.raises(ScoresError, match="No scores were named"):
-        read_scores(" ")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ScoresError, match="holds no scores"):
-        read_scores(tmp_path / "empty")
-    with pytest.raises(ScoresError, match="no file or folder"):
-        read_scores("a\0b")
+    for source, message in (
+        (tmp_path / "c.csv", r"no file or folder .*c\.csv"),
+        ([], "No scores were named"),
+        (" ", "No scores were named"),
+        (tmp_path / "empty", "holds no scores"),
+        ("a\0b", "no file or folder"),
+    ):
+        with pytest.raises(ScoresError, match=message):
+            read_scores(source)
 
 
 # Percentages
@@ -270,11 +265,6 @@ def test_percentages_are_divided_and_said():
     scores = read("task,language,acc\na,en,80\na,de,0.5\n")
     assert scores.table["score"].tolist() == [0.8, 0.005]
     assert note(scores, "divided by 100") == "Percentages in scores.csv, divided by 100: acc."
-
-
-def test_a_percent_sign_is_believed_though_all_are_small():
-    scores = read("language,acc\nen,0.8%\nde,0.5 %\n")
-    assert scores.table["score"].tolist() == pytest.approx([0.008, 0.005])
 
 
 def test_percentages_are_decided_task_by_task():
@@ -288,11 +278,6 @@ def test_percentages_are_decided_task_by_task():
 def test_shares_beside_percentages_are_suspicious():
     scores = read("model,language,acc\na,en,80\na,de,70\nb,en,0.8\nb,de,0.7\n", task="t")
     assert "b, t" in note(scores, "no score of these is above 1 %")
-
-
-def test_each_column_has_its_own_unit():
-    scores = read("language,xnli,mgsm\nen,80,0.5\nde,70,0.4\n")
-    assert scores.table["score"].tolist() == [0.8, 0.5, 0.7, 0.4]
 
 
 @pytest.mark.parametrize("metric", ["perplexity", "word_perplexity", "bleu", "chrF", "bits_per_byte"])
