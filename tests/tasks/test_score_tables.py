@@ -95,7 +95,7 @@ def test_what_a_table_is_read_as(text, where, scores):
 LEFT_ASIDE = {
     "language,score\nen,0.8\nAverage,0.7\nAll,0.6\nKlingonish,0.1\n": "name no language: Average, All, Klingonish.",
     "language,score\nen,0.8\nde,\nfr,n/a\nes,-\nit,NaN\n": "Empty cells in scores.csv: 4.",
-    "Tasks,Metric,Value,Stderr\nxnli_en,acc,0.8,0.01\nxnli_de,acc,0.7,0.01\nxnli,acc,0.45,0.01\n": "name no language: xnli.",
+    "Task,Metric,Value\nxnli_en,acc,0.8\nxnli_de,acc,0.7\nxnli,acc,0.45\n": "name no language: xnli.",
     "language,n,xnli,xcopa\nen,100,0.8,70\n": "left aside: n.",
     "model,en,de,avg\nm,80,70,75\n": "left aside: avg.",
 }

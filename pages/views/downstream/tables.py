@@ -45,7 +45,7 @@ def task_choice(opened: Selection, scores: TaskScores, key: str, start: Sequence
                 "model say how hard a language is, not what this model can do."
             )
         )
-    for note in scores.notes[:6] if key != "published" else ():
+    for note in scores.notes if key != "published" else ():
         st.caption(wording.safe(note))
     return task.matched(opened.plan, scores, model, name, metric)
 
