@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from neuronxa_core.corpora import languages
 from neuronxa_core.measures import alignment, sentence_subsets
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import StatesReader
-from neuronxa_core.statistics import layer_choice
+from neuronxa_core.statistics import correlation, layer_choice
 from neuronxa_core.store.cache import Store
 
 LAYER_POOLINGS = ("mean", "max")
@@ -28,6 +29,8 @@ COLUMNS = (
     "pearson_low",
     "pearson_high",
     "pearson_p",
+    "family_low",
+    "family_high",
     "spearman_rho",
     "kendall_tau",
 )
@@ -86,16 +89,19 @@ def correlation_table(
 ) -> pd.DataFrame:
     """Correlation of a task's scores with alignment, for every state, pooling, layer and way to pool the layers.
 
-    Columns: COLUMNS; `layer` is missing where layers are pooled, `layer_pooling` is empty where they are not. Raises
-    ExperimentError for fewer than 5 languages.
+    Columns: COLUMNS; family_low and family_high are the interval over language families, missing for fewer than 5;
+    `layer` is missing where layers are pooled, `layer_pooling` is empty where they are not. Raises ExperimentError for
+    fewer than 5 languages.
     """
-    tables = []
+    tables, families = [], [languages.family(code) for code in found.languages]
     for state in states:
         for pooling in poolings:
             scores = alignment.align(plan, store, state, pooling).score[found.at]
             layers = scores.shape[1]
             pooled = [alignment.pool_layers(scores, how) for how in LAYER_POOLINGS]
-            one = layer_choice.correlation_by_layer(np.column_stack([scores, *pooled]), found.y)
+            columns = np.column_stack([scores, *pooled])
+            one = layer_choice.correlation_by_layer(columns, found.y)
+            related = [correlation.by_family(x, found.y, families) for x in columns.T]
             tables.append(
                 pd.DataFrame(
                     {
@@ -111,6 +117,8 @@ def correlation_table(
                         "pearson_low": one.low,
                         "pearson_high": one.high,
                         "pearson_p": one.p,
+                        "family_low": [interval.low for interval in related],
+                        "family_high": [interval.high for interval in related],
                         "spearman_rho": one.rho,
                         "kendall_tau": one.tau,
                     },

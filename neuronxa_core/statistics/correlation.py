@@ -12,9 +12,11 @@ Statistics 7, 1979 (bootstrap).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -245,3 +247,57 @@ def correlate(x: ArrayLike, y: ArrayLike, *, level: float = 0.95, resamples: int
         undefined_resamples=int(np.isnan(resampled).sum()),
         resamples=resamples,
     )
+
+
+@dataclass(frozen=True)
+class ByFamily:
+    """The interval of Pearson's r when language families are resampled, not languages: relatives are no independent
+    points.
+
+    families: how many there are. low, high: percentile interval, NaN for fewer than 5 families; `undefined_resamples`
+    had one value only and are left out.
+    """
+
+    families: int
+    low: float
+    high: float
+    undefined_resamples: int
+
+    def verdict(self, one: Association) -> str:
+        """What it says beside the plain interval, in a sentence."""
+        if np.isnan(self.low):
+            return f"The languages are of {self.families} families, too few to resample families (at least {FEWEST})."
+        said = f"Resampling their {self.families} families gives {self.low:.2f} … {self.high:.2f}"
+        if one.pearson_low * one.pearson_high > 0 and self.low <= 0 <= self.high:
+            return f"{said}, which holds 0: the correlation may rest on a few families."
+        return f"{said}."
+
+
+def by_family(
+    x: ArrayLike,
+    y: ArrayLike,
+    families: Sequence[str],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> ByFamily:
+    """Bootstrap Pearson's r of x and y [language] over families, each drawn with all its languages.
+
+    The cluster bootstrap (Cameron, Gelbach and Miller, 2008). families: of each language; one of family "Other" has a
+    family of its own. Raises ExperimentError for fewer than 5 languages with both values.
+    """
+    (x, y), kept = complete(x, y)
+    named = [f"{k}" if name == "Other" else name for k, name in enumerate(families)]
+    own, names = pd.factorize(np.array(named, dtype=object)[kept])
+    if len(names) < FEWEST:
+        return ByFamily(len(names), np.nan, np.nan, 0)
+    draws = bootstrap_draws(len(names), resamples, seed)
+    times = np.stack([np.bincount(draw, minlength=len(names)) for draw in draws])[:, own]
+    x, y = (values / (np.abs(values).max() or 1) for values in (x, y))
+    count = times.sum(axis=1, keepdims=True)
+    far = [values - (times * values).sum(axis=1, keepdims=True) / count for values in (x, y)]
+    squares = [(times * values**2).sum(axis=1) for values in far]
+    spread = np.sqrt(np.prod([np.where(square > NEGLIGIBLE**2 * count[:, 0], square, np.nan) for square in squares], 0))
+    r = (times * far[0] * far[1]).sum(axis=1) / spread
+    return ByFamily(len(names), *percentile_interval(r, level), int(np.isnan(r).sum()))

@@ -12,7 +12,7 @@ from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.statistics import correlation
 from neuronxa_core.store.cache import Store
 
-CODES = ("spa_Latn", "ell_Grek", "rus_Cyrl", "deu_Latn", "por_Latn", "swe_Latn")
+CODES = ("spa_Latn", "ell_Grek", "rus_Cyrl", "deu_Latn", "por_Latn", "tha_Thai")
 SCORES = dict(zip(CODES, (0.7, 0.4, 0.55, 0.6, 0.68, 0.5), strict=True))
 
 
@@ -27,8 +27,8 @@ def computed(tmp_path_factory):
 
 def test_points_leave_out_the_pivot_what_has_no_score_and_what_is_switched_off(computed):
     plan, _ = computed
-    scores = {**SCORES, "eng_Latn": 0.9, "rus_Cyrl": np.nan, "tha_Thai": 0.2}
-    found = task_correlation.points(plan, scores, without=("swe_Latn",))
+    scores = {**SCORES, "eng_Latn": 0.9, "rus_Cyrl": np.nan, "swe_Latn": 0.2}
+    found = task_correlation.points(plan, scores, without=("tha_Thai",))
     assert found.languages == ("spa_Latn", "ell_Grek", "deu_Latn", "por_Latn")
     assert found.y.tolist() == [0.7, 0.4, 0.6, 0.68]
     assert [plan.languages[k] for k in found.at] == list(found.languages)
@@ -45,14 +45,17 @@ def test_the_table_has_every_layer_and_way_to_pool_them(computed):
         scores = alignment.align(plan, store, row.state, row.pooling).score
         x = scores[:, row.layer] if not row.layer_pooling else alignment.pool_layers(scores, row.layer_pooling)
         wanted = correlation.correlate(x, list(SCORES.values()))
+        related = correlation.by_family(x, list(SCORES.values()), list("RGSgRK"))
+        np.testing.assert_equal([row.family_low, row.family_high], [related.low, related.high])
         for name in ("pearson_r", "pearson_low", "pearson_high", "pearson_p", "spearman_rho", "kendall_tau"):
             np.testing.assert_allclose(getattr(row, name), getattr(wanted, name), atol=1e-12)
     assert pd.isna(table["layer"].iloc[-1])
+    assert table["family_low"].notna().any()
 
 
 def test_too_few_languages_are_refused(computed):
     plan, store = computed
-    few = task_correlation.points(plan, SCORES, without=("swe_Latn", "por_Latn"))
+    few = task_correlation.points(plan, SCORES, without=("tha_Thai", "por_Latn"))
     with pytest.raises(ExperimentError, match="5"):
         task_correlation.correlation_table(plan, store, "t", few, ("nas",), ("weighted",))
 

@@ -157,3 +157,43 @@ def test_fishers_interval_covers_what_it_says():
     assert ((low < 0.6) & (high > 0.6)).mean() == pytest.approx(0.9, abs=0.015)
     with pytest.raises(ExperimentError, match="more than 3"):
         correlation.fisher_interval(0.5, 3)
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_the_interval_over_families_is_that_of_a_loop(unknown):
+    families = list("aabbcddeefff") if not unknown else ["Other", "Other", *"bbcddeefff"]
+    found = correlation.by_family([*X, nan], [*Y, 1], [*families, "g"], level=0.9, resamples=200, seed=3)
+    groups = [[0, 1]] if not unknown else [[0], [1]]
+    groups += [[2, 3], [4], [5, 6], [7, 8], [9, 10, 11]]
+    slow = []
+    for draw in np.random.default_rng(3).integers(len(groups), size=(200, len(groups))):
+        rows = [k for group in draw for k in groups[group]]
+        slow.append(slow_pearson([X[k] for k in rows], [Y[k] for k in rows]))
+    assert (found.families, found.undefined_resamples) == (len(groups), 0)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, [0.05, 0.95])), abs=CLOSE)
+
+
+def test_relatives_that_say_the_same_are_one_point_and_it_is_said():
+    """By hand: 30 languages of 5 families, of which one alone is high in both; and the same of 30 families."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, 30)) * 0.1
+    x[:6] += 1
+    y[:6] += 1
+    one = quick(x, y)
+    few, many = (correlation.by_family(x, y, [str(k // size) for k in range(30)]) for size in (6, 1))
+    assert few.low < 0 < 0.8 < min(one.pearson_low, many.low)
+    assert few.verdict(one).endswith("which holds 0: the correlation may rest on a few families.")
+    assert few.verdict(one).startswith("Resampling their 5 families gives ")
+    assert "may rest" not in many.verdict(one)
+    nothing = quick(x[6:], y[6:])
+    assert nothing.pearson_low < 0 < nothing.pearson_high
+    assert "may rest" not in correlation.by_family(x[6:], y[6:], [str(k) for k in range(24)]).verdict(nothing)
+    four = correlation.by_family(x, y, [str(k % 4) for k in range(30)])
+    assert np.isnan([four.low, four.high]).all()
+    assert four.verdict(one) == "The languages are of 4 families, too few to resample families (at least 5)."
+
+
+def test_families_of_a_constant_have_no_interval():
+    found = correlation.by_family(np.full(12, 0.3), Y, list("abcdefghijkl"), resamples=50)
+    assert found.undefined_resamples == 50
+    assert np.isnan([found.low, found.high]).all()

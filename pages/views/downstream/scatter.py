@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from neuronxa_core import charts
+from neuronxa_core.corpora import languages
 from neuronxa_core.measures import task_tables
 from neuronxa_core.statistics import correlation, transforms
 from pages.components import exporting
@@ -42,7 +43,8 @@ def show(selection: TaskSelection) -> None:
         line = task_tables.regression_line(x, x[:0], y[:0])
     else:
         with beside:
-            _figures(correlation.correlate(x[kept], y[kept]))
+            families = [languages.family(code) for code, there in zip(points.languages, kept, strict=True) if there]
+            _figures(correlation.correlate(x[kept], y[kept]), correlation.by_family(x[kept], y[kept], families))
         line = task_tables.regression_line(x, x[kept], y[kept])
     table = task_tables.scatter_points(joined, x, y, task_tables.groups_of(points.languages, by, shares))
     chart = charts.scatter(
@@ -61,7 +63,7 @@ def show(selection: TaskSelection) -> None:
     exporting.downloads(table.assign(excluded=excluded), chart, "scatter")
 
 
-def _figures(one: correlation.Correlation) -> None:
+def _figures(one: correlation.Correlation, related: correlation.ByFamily) -> None:
     exporting.figures(
         {
             "Pearson's r": f"{one.pearson_r:.3f}",
@@ -74,5 +76,6 @@ def _figures(one: correlation.Correlation) -> None:
     )
     st.caption(
         f"Fisher's interval; the bootstrap over languages gives {one.bootstrap_low:.2f} … {one.bootstrap_high:.2f}. "
-        "p is two-sided and takes languages for independent, which relatives are not."
+        f"Both, and p, which is two-sided, take languages for independent, which relatives are not. "
+        f"{related.verdict(one)}"
     )
