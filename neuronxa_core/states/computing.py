@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,16 +24,24 @@ def compute_missing(
 ) -> list[str]:
     """Extract and store the states that are missing, language by language; returns the languages that were.
 
-    on_progress(language, sentences done, sentences of the language). A language is stored when it is whole, so that
-    whatever stops the run loses one language at most. Raises ModelError, ExtractionError, StoreError and
-    Cancelled.
+    on_progress(language, sentences done, sentences of the language). A language is stored when it is whole, while the
+    next is computed: whatever stops the run in this process loses one language at most, and no more than two are held.
+    Raises ModelError, ExtractionError, Cancelled, and StoreError as soon as a language could not be written.
     """
     todo = missing(plan, store)
     if not todo:
         return []
     if cancelled():
         raise Cancelled("stopped before it began")
-    with pool.acquire(plan) as loaded:
+    writing: Future[None] = Future()
+    writing.set_result(None)
+
+    def stopped() -> bool:
+        if writing.done():
+            writing.result()
+        return cancelled()
+
+    with pool.acquire(plan) as loaded, ThreadPoolExecutor(1, "store") as writer:
         for language in todo:
             sentences = plan.sentences(language)
             states = extraction.extract(
@@ -43,9 +52,11 @@ def compute_missing(
                 storage=plan.experiment.storage,
                 folder=store.folder,
                 on_progress=lambda done, whole, language=language: on_progress(language, done, whole),
-                cancelled=cancelled,
+                cancelled=stopped,
             )
-            store.put(
+            writing.result()
+            writing = writer.submit(
+                store.put,
                 plan.keys[language],
                 {**states.arrays, "tokens": states.tokens},
                 {
@@ -60,6 +71,7 @@ def compute_missing(
                     "max_length": states.max_length,
                 },
             )
+        writing.result()
     return todo
 
 

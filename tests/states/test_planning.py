@@ -1,13 +1,16 @@
 """Plans: what is computed and when, the keys of states, room for them, and the models that are kept loaded."""
 
+import contextlib
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from neuronxa_core.errors import ExperimentError, ModelBusy, ModelError, StoreError
+from neuronxa_core.errors import Cancelled, ExperimentError, ExtractionError, ModelBusy, ModelError, StoreError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.models import fingerprint, loading
-from neuronxa_core.states import computing, planning
+from neuronxa_core.states import computing, extraction, planning
 from neuronxa_core.states.planning import states_key
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.states.stored import StatesReader
@@ -146,6 +149,47 @@ def test_the_limit_can_be_set(monkeypatch):
         monkeypatch.setenv("NEURONXA_CACHE_GIB", wrong)
         with pytest.raises(StoreError, match="NEURONXA_CACHE_GIB is a number of GiB above 0"):
             default_limit()
+
+
+# the way to the disk
+
+
+@pytest.mark.parametrize("end", ["written", "disk is full", "cancelled", "failed"])
+def test_a_language_is_written_while_the_next_is_computed(end, store, pool, monkeypatch):
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn", "spa_Latn"), sentences=3), store)
+    real_extract, real_put = extraction.extract, store.put
+    computing_second, read, put = threading.Event(), [], []
+
+    def write(key, arrays, meta):
+        assert computing_second.wait(60)  # the first is written only once the second is computed
+        if end == "disk is full":
+            raise StoreError("the disk is full")
+        real_put(key, arrays, meta)
+        put.append(meta["language"])
+
+    def extract(loaded, language, *arguments, cancelled, **options):
+        read.append(language)
+        assert len(read) - len(put) <= 3  # one that is computed, one that is written, and one in between
+        if len(read) == 2:
+            computing_second.set()
+            if end == "disk is full":
+                while not cancelled():  # between two batches
+                    time.sleep(0.001)
+            if end == "failed":
+                raise ExtractionError("no")
+        return real_extract(loaded, language, *arguments, cancelled=cancelled, **options)
+
+    monkeypatch.setattr(extraction, "extract", extract)
+    monkeypatch.setattr(store, "put", write)
+    errors = {"disk is full": StoreError, "cancelled": Cancelled, "failed": ExtractionError}
+    with pytest.raises(errors[end]) if end in errors else contextlib.nullcontext():
+        computing.compute_missing(plan, store, pool, cancelled=lambda: end == "cancelled" and len(read) == 2)
+    monkeypatch.undo()
+    everything = list(plan.all_languages)
+    kept = {"written": everything, "disk is full": []}.get(end, everything[:1])
+    assert put == kept
+    assert read == (everything if end == "written" else everything[:2])
+    assert planning.missing(plan, store) == [code for code in everything if code not in kept]
 
 
 # models that are kept loaded
