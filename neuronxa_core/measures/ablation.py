@@ -10,7 +10,7 @@ size and activation probability (`with_controls`), and tested on other sentences
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from neuronxa_core.experiment import digest
 from neuronxa_core.measures import alignment, cosine_retrieval
 from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice, pooling_choice
-from neuronxa_core.measures.lape import LapeMeasure
+from neuronxa_core.measures.lape import LapeMeasure, halves
 from neuronxa_core.models.description import LoadedModel, ModelInfo
 from neuronxa_core.states import extraction
 from neuronxa_core.states import likelihood as likelihood_states
@@ -104,21 +104,6 @@ def _states(
 ) -> dict[str, np.ndarray]:
     states = extraction.extract(loaded, language, texts, plan.experiment.neuron, cancelled=cancelled)
     return {state: states.arrays[f"{state}_{pooling}"] for state in STATES}
-
-
-def halves(plan: Plan) -> tuple[Plan, Plan]:
-    """The plan with every second usable row: to choose neurons on, and with the others: to test them on.
-
-    Raises ExperimentError for fewer than 4 rows.
-    """
-    rows = plan.corpus.usable
-    if len(rows) < 4:
-        raise ExperimentError(
-            "ablation chooses neurons on one half of the sentences and tests them on the other, which takes at least 4 "
-            f"sentences, not {len(rows)}; choose more"
-        )
-    chosen, tested = (replace(plan, corpus=replace(plan.corpus, usable=rows[k::2])) for k in (0, 1))
-    return chosen, tested
 
 
 def with_controls(

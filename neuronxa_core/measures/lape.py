@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts, counts_key
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice
 from neuronxa_core.states.interventions import Neurons
+from neuronxa_core.states.planning import Plan
 
 # entropies closer than this are taken as equal, so that the order in which a sum is made decides nothing
 ENTROPY_DECIMALS = 12
@@ -163,6 +164,21 @@ def _check(languages: Sequence[str], share: float, drop_percentile: float, assig
     for name, percentile in (("drop", drop_percentile), ("assign", assign_percentile)):
         if not 0 <= percentile <= 100:
             raise ExperimentError(f"the {name} percentile is between 0 and 100, not {percentile}")
+
+
+def halves(plan: Plan) -> tuple[Plan, Plan]:
+    """The plan with every second usable row: to choose neurons on, and with the others: to test them on.
+
+    Raises ExperimentError for fewer than 4 rows.
+    """
+    rows = plan.corpus.usable
+    if len(rows) < 4:
+        raise ExperimentError(
+            "neurons are chosen on one half of the sentences and tested on the other, which takes at least 4 "
+            f"sentences, not {len(rows)}; choose more"
+        )
+    chosen, tested = (replace(plan, corpus=replace(plan.corpus, usable=rows[k::2])) for k in (0, 1))
+    return chosen, tested
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ MEASURES = {
     "geometry": "Geometry",
     "intersections": "IntersectionsMeasure",
     "lape": "LapeMeasure",
+    "lape_robustness": "LapeRobustness",
     "likelihood": "NatsPerByte",
     "lm_eval": "HarnessRun",
     "overlap": "OverlapMeasure",

@@ -62,6 +62,9 @@ def test_a_walk_through_the_views_shows_results_and_what_they_do_not_prove(compu
     assert [shown[name].tolist() for name in ("layer", "neuron", "entropy")] == [
         found.layer.tolist(), found.neuron.tolist(), found.entropy.tolist(),
     ]  # fmt: skip
+    assert "own definition of a neuron is *gate*" in everything_said(test)
+    turn(test, lape_check=True)
+    assert "Shuffled languages give" in everything_said(test)
     turn(test, lape_of="tha_Thai")
     assert test.dataframe[0].value["neuron"].tolist() == found.of("tha_Thai")[1].tolist()
 

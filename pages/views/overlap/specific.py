@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import streamlit as st
 
 from neuronxa_core import charts
 from neuronxa_core.measures import overlap_tables
+from neuronxa_core.measures.lape_robustness import LapeRobustness, robustness_sentence
 from neuronxa_core.wording import some_of
+from pages.components import cached
 from pages.components.exporting import downloads, neuron_list
 from pages.components.wording import label
 from pages.views.overlap.selection import OverlapSelection, specific_neurons
@@ -25,9 +28,20 @@ def show(selection: OverlapSelection) -> None:
         f"{found.assign_above:.4f}. {int((members > 1).sum()):,} belong to several languages, "
         f"{int((members == 0).sum()):,} to none."
     )
+    if selection.experiment.neuron == "product":
+        st.caption("LAPE's own definition of a neuron is *gate*, not *product*; in a plain network both are one.")
+        if st.button("Use LAPE's definition (gate)", key="lape_gate"):
+            query = replace(selection.experiment, neuron="gate").to_query()
+            st.switch_page("pages/overlap.py", query_params={**query, "overlap_view": "Language-specific (LAPE)"})
     if not len(members):
         st.info("No neuron is left; raise the share or lower the percentile below which neurons are dropped.")
         return
+    if len(selection.plan.corpus.usable) >= 4 and st.toggle(
+        "Check against halves of the sentences and shuffled languages", key="lape_check"
+    ):
+        choices = [st.session_state[f"lape_{name}"] for name in ("share", "drop", "assign")]
+        measure = LapeRobustness(selection.plan, choices[0] / 100, *map(float, choices[1:]))
+        st.markdown(robustness_sentence(cached.table_of(measure)))
     table = overlap_tables.specific_table(found)
     codes = list(dict.fromkeys(table["language"]))
     chart = None
