@@ -247,7 +247,9 @@ class Store:
         for path, status in reversed(self._files()):
             if entry := self._open(path, path.stem):
                 entry.close()
-                stored, used = (datetime.fromtimestamp(at, UTC) for at in (entry.stored, status.st_mtime))
+                # whatever a file of others says, within what a date can be
+                moments = (min(2.0**37, max(0.0, at)) for at in (entry.stored, status.st_mtime))
+                stored, used = (datetime.fromtimestamp(at, UTC) for at in moments)
                 infos.append(EntryInfo(entry.key, entry.meta, status.st_size, stored, used))
         return infos
 

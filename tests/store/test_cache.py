@@ -377,6 +377,15 @@ def test_the_environment_names_folder_and_limit(monkeypatch, tmp_path):
             default_limit()
 
 
+@pytest.mark.parametrize("moment", [1e300, float("nan"), -1e300])
+def test_a_moment_that_no_calendar_has_does_not_keep_the_rest_from_being_listed(store, monkeypatch, moment):
+    put(store, "right")
+    with monkeypatch.context() as wrong:
+        wrong.setattr("neuronxa_core.store.cache.time.time", lambda: moment)
+        put(store, "wrong")
+    assert {entry.key for entry in store.entries()} == {"right", "wrong"}
+
+
 def test_a_full_disk_is_an_error_that_leaves_nothing(store, monkeypatch):
     put(store, "old")
     real = store_module.write_entry
