@@ -53,16 +53,20 @@ def ranking_table(found: Alignment, layers: str) -> pd.DataFrame:
     )
 
 
+def above_chance(found: Alignment, ranking: pd.DataFrame) -> int:
+    """Languages whose 95 % interval is above chance: 1 / (2n - 1) or that of random pairings, whichever is higher."""
+    return int((ranking["low"] > ranking["chance"].clip(lower=alignment.chance_level(found.n_sentences))).sum())
+
+
 def conclusion(found: Alignment, table: pd.DataFrame, layers: str) -> str:
     """The ranking in words, as Markdown: how many languages are above chance, and the best layer.
 
-    Chance is 1 / (2n - 1) or the level over random pairings, whichever is higher. Under `max` nothing is said of it, as
-    the interval of a maximum leans upwards.
+    Under `max` nothing is said of chance, as the interval of a maximum leans upwards.
     """
     best = f"Together, the languages score highest at **layer {best_layer(found)}**."
     if layers == "max":
         return best
-    above = int((table["low"] > table["chance"].clip(lower=alignment.chance_level(found.n_sentences))).sum())
+    above = above_chance(found, table)
     every = f"{len(table)} {'language' if len(table) == 1 else 'languages'}"
     return f"**{above} of {every}** {'is' if above == 1 else 'are'} above chance. {best}"
 

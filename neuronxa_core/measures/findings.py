@@ -13,8 +13,8 @@ import pandas as pd
 from scipy import stats
 
 from neuronxa_core.corpora import languages
-from neuronxa_core.measures import alignment
-from neuronxa_core.measures.alignment import Alignment, chance_level
+from neuronxa_core.measures import alignment, alignment_tables
+from neuronxa_core.measures.alignment import Alignment
 from neuronxa_core.statistics.correlation import FEWEST, correlate
 
 # four questions are asked, and one chance of 5 % is shared between them
@@ -39,7 +39,7 @@ def figures(found: Alignment, ranking: pd.DataFrame) -> dict[str, str]:
     by_layer = found.score.mean(axis=0)
     ordered = ranking.sort_values(["score", "label"], ascending=[False, True])
     values = {
-        "Above chance": f"{above_chance(found, ranking)} of {len(ranking)}",
+        "Above chance": f"{alignment_tables.above_chance(found, ranking)} of {len(ranking)}",
         "Best layer": f"{int(by_layer.argmax())}",
         "Mean score there": f"{by_layer.max():.3f}",
     }
@@ -48,14 +48,9 @@ def figures(found: Alignment, ranking: pd.DataFrame) -> dict[str, str]:
     return values
 
 
-def above_chance(found: Alignment, ranking: pd.DataFrame) -> int:
-    """Languages whose 95 % interval lies above the chance level."""
-    return int((ranking["low"] > chance_level(found.n_sentences)).sum())
-
-
 def answer(found: Alignment, ranking: pd.DataFrame, method: str, model: str, pivot: str) -> str:
     """The whole result in one sentence. pivot: its code."""
-    above, by_layer = above_chance(found, ranking), found.score.mean(axis=0)
+    above, by_layer = alignment_tables.above_chance(found, ranking), found.score.mean(axis=0)
     against = f"with {languages.name(pivot)} by {method}"
     if not above:
         return f"**No language is aligned above chance** {against} in {model}."

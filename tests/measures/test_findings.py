@@ -16,7 +16,12 @@ def planted(level, by_layer, easier=0.0, seed=0, sentences=60):
     rng = np.random.default_rng(seed)
     chance = np.asarray(level)[:, None, None] * np.asarray(by_layer)[None, :, None]
     aligned = rng.random((len(level), len(by_layer), sentences)) < chance
-    return Alignment(LATIN + OTHER, aligned | (rng.random(aligned.shape) < easier), aligned)
+    return alignment_of(LATIN + OTHER, aligned | (rng.random(aligned.shape) < easier), aligned)
+
+
+def alignment_of(codes, src2trg, trg2src):
+    """With no mutual neighbours but translations."""
+    return Alignment(codes, src2trg, trg2src, np.where(src2trg & trg2src, np.arange(src2trg.shape[-1]), -1))
 
 
 def said(found, tokens=(30,) * 12):
@@ -42,9 +47,10 @@ def test_nothing_is_said_of_noise(seed):
 
 def test_nothing_is_said_where_nothing_is_aligned_or_too_little_is_there():
     none = np.zeros((12, 5, 60), dtype=bool)
-    assert said(Alignment(LATIN + OTHER, none, none)) == []
+    assert said(alignment_of(LATIN + OTHER, none, none)) == []
     one = planted([0.5] * 12, [0.1, 0.5, 1, 0.5, 0.1])
-    assert findings.findings(Alignment(("deu_Latn",), one.src2trg[:1, :1], one.trg2src[:1, :1]), "mean", "x", [3]) == []
+    small = alignment_of(("deu_Latn",), one.src2trg[:1, :1], one.trg2src[:1, :1])
+    assert findings.findings(small, "mean", "x", [3]) == []
 
 
 def test_the_answer_and_its_figures():
@@ -58,6 +64,6 @@ def test_the_answer_and_its_figures():
     assert shown["Above chance"] == "6 of 12"
     assert shown["Mean score there"] == f"{found.aligned[:, 2].sum() / (12 * 60):.3f}"
     none = np.zeros((12, 5, 60), dtype=bool)
-    nothing = Alignment(LATIN + OTHER, none, none)
+    nothing = alignment_of(LATIN + OTHER, none, none)
     answer = findings.answer(nothing, alignment_tables.ranking_table(nothing, "mean"), "MEXA", "the model", "eng_Latn")
     assert answer == "**No language is aligned above chance** with English by MEXA in the model."
