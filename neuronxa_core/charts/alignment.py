@@ -45,7 +45,7 @@ def ranking(table: pd.DataFrame, chance: float, method: str, layers: str) -> alt
     ticks = base.mark_tick(color=theme.GREY, thickness=2).encode(alt.X("chance:Q"), y)
     return (bars + intervals + ticks + theme.chance_rule(chance, vertical=True)).properties(
         title=f"{method} of each language with the pivot, with 95 % intervals; grey marks: chance",
-        height=75 + 22 * len(table),
+        height={"step": 22},
     )
 
 
@@ -144,7 +144,7 @@ def layer_heat_map(table: pd.DataFrame, method: str) -> alt.LayerChart:
                 "group:N",
                 title="Family",
                 scale=alt.Scale(domain=groups, range=[*COLOURS[: len(families)], "#BBBBBB"][: len(groups)]),
-                legend=alt.Legend(orient="bottom", symbolType="square", columns=4),
+                legend=alt.Legend(orient="bottom", symbolType="square", columns=3),
             ),
             tooltip=theme.tooltips(("label:N", "Language"), ("family:N", "Family")),
         )

@@ -90,6 +90,20 @@ def test_curves_mark_every_peak():
     assert domains(spec, "y") == [[0, 1]] * len(domains(spec, "y"))
 
 
+@pytest.mark.parametrize("n", [1, 24, 200])
+def test_every_cell_of_a_heat_map_is_drawn_from_a_small_table(n):
+    families = ["Romance", "Slavic", "Other"] + [f"family {k}" for k in range(9)]
+    names = [f"Language {k} (l{k:03d}_Latn)" for k in range(n)]
+    scores = np.random.default_rng(2).random((n, 32)).round(4)
+    table = pd.DataFrame({"language": names, "label": names, "family": [families[k % 12] for k in range(n)]})
+    chart = charts.layer_heat_map(table.assign(scores=scores.tolist()), "NASCA")
+    assert len(chart.to_json()) < 300_000
+    drawn = vl_convert.vegalite_to_svg(chart.to_json())
+    assert drawn.count('aria-roledescription="rect mark"') == n * 32
+    assert f"Layer: 31; label: {names[-1]}; NASCA: {scores[-1, -1]:.1f}" in drawn
+    assert all(name in drawn for name in names)
+
+
 def test_states_side_by_side_has_three_panels_with_one_scale():
     table = pd.concat([curves().assign(state=s, method=m) for s, m in (("nas", "NASCA (NAS)"), ("nav", "NAVCA (NAV)"))])
     spec = charts.states_side_by_side(table).to_dict()

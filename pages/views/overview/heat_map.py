@@ -32,7 +32,7 @@ def show(selection: Selection) -> None:
     figures(findings.figures(found, ranking))
     table = alignment_tables.heat_map_table(found, selection.experiment.layers)
     chart = charts.layer_heat_map(table, selection.method)
-    row = st.container(horizontal=True, gap="large")
+    row = st.container(horizontal=True, gap="medium")
     picture, side = row.container(width=580), row.container(width=350)
     with picture.container(height=HEIGHT if 18 * len(table) > HEIGHT else "content", border=False):
         event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key="overview")
