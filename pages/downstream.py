@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.components import controls, selection
 from pages.views.downstream import (
+    consistency,
     estimate,
     languages,
     layers,
@@ -32,6 +33,7 @@ VIEWS = {
     "Robustness": robustness,
     "Estimate": estimate,
     "Models": models,
+    "Consistency": consistency,
     "Report": report,
 }
 

@@ -27,6 +27,7 @@ VIEWS = {
     "Robustness": 0,
     "Estimate": 0,
     "Models": 0,
+    "Consistency": 0,
     "Report": 0,
 }
 
@@ -219,6 +220,21 @@ def test_tasks_of_the_harness_are_run_where_it_is_there_and_their_results_read(w
     test.text_input(key="harness_tasks").set_value("xnli; rm -rf").run()
     assert not test.exception
     assert "no name of a task" in test.error[0].value
+
+
+def test_consistency_is_ranked_shown_and_correlated_with_alignment(wide, tmp_path, monkeypatch):
+    colours = ["red", "blue", "green"]
+    for k, code in enumerate(("en", *CODES[:5])):
+        candidates = ", ".join(colours[k % 3 :] + colours[: k % 3])
+        file(tmp_path, f"{code}.tsv", "Prompt\tAns\tCandidate Ans", f"It is <mask>.\tred\t{candidates}")
+    test = page("downstream", WIDE, wide, monkeypatch)
+    show(test, "Consistency")
+    test.text_input(key="consistency_data").set_value(str(tmp_path)).run()
+    finish(test, button_of(test, "Rank the candidates"))
+    assert ["RankC of every pair of languages; " in str(one.proto) for one in charts_of(test)] == [True]
+    finish(test, button_of(test, "Correlate with the alignment"))
+    assert "Over all 15 pairs of 6 languages" in everything_said(test)
+    assert "Languages of the corpus without a score" in everything_said(test)
 
 
 def test_models_are_compared_on_what_both_have(wide, tiny, monkeypatch):
