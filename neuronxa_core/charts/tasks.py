@@ -146,7 +146,7 @@ def methods_by_tasks(table: pd.DataFrame, title: str) -> alt.LayerChart:
     )
     strong = alt.condition("abs(datum.r) > 0.7", alt.value("#FFFFFF"), alt.value("#222222"))
     numbers = base.mark_text(fontSize=11).encode(x, y, text="text:N", color=strong)
-    return (cells + numbers).properties(title=title, width=340 + 150 * len(tasks), height=30 * len(rows) + 150)
+    return (cells + numbers).properties(title=title, width=340 + 150 * len(tasks), height=22 * len(rows) + 150)
 
 
 def sentence_curve(table: pd.DataFrame, title: str) -> alt.LayerChart:

@@ -1,21 +1,24 @@
-"""`correlate`: alignment against task scores over languages, as CSV."""
+"""`correlate`: alignment against task scores over languages: layer by layer, or as a grid of several models."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 import pandas as pd
 
 from neuronxa_core import exports
 from neuronxa_core.cli.options import destination, plans_of, prepared, progress
 from neuronxa_core.errors import NeuronXAError
-from neuronxa_core.measures import task_correlation
+from neuronxa_core.experiment import CHOICES, Experiment
+from neuronxa_core.measures import alignment, grid, task_correlation
+from neuronxa_core.measures.task import Task, matched
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.statistics import correlation
-from neuronxa_core.tasks import matching, score_files
+from neuronxa_core.tasks import score_files
 from neuronxa_core.tasks.task_scores import TaskScores
 
 PREFERRED_METRICS = ("acc", "accuracy")
@@ -26,49 +29,66 @@ def correlate(options: argparse.Namespace) -> int:
     scores = score_files.read_scores_or_pairs(options.scores, options.pivot)
     for note in scores.notes:
         print(f"note: {note}", file=sys.stderr)
+    table = options.table or ("grid" if len(dict.fromkeys(options.model)) > 1 else "layers")
+    if table == "layers" and options.format != "csv":
+        raise NeuronXAError(f"--format {options.format} is of the grid; add --table grid")
+    poolings = (options.pooling,) if options.pooling or table == "layers" else CHOICES["pooling"]
+    options.pooling = options.pooling or Experiment.pooling
+    states = tuple(dict.fromkeys(options.states))
     store, pool = prepared(options), ModelPool()
-    plans = plans_of(options, [options.model], planning.make_plan, store)
-    (name, plan), *_ = plans.items()
-    groups = _chosen_groups(scores, plan, options)
-    found = []
-    for model, task, metric in groups:
-        joined = matching.join(
-            scores.select(model=model, task=task, metric=metric), plan.all_languages, pivot=plan.pivot
-        )
-        for note in joined.notes:
-            print(f"{task}: {note}", file=sys.stderr)
-        if not scores.higher_is_better(task, metric):
-            print(f"{task}: less {metric} is better, so a good method has a negative correlation", file=sys.stderr)
-        points = task_correlation.points(plan, joined.pairs["score"].to_dict())
-        if len(points.languages) < correlation.FEWEST:
-            raise NeuronXAError(
-                f"{task} has scores of {len(points.languages)} of the corpus's languages besides the pivot; a "
-                f"correlation needs at least {correlation.FEWEST}"
-            )
-        if len(points.languages) < correlation.FEW:
-            print(f"{task}: only {len(points.languages)} languages; one can make the result", file=sys.stderr)
-        found.append((task, points))
-    with progress(plans, store) as of_model:
+    plans = plans_of(options, options.model, planning.make_plan, store)
+    tasks = {name: _tasks(scores, plan, options, name if len(plans) > 1 else "") for name, plan in plans.items()}
 
-        def on_progress(language: str, done: int, _all: int) -> None:
-            of_model(name, language, done)
-
-        computing.compute_missing(plan, store, pool, on_progress=on_progress)
-        tables = [
-            computing.recompute_if_corrupt(
-                plan,
-                store,
-                pool,
-                lambda task=task, points=points: task_correlation.correlation_table(
-                    plan, store, task, points, tuple(dict.fromkeys(options.states)), (options.pooling,)
-                ),
-                on_progress=on_progress,
+    def computed(name: str, plan: Plan) -> pd.DataFrame:
+        if table == "grid":
+            return grid.correlations(
+                name, plan, tasks[name], lambda _task, *how: alignment.align(plan, store, *how), states, poolings
             )
-            for task, points in found
+        found = [(task.name, task_correlation.points(plan, task.scores)) for task in tasks[name]]
+        parts = [
+            task_correlation.correlation_table(plan, store, *one, states, (options.pooling,)).assign(model=name)
+            for one in found
         ]
+        return pd.concat(parts, ignore_index=True)
+
+    tables = []
+    with progress(plans, store) as of_model:
+        for name, plan in plans.items():
+
+            def on_progress(language: str, done: int, _all: int, name: str = name) -> None:
+                of_model(name, language, done)
+
+            computing.compute_missing(plan, store, pool, on_progress=on_progress)
+            make = partial(computed, name, plan)
+            tables.append(computing.recompute_if_corrupt(plan, store, pool, make, on_progress=on_progress))
+    whole = pd.concat(tables, ignore_index=True)
+    if table == "grid":
+        print(grid.conclusion(whole), file=sys.stderr)
     with destination(options.out) as handle:
-        handle.write(exports.csv_text(pd.concat(tables, ignore_index=True)))
+        handle.write(exports.csv_text(whole) if table == "layers" else grid.text(whole, options.format))
     return 0
+
+
+def _tasks(scores: TaskScores, plan: Plan, options: argparse.Namespace, of: str) -> list[Task]:
+    """The tasks that are meant, matched with the plan's languages. of: the model, where notes have to say it."""
+    found = []
+    for model, name, metric in _chosen_groups(scores, plan, options):
+        task = matched(plan, scores, model, name, metric)
+        where = f"{of}, {name}" if of else name
+        for note in task.unmatched:
+            print(f"{where}: {note}", file=sys.stderr)
+        if not task.higher_is_better:
+            print(f"{where}: less {metric} is better, so a good method has a negative correlation", file=sys.stderr)
+        count = len(task_correlation.points(plan, task.scores).languages)
+        if count < correlation.FEWEST:
+            raise NeuronXAError(
+                f"{where} has scores of {count} of the corpus's languages besides the pivot; a correlation needs at "
+                f"least {correlation.FEWEST}"
+            )
+        if count < correlation.FEW:
+            print(f"{where}: only {count} languages; one can make the result", file=sys.stderr)
+        found.append(task)
+    return found
 
 
 def _chosen_groups(scores: TaskScores, plan: Plan, options: argparse.Namespace) -> list[tuple[str, str, str]]:

@@ -13,6 +13,7 @@ from neuronxa_core.cli.score import add_cluster_options, add_no_keep, score
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES
 from neuronxa_core.host import redaction
+from neuronxa_core.measures import grid
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,10 +31,14 @@ def parser() -> argparse.ArgumentParser:
     add_cluster_options(score)
     correlate = commands.add_parser(
         "correlate",
-        help="correlation of alignment with task scores over languages, as CSV",
-        description="Writes a CSV of the correlation of task scores with every method's alignment, layer by layer.",
+        help="correlation of alignment with task scores over languages",
+        description="Writes the correlation of task scores with every method's alignment, layer by layer as CSV; with "
+        "several models a grid of models, tasks and methods (all token poolings unless --pooling says one).",
     )
-    add_options(correlate, states=list(CHOICES["state"]))
+    add_options(correlate, states=list(CHOICES["state"]), several_models=True)
+    correlate.set_defaults(pooling=None)
+    correlate.add_argument("--table", choices=("layers", "grid"), help="default: layers for one model, else grid")
+    correlate.add_argument("--format", choices=grid.FORMATS, default="csv", help="of the grid (default: csv)")
     correlate.add_argument(
         "--scores", required=True, metavar="F", help="a table, lm-evaluation-harness results, or a folder of them"
     )

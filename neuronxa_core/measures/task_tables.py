@@ -1,15 +1,14 @@
-"""Tables that set alignment beside a task's scores: by language, layer, method, control, estimate and model."""
+"""Tables that set alignment beside a task's scores: by language, layer, control, estimate and model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from neuronxa_core.corpora import languages
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import sentence_subsets, task_correlation
 from neuronxa_core.measures.alignment import METHODS, Alignment, pool_layers
 from neuronxa_core.measures.task import Task
@@ -19,7 +18,6 @@ from neuronxa_core.statistics import correlation, layer_choice, partial, regress
 from neuronxa_core.store.cache import Store
 
 SENTENCE_STEPS = (10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
-POOLINGS_COMPARED = ("weighted", "last")
 
 
 def script_of(code: str) -> str:
@@ -120,44 +118,6 @@ def held_out_layers(scores: Mapping[str, np.ndarray], y: np.ndarray, sign: int) 
             }
         )
     return pd.DataFrame(rows)
-
-
-def by_method(tasks: Iterable[Task], plan: Plan, align: Callable[[Task, str, str], Alignment]) -> pd.DataFrame:
-    """Pearson's r of every method, token pooling and layer aggregation with every task of enough languages.
-
-    align(task, state, pooling) is the alignment to correlate. Columns row (method, pooling and layers in one), method,
-    pooling, layers, task, r, low, high, p, n, p_of_best (`family_wise_p` over the whole table).
-    """
-    rows, x, y = [], [], []
-    for task in tasks:
-        points = task_correlation.points(plan, task.scores)
-        if len(points.languages) < correlation.FEWEST:
-            continue
-        scores = np.full(len(plan.languages), np.nan)
-        scores[points.at] = task.sign * points.y
-        for state in CHOICES["state"]:
-            for pooling in POOLINGS_COMPARED:
-                alignment = align(task, state, pooling)
-                for layers in CHOICES["layers"]:
-                    x.append(alignment.pooled(layers))
-                    y.append(scores)
-                    found = correlation.correlate(x[-1][points.at], points.y)
-                    rows.append(
-                        {
-                            "row": f"{METHODS[state]} · {pooling} · {layers}",
-                            "method": METHODS[state],
-                            "pooling": pooling,
-                            "layers": layers,
-                            "task": task.title,
-                            "r": found.pearson_r,
-                            "low": found.pearson_low,
-                            "high": found.pearson_high,
-                            "p": found.pearson_p,
-                            "n": found.n,
-                        }
-                    )
-    best = layer_choice.family_wise_p(np.transpose(x), np.transpose(y)) if rows else []
-    return pd.DataFrame(rows).assign(p_of_best=best)
 
 
 def by_sentences(plan: Plan, store: Store, state: str, pooling: str, layers: str, points: Points) -> pd.DataFrame:

@@ -399,3 +399,28 @@ def test_correlate_wants_to_know_whose_scores_are_meant(capsys, cache, tmp_path)
     status, out, err = correlate(capsys, cache, "--scores", str(several), "--scores-model", "m2")
     assert status == 0, err
     assert set(pd.read_csv(io.StringIO(out))["n_languages"]) == {6}
+
+
+@pytest.mark.full
+def test_correlate_with_several_models_writes_the_grid_in_three_forms(capsys, cache, scores, tiny):
+    other = str(tiny("llama"))
+    models = ["--model", "demo", other, "--scores", scores]
+    status, out, err = correlate(capsys, cache, *models)
+    assert status == 0, err
+    assert "Williams' test" in err
+    assert "one can make the result" in err
+    table = pd.read_csv(io.StringIO(out))
+    cells = table[(table["model"] != "average") & (table["task"] != "average")]
+    assert len(cells) == 2 * 2 * 9 * 2
+    _, out, _ = correlate(capsys, cache, "--scores", scores, "--pooling", "last", "--states", "emb")
+    single = pd.read_csv(io.StringIO(out)).query("layer_pooling == 'max' and task == 'xnli'")["pearson_r"].item()
+    same = "model == 'demo' and method == 'MEXA' and pooling == 'last' and layers == 'max' and task == 'xnli (acc)'"
+    assert table.query(same)["r"].item() == pytest.approx(single, abs=1e-12)
+    some = ["--pooling", "last", "--states", "emb", "--task", "xnli"]
+    status, out, _ = correlate(capsys, cache, *models, *some, "--format", "markdown")
+    assert (status, out.splitlines()[0]) == (0, "| model | method | xnli (acc) |")
+    assert len(out.splitlines()) == 2 + 3 * 2
+    status, out, _ = correlate(capsys, cache, "--scores", scores, *some, "--table", "grid", "--format", "latex")
+    assert (status, r"\toprule" in out) == (0, True)
+    status, out, err = correlate(capsys, cache, "--scores", scores, "--format", "latex")
+    assert (status, out, "--table grid" in err.splitlines()[-1]) == (2, "", True)

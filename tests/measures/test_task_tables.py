@@ -88,28 +88,6 @@ def test_the_best_layer_is_more_than_the_best_of_luck_only_where_it_is(signal, s
     assert task_tables.best_of_all(table.assign(p_of_best=np.nan), table["method"], "layers") == ""
 
 
-def test_every_method_meets_every_task_of_five_languages():
-    asked = []
-
-    def align(one, state, pooling):
-        asked.append((one.name, state, pooling))
-        return random_alignment(len(asked))
-
-    few = task(dict(list(SCORES.items())[:4]), metric="f1")
-    table = task_tables.by_method([task(), few], PLAN, align)
-    assert len(table) == 3 * 2 * 2
-    assert set(table["task"]) == {"xnli (acc)"}
-    assert table["row"][1] == "NASCA · weighted · max"
-    assert table["p_of_best"].between(1 / 2001, 1).all()
-    negated = task({code: -score for code, score in SCORES.items()}, higher_is_better=False)
-    asked.clear()
-    less = task_tables.by_method([negated], PLAN, align)
-    assert less["p_of_best"].tolist() == table["p_of_best"].tolist()
-    assert task_tables.by_method([few], PLAN, align).empty
-    x = random_alignment(1).score.max(axis=1)
-    assert table["r"][1] == pytest.approx(stats.pearsonr(x, Y).statistic)
-
-
 @pytest.mark.parametrize(("r", "wanted"), [([0.2, 0.76, 0.8], 20), ([0.8, 0.79, 0.81], 10), ([0.2, 0.3, np.nan], None)])
 def test_enough_sentences_are_the_fewest_close_to_all(r, wanted):
     assert task_tables.enough_sentences(pd.DataFrame({"sentences": [10, 20, 30], "r": r})) == wanted

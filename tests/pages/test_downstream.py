@@ -248,3 +248,5 @@ def test_models_are_compared_on_what_both_have(wide, tiny, monkeypatch):
     finish(test, button_of(test, "Measure topic"))
     assert len(charts_of(test)) == 2
     assert metric_of(test, "r within models")
+    assert {"model", "method", "average"} - set(test.dataframe[-1].value) == {"average"}
+    assert set(test.dataframe[-1].value["model"]) > {"demo", "average"}

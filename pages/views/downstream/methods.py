@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core import charts
-from neuronxa_core.measures import task, task_tables
+from neuronxa_core.measures import grid, task, task_tables
 from neuronxa_core.measures.task import Task
 from neuronxa_core.statistics import comparison
 from pages.components import exporting, wording
@@ -30,9 +30,13 @@ def tasks_of(selection: TaskSelection) -> list[Task]:
 
 
 def table_of(selection: TaskSelection) -> pd.DataFrame:
-    """r of every method with every task; see `task_tables.by_method`."""
-    return task_tables.by_method(
-        tasks_of(selection), selection.plan, lambda one, state, pooling: selection.alignment(state, pooling, one)
+    """r of every method with every task; see `grid.correlations`."""
+    plan = selection.plan
+    return grid.correlations(
+        plan.source.name,
+        plan,
+        tasks_of(selection),
+        lambda one, state, pooling: selection.alignment(state, pooling, one),
     )
 
 
