@@ -38,18 +38,22 @@ VIEWS = {
 }
 
 opened = selection.open_page("Downstream")
-with st.container(border=True):
+# open until there are scores, then out of the way of the answer
+with st.expander("Task scores", icon=":material/tune:", expanded=not st.session_state.get("has_task")):
     row = st.container(horizontal=True, gap="medium")
     with row:
         source = controls.segments("Task scores", list(SOURCES), "Measured here", "scores_from")
     with selection.recompute_if_corrupt(opened.plan):
         task = SOURCES[source](opened, row)
+if st.session_state.get("has_task") != (task is not None):
+    st.session_state.has_task = task is not None
+    st.rerun()
 if task is None:
     st.info("There are no task scores yet; choose or measure some above.")
     st.stop()
 now = controls.reading_choice("downstream")
 chosen = TaskSelection(now, opened.whole, opened.plan, task, source)
-languages.show(chosen)
+languages.check_enough(chosen)
 controls.show_views(
     {name: view.show for name, view in VIEWS.items()},
     "downstream_view",
@@ -57,3 +61,4 @@ controls.show_views(
     {name: view.SAYS for name, view in VIEWS.items()},
     {"Doubts": "Robustness"},
 )
+languages.show(chosen)

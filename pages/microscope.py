@@ -19,14 +19,10 @@ opened = selection.open_page("Microscope")
 whole, plan = opened.whole, opened.plan
 with selection.recompute_if_corrupt(plan):
     activity = cached.activity_of(plan)
-st.caption(
-    "One neuron: how often it is active in each language, and on which words. What activates it in these sentences "
-    "suggests what it is for; it does not prove that the model uses it for that, which *Overlap* → *Ablation* can test."
-)
 start = start_neuron(activation_counts.counts_key(plan), activity)
-with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+with st.sidebar:
     layer, neuron = (
-        int(st.number_input(name, 0, count - 1, value, key=key, bind="query-params", width=160))
+        int(st.number_input(name, 0, count - 1, value, key=key, bind="query-params"))
         for name, count, value, key in (
             ("Layer", plan.info.layers, start[0], "neuron_layer"),
             ("Neuron", plan.info.neurons, start[1], "neuron_number"),
@@ -40,3 +36,7 @@ with selection.recompute_if_corrupt(plan):
     languages.show(chosen)
 sentences.show(chosen)
 text.show(chosen)
+st.caption(
+    "One neuron: how often it is active in each language, and on which words. What activates it in these sentences "
+    "suggests what it is for; it does not prove that the model uses it for that, which *Overlap* → *Ablation* can test."
+)

@@ -50,14 +50,14 @@ def show_views(
     says: Mapping[str, str] | None = None,
     formerly: Mapping[str, str] | None = None,
 ) -> None:
-    """A switch between a page's views, what the chosen one says of itself, and the view.
+    """A switch between a page's views, the view, and what it says of itself.
 
     formerly: see `segments`.
     """
     view = segments("View", list(views), next(iter(views)), key, formerly, label_visibility="collapsed")
+    show_view(views[view], selection)
     if says is not None:
         st.caption(says[view])
-    show_view(views[view], selection)
 
 
 @st.fragment

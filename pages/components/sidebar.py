@@ -58,17 +58,18 @@ def remember(run: Experiment) -> None:
 
 
 def run_choice() -> None:
-    """The run that is shown, and the others."""
-    offered = runs()
+    """The run that is shown, the others, and the way to a new one."""
+    offered = [*runs(), None]
     # a new key where another run was chosen elsewhere, so that this list follows
     key = f"sidebar-run-{offered[0].key}"
 
     def take() -> None:
-        now = experiment()
-        choose(replace(st.session_state[key], state=now.state, pooling=now.pooling, layers=now.layers))
+        if (run := st.session_state[key]) is not None:
+            now = experiment()
+            choose(replace(run, state=now.state, pooling=now.pooling, layers=now.layers))
 
-    st.sidebar.selectbox("Run", offered, 0, format_func=name_of, key=key, on_change=take)
-    if st.sidebar.button("New run", icon=":material/add:", type="tertiary"):
+    named = {run: name_of(run) if run else "New run …" for run in offered}
+    if st.sidebar.selectbox("Run", offered, 0, format_func=named.get, key=key, on_change=take) is None:
         st.switch_page("pages/run.py", query_params=experiment().to_query())
 
 

@@ -164,7 +164,7 @@ def test_five_languages_are_enough_for_every_view_and_four_for_none(wide, tmp_pa
             # these scores have none of the pivot's, and none is assumed
             assert not any("line" in shown.value for shown in test.dataframe)
             test.number_input(key="pivot_score").set_value(0.5).run()
-            assert "NASCA × pivot's score" in test.dataframe[-1].value
+            assert "NASCA × pivot's score" in test.dataframe[-2].value
             assert "the pivot's score is 0.500" in everything_said(test)
     test.button(key="report_make").click().run()
     assert not test.exception

@@ -39,7 +39,7 @@ def test_the_sidebar_changes_the_pivot_and_the_run(computed, monkeypatch):
     assert (now.pivot, now.languages) == ("rus_Cyrl", ("spa_Latn", "eng_Latn", "arb_Arab", "tha_Thai"))
     assert "with Russian by NASCA" in everything_said(test)
     (runs,) = [box for box in test.sidebar.selectbox if box.label == "Run"]
-    assert runs.options[0] == "Demo model · Demo corpus · 4 languages · 12 sentences"
+    assert runs.options[0] == "Demo model · Demo corpus · 4 languages · 12 sentences · from Russian (rus_Cyrl)"
     runs.set_value(SMALL.extraction).run()
     assert test.session_state["experiment"] == SMALL
     assert "with English by NASCA" in everything_said(test)

@@ -24,8 +24,8 @@ def show(selection: Selection, x: str, y: str, layer: int, key: str) -> None:
     chart = charts.similarity_matrix(pairs.cosines, pairs.marks(), label(y), label(x))
     count = len(pairs.matches)
     step = charts.picture_step(count)
-    side_by_side = st.container(horizontal=True, gap="large")
-    picture, detail = side_by_side.container(width=680), side_by_side.container(width=420)
+    side_by_side = st.container(horizontal=True, gap="medium")
+    picture, detail = side_by_side.container(width=600), side_by_side.container(width=330)
     with picture:
         event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key=f"{key}-matrix")
         if step > 1:

@@ -21,8 +21,8 @@ def show(selection: Selection) -> None:
     table = alignment_tables.ranking_table(found, layers)
     st.markdown(alignment_tables.conclusion(found, table, layers))
     chart = charts.ranking(table, chance, method, layers)
-    side_by_side = st.container(horizontal=True, gap="large")
-    picture, detail = side_by_side.container(width=760), side_by_side.container(width=440)
+    side_by_side = st.container(horizontal=True, gap="medium")
+    picture, detail = side_by_side.container(width=560), side_by_side.container(width=370)
     event = picture.altair_chart(chart, on_select="rerun", selection_mode="language", key="ranking")
     chosen = event.selection.get("language") or []
     code = chosen[0].get("language") if chosen else None

@@ -10,8 +10,20 @@ from pages.components.selection import recompute_if_corrupt
 from pages.views.downstream.selection import TaskSelection
 
 
+def check_enough(selection: TaskSelection) -> None:
+    """End the page where too few languages are there for a correlation."""
+    count = len(selection.points.languages)
+    if count < correlation.FEWEST:
+        show(selection)
+        st.warning(
+            f"A correlation needs at least {correlation.FEWEST} languages, and {count} have both an alignment and a "
+            "score. Choose more languages in *Run*, or scores of more languages."
+        )
+        st.stop()
+
+
 def show(selection: TaskSelection) -> None:
-    """What is compared, and what was not used; ends the page where it is too little for a correlation."""
+    """What is compared, and what was not used."""
     count = len(selection.points.languages)
     title = f"{wording.counted(count, 'language')} with both alignment and a score"
     few = correlation.FEWEST <= count < correlation.FEW
@@ -23,9 +35,3 @@ def show(selection: TaskSelection) -> None:
             st.caption(wording.safe(f"Source: {selection.task.source}"))
         with recompute_if_corrupt(selection.plan):
             exporting.table(selection.joined, "downstream")
-    if count < correlation.FEWEST:
-        st.warning(
-            f"A correlation needs at least {correlation.FEWEST} languages, and {count} have both an alignment and a "
-            "score. Choose more languages in *Run*, or scores of more languages."
-        )
-        st.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from neuronxa_core.experiment import CHOICES
+from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.measures import lm_eval, task
 from neuronxa_core.measures.bitext_retrieval import BitextRetrieval
 from neuronxa_core.measures.likelihood import NatsPerByte
@@ -13,6 +13,7 @@ from neuronxa_core.measures.probe import LinearProbe
 from neuronxa_core.measures.task import Task
 from pages.access import host
 from pages.components import controls, progress, wording
+from pages.components.process import services
 from pages.components.selection import Selection
 from pages.views.downstream.tables import task_choice
 
@@ -22,6 +23,9 @@ def measured_here(opened: Selection, row: DeltaGenerator) -> Task | None:
     with row:
         kind = controls.segments("Measure", list(MEASURES), "topics", "measure", format_func=lambda k: MEASURES[k][0])
     measure = MEASURES[kind][1](opened)
+    is_example = opened.experiment.extraction == Experiment()
+    if is_example and kind == "topics" and services().queue.find(measure) is None and measure.totals(opened.store):
+        progress.submit(measure)  # some seconds, so that the page opens with an answer
     return task.measured(measure, opened.store) if _is_complete(measure) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from neuronxa_core.measures import task_correlation, task_tables
@@ -23,11 +24,16 @@ def _tokens(key: str, _plan: Plan) -> dict[str, float]:
     return task_correlation.tokens_per_sentence(_plan, services().store)
 
 
+def with_controls(selection: TaskSelection) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The correlation, plain and with each control held constant; see `task_tables.held_constant`."""
+    tokens = _tokens(selection.plan.key, selection.plan)
+    controls = task_tables.controls_of(selection.points.languages, tokens, selection.training_shares)
+    return task_tables.held_constant(selection.pooled(), selection.points.y, controls)
+
+
 def show(selection: TaskSelection) -> None:
     points, x = selection.points, selection.pooled()
-    tokens = _tokens(selection.plan.key, selection.plan)
-    controls = task_tables.controls_of(points.languages, tokens, selection.training_shares)
-    table, refused = task_tables.held_constant(x, points.y, controls)
+    table, refused = with_controls(selection)
     three = st.column_config.NumberColumn(format="%.3f")
     plain, *controlled = table["r"]
     if controlled:

@@ -7,8 +7,10 @@ import streamlit as st
 from neuronxa_core import charts
 from neuronxa_core.corpora import languages
 from neuronxa_core.measures import task_tables
+from neuronxa_core.measures.task_verdict import verdict
 from neuronxa_core.statistics import correlation, transforms
-from pages.components import exporting
+from pages.components import exporting, wording
+from pages.views.downstream import robustness
 from pages.views.downstream.selection import TaskSelection
 
 SAYS = (
@@ -23,8 +25,11 @@ ITEMS_ASSUMED = 100.0
 def show(selection: TaskSelection) -> None:
     points, task, joined = selection.points, selection.task, selection.joined
     shares = selection.training_shares
-    side_by_side = st.container(horizontal=True, gap="large")
-    picture, beside = side_by_side.container(width=860), side_by_side.container(width=320)
+    table, _ = robustness.with_controls(selection)
+    st.markdown(verdict(table, selection.method, wording.safe(task.title)))
+    side_by_side = st.container(horizontal=True, gap="medium")
+    picture, beside = side_by_side.container(width=640), side_by_side.container(width=290)
+    figures = beside.container()
     by = beside.selectbox("Colour", GROUPS if shares else GROUPS[:2], key="scatter_colour")
     x_scale = beside.selectbox("Scale of alignment", transforms.TRANSFORMS, key="scatter_x")
     y_scale = beside.selectbox("Scale of the task score", transforms.TRANSFORMS, key="scatter_y")
@@ -42,7 +47,7 @@ def show(selection: TaskSelection) -> None:
         beside.warning(f"Fewer than {correlation.FEWEST} languages are left; click a grey point to include it again.")
         line = task_tables.regression_line(x, x[:0], y[:0])
     else:
-        with beside:
+        with figures:
             families = [languages.family(code) for code, there in zip(points.languages, kept, strict=True) if there]
             _figures(correlation.correlate(x[kept], y[kept]), correlation.by_family(x[kept], y[kept], families))
         line = task_tables.regression_line(x, x[kept], y[kept])

@@ -45,8 +45,8 @@ def _specific(key: str, share: float, drop: float, assign: float, _counts: Activ
 
 
 def criterion() -> ActivationCriterion:
-    """When a neuron counts as active, from two widgets."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    """When a neuron counts as active, from two widgets in the sidebar."""
+    with st.sidebar:
         kind = controls.segments(
             "A neuron is active in a language if it is",
             ["top", "threshold"],
@@ -56,12 +56,13 @@ def criterion() -> ActivationCriterion:
             format_func={"top": "in the top k % per layer", "threshold": "active in enough tokens"}.get,
             help="By rank every language has as many active neurons as any other; by threshold their number differs.",
         )
-        common = {"bind": "query-params", "width": 380}
         if kind == "top":
             said = "The layer's neurons with the highest activation probability, %"
-            return ActivationCriterion("top", st.slider(said, 1, 50, 10, key="active_top", **common) / 100)
-        said = "Active in more than this share of the tokens, %"
-        return ActivationCriterion("threshold", st.slider(said, 0, 99, 80, key="active_threshold", **common) / 100)
+            share = st.slider(said, 1, 50, 10, key="active_top", bind="query-params")
+        else:
+            said = "Active in more than this share of the tokens, %"
+            share = st.slider(said, 0, 99, 80, key="active_threshold", bind="query-params")
+        return ActivationCriterion(kind, share / 100)
 
 
 def measure_choice(key: str) -> str:
