@@ -68,19 +68,22 @@ class Session:
 
     def compute(self) -> None:
         """Compute the states that are missing; a language is kept as soon as it is whole."""
-        missing = missing_languages(self.plan, self.store)
+        self._compute(self.plan)
+
+    def _compute(self, plan: Plan) -> None:
+        missing = missing_languages(plan, self.store)
         if not missing:
             return
-        check_size(self.plan, self.store)
+        check_size(plan, self.store)
         done = dict.fromkeys(missing, 0)
-        total = sum(len(self.plan.rows(code)) for code in missing)
+        total = sum(len(plan.rows(code)) for code in missing)
         with tqdm(total=total, unit=" sentences", file=sys.stderr, disable=not self.progress) as bar:
 
             def on_progress(language: str, count: int, _all: int) -> None:
                 bar.update(count - done[language])
                 done[language] = count
 
-            compute_missing(self.plan, self.store, self.pool, on_progress=on_progress)
+            compute_missing(plan, self.store, self.pool, on_progress=on_progress)
 
     def states(self, language: str, layer: int, state: str = "nas", pooling: str = "weighted") -> np.ndarray:
         """Sentence vectors of a language at a layer: float64 [sentence, neuron or hidden]."""
@@ -102,10 +105,9 @@ class Session:
         return self._run(name, choices)[0]
 
     def _run(self, name: str, choices: dict[str, Any]) -> tuple[Measure, dict[Part, Arrays]]:
-        kind = registry.find(name)
-        if kind.needs == "states":
-            self.compute()
-        measure = kind.make(self.plan, self.store, self.pool, **choices)
+        measure = registry.find(name).make(self.plan, self.store, self.pool, **choices)
+        if measure.needs == "states":
+            self._compute(measure.plan)
         return measure, measure.run(self.store, self.pool)
 
     def measure(self, name: str, **choices: Any) -> pd.DataFrame:

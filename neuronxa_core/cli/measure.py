@@ -12,7 +12,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from neuronxa_core import exports
-from neuronxa_core.cli.options import OneLineParser, add_options, destination, plans_of, prepared, progress
+from neuronxa_core.cli.options import (
+    OneLineParser,
+    add_options,
+    destination,
+    plans_of,
+    prepared,
+    progress,
+    say_findings,
+)
 from neuronxa_core.measures import registry
 from neuronxa_core.measures.base import Measure, options
 from neuronxa_core.states import computing, planning
@@ -22,7 +30,7 @@ from neuronxa_core.store.cache import Store
 
 USAGE = "neuronxa_core measure (--list | NAME [options])"
 # choices that are options of every command
-SHARED = ("state", "pooling")
+SHARED = ("state", "pooling", "pivot")
 
 
 def measure(arguments: Sequence[str]) -> int:
@@ -41,14 +49,10 @@ def measure(arguments: Sequence[str]) -> int:
     store, pool = prepared(chosen), ModelPool()
     plans = plans_of(chosen, [chosen.model], planning.make_plan, store)
     ((name, plan),) = plans.items()
+    made = [_made(kind, plan, store, pool, chosen, state) for state in dict.fromkeys(chosen.states)]
     if kind.needs == "states":
-        with progress(plans, store) as on_progress:
-            computing.compute_missing(
-                plan, store, pool, on_progress=lambda language, done, _all: on_progress(name, language, done)
-            )
-    table = pd.concat(
-        [_table(kind, plan, store, pool, chosen, state) for state in dict.fromkeys(chosen.states)], ignore_index=True
-    )
+        _compute_states(name, made[0].plan, store, pool, announced=made[0].plan is plan)
+    table = pd.concat([_table(one, store, pool) for one in made], ignore_index=True)
     columns = {"model": name, "corpus": plan.corpus.name} if kind.needs_corpus else {"model": name}
     for place, (column, value) in enumerate(columns.items()):
         if column not in table:
@@ -88,12 +92,27 @@ def _add(group: argparse._ArgumentGroup, option: Field) -> None:
     group.add_argument(f"--{option.name.replace('_', '-')}", **settings)
 
 
-def _table(
+def _made(
     kind: type[Measure], plan: Plan, store: Store, pool: ModelPool, chosen: argparse.Namespace, state: str
-) -> pd.DataFrame:
-    """The measure's table for one representation; what is missing is computed under a progress bar."""
+) -> Measure:
+    """The measure of one representation."""
     values = {**vars(chosen), "state": state}
-    made = kind.make(plan, store, pool, **{option.name: values[option.name] for option in options(kind)})
+    return kind.make(plan, store, pool, **{option.name: values[option.name] for option in options(kind)})
+
+
+def _compute_states(name: str, plan: Plan, store: Store, pool: ModelPool, announced: bool) -> None:
+    """Compute the states that are missing; announced: whether the plan's corpus was already checked and spoken of."""
+    if not announced:
+        planning.check_size(plan, store)
+        say_findings(plan)
+    with progress({name: plan}, store) as on_progress:
+        computing.compute_missing(
+            plan, store, pool, on_progress=lambda language, done, _all: on_progress(name, language, done)
+        )
+
+
+def _table(made: Measure, store: Store, pool: ModelPool) -> pd.DataFrame:
+    """The measure's table; what is missing is computed under a progress bar."""
     totals = made.totals(store)
     seen = dict.fromkeys(totals, 0)
     with tqdm(total=sum(totals.values()), unit=f" {made.unit}", file=sys.stderr, disable=not totals) as bar:

@@ -54,12 +54,13 @@ def add_options(
 
 
 def experiment(options: argparse.Namespace, model: str) -> Experiment:
-    """What the options ask of a model."""
+    """What the options ask of a model. Without a corpus, pivot and languages are those of a measure's own data."""
+    given = options.corpus is not None
     return Experiment(
         model=model,
-        corpus=options.corpus or Experiment.corpus,
-        pivot=options.pivot or Experiment.pivot,
-        languages=tuple(dict.fromkeys(options.languages)),
+        corpus=options.corpus if given else Experiment.corpus,
+        pivot=options.pivot or Experiment.pivot if given else Experiment.pivot,
+        languages=tuple(dict.fromkeys(options.languages)) if given else (),
         sentences=options.sentences,
         seed=options.seed,
         pooling=options.pooling,
@@ -89,13 +90,19 @@ def plans_of(
     plans = [make_plan(experiment(options, model), store=store, raw=raw) for model in dict.fromkeys(models)]
     for plan in plans if kept else ():
         planning.check_size(plan, store)
-    for finding in plans[0].corpus.findings:
-        print(f"{finding.severity.replace('info', 'note')}: {finding.message}", file=sys.stderr)
+    if options.corpus is not None:
+        say_findings(plans[0])
     named = Counter(plan.source.name for plan in plans)
     return {
         plan.source.name if named[plan.source.name] == 1 else plan.experiment.model: plan  # the user's word for it
         for plan in plans
     }
+
+
+def say_findings(plan: Plan) -> None:
+    """What was found in a plan's corpus, on stderr."""
+    for finding in plan.corpus.findings:
+        print(f"{finding.severity.replace('info', 'note')}: {finding.message}", file=sys.stderr)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ MEASURES = {
     "probe": "LinearProbe",
     "shared_core": "SharedCoreMeasure",
     "token_activations": "TokenActivationsMeasure",
+    "transfer": "Transfer",
 }
 """Name, which is that of the file as well, to the class."""
 

@@ -11,6 +11,7 @@ from neuronxa_core.measures.language_scores import LanguageScores
 from neuronxa_core.measures.likelihood import NatsPerByte
 from neuronxa_core.measures.probe import LinearProbe
 from neuronxa_core.measures.task_correlation import same_model
+from neuronxa_core.measures.transfer import Transfer
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.store.cache import Store
 from neuronxa_core.tasks import matching, score_files
@@ -58,7 +59,7 @@ class Task:
         """The same task's scores of another model's plan: measured, or in the same table; empty where neither."""
         if self.measure is not None:
             measure = replace(self.measure, plan=other)
-            return {} if measure.totals(store) else measure.table(store).set_index("language")["score"].to_dict()
+            return {} if measure.totals(store) else measured(measure, store, other).scores
         named = None if self.table is None else same_model(other, self.table.groups["model"].unique())
         if named is None:
             return {}
@@ -86,17 +87,22 @@ def matched(plan: Plan, scores: TaskScores, model: str, task: str, metric: str) 
     )
 
 
-def measured(measure: LanguageScores, store: Store) -> Task:
-    """The task that a complete measure is."""
-    plan, rows = measure.plan, None
+def measured(measure: LanguageScores, store: Store, plan: Plan | None = None) -> Task:
+    """The task that a complete measure is. plan: whose languages it is for, where the measure has data of its own."""
+    plan, rows = plan or measure.plan, None
     if isinstance(measure, LinearProbe):
         name = f"topic transfer from {measure.source_language}"
+    elif isinstance(measure, Transfer):
+        name = f"transfer from {measure.plan.pivot} on {measure.labelled.name}"
     elif isinstance(measure, BitextRetrieval):
         name = f"retrieval of held-out sentences by {measure.state.upper()}"
         rows = tuple(split_sentences(plan, measure.share, measure.split_seed)[0].tolist())
     else:
         name = "likelihood"
-    results = {one.language: (one.score, one.stderr, one.n) for one in measure.table(store).itertuples()}
+    results = {
+        code: tuple(one[name].item() for name in ("score", "stderr", "n"))
+        for code, one in measure.scores(measure.results(store)).items()
+    }
     scores = score_files.from_measure(plan.source.name, name, measure.metric, results, "measured here")
     task = matched(plan, scores, plan.source.name, name, measure.metric)
     return replace(task, rows=rows, higher_is_better=measure.higher_is_better, measure=measure, table=None)

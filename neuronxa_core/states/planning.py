@@ -97,20 +97,25 @@ def make_plan(
     device = device or estimates.resolve_device(experiment.device)
     dtype = estimates.resolve_dtype(experiment.dtype, info, device)
     identity = fingerprint.identity(source, lambda key, compute: _remembered(store, key, compute))
-    keys = {}
-    for language in (corpus.pivot, *corpus.languages):
-        texts = [text for text in corpus.texts[language] if text]
-        keys[language] = states_key(
-            identity,
-            dtype,
-            experiment.neuron,
-            experiment.storage,
-            info.max_length,
-            extraction.VERSION,
-            texts,
-            LIBRARIES,
-        )
+    keys = _keys(experiment, corpus, info, dtype, identity)
     return Plan(experiment, corpus, source, info, device, dtype, keys, identity)
+
+
+def on_corpus(plan: Plan, corpus: Corpus, source: str) -> Plan:
+    """The plan's model on another corpus, which was read from `source`."""
+    names = {"corpus": source, "pivot": corpus.pivot, "languages": corpus.languages}
+    experiment = replace(plan.experiment, **names, sentences=None, seed=None)
+    keys = _keys(experiment, corpus, plan.info, plan.dtype, plan.identity)
+    return replace(plan, experiment=experiment, corpus=corpus, keys=keys)
+
+
+def _keys(experiment: Experiment, corpus: Corpus, info: ModelInfo, dtype: str, identity: str) -> dict[str, str]:
+    """The store's key of every language's states, the pivot's first."""
+    how = (experiment.neuron, experiment.storage, info.max_length, extraction.VERSION)
+    return {
+        language: states_key(identity, dtype, *how, [text for text in corpus.texts[language] if text], LIBRARIES)
+        for language in (corpus.pivot, *corpus.languages)
+    }
 
 
 def states_key(
