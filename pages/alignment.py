@@ -1,9 +1,9 @@
-"""Alignment: ranking, layers, sentences, all pairs, the three representations side by side, and the table."""
+"""Alignment: ranking, layers, sentences, all pairs, representations side by side, other measures, and the table."""
 
 from dataclasses import replace
 
 from pages.components import controls, selection
-from pages.views.alignment import all_pairs, cka, layers, ranking, sentences, states, table
+from pages.views.alignment import all_pairs, cka, layers, ranking, rivals, sentences, states, table
 
 VIEWS = {
     "Ranking": ranking.show,
@@ -12,6 +12,7 @@ VIEWS = {
     "All pairs": all_pairs.show,
     "Representations": states.show,
     "CKA": cka.show,
+    "Rival measures": rivals.show,
     "Table": table.show,
 }
 

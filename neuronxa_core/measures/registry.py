@@ -25,6 +25,7 @@ MEASURES = {
     "overlap": "OverlapMeasure",
     "parallel_overlap": "ParallelOverlapMeasure",
     "probe": "LinearProbe",
+    "rivals": "Rivals",
     "shared_core": "SharedCoreMeasure",
     "token_activations": "TokenActivationsMeasure",
     "transfer": "Transfer",

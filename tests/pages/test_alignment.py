@@ -10,6 +10,7 @@ from neuronxa_core import charts
 from neuronxa_core.charts import matrices
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import alignment, all_pairs
+from neuronxa_core.measures.rivals import Rivals
 from pages.components import exporting, process
 
 BUNDLED = str(ROOT / "neuronxa_core" / "demo" / "corpus")
@@ -20,6 +21,7 @@ def test_a_walk_through_the_views_shows_what_the_core_computes(computed, monkeyp
     with plan_of(SMALL, computed) as (plan, store):
         scores = alignment.align(plan, store, "nas", "weighted")
         pairs = all_pairs.pair_matrix(plan, store, "nas", "weighted", 2)
+        Rivals(plan).run(store)
     for layers in ("mean", "max"):
         table = turn(test, alignment_layers=layers).dataframe[0].value.set_index("language")
         assert [table["score"][code] for code in plan.languages] == list(scores.pooled(layers))
@@ -46,6 +48,11 @@ def test_a_walk_through_the_views_shows_what_the_core_computes(computed, monkeyp
 
     turn(test, view="Representations")
     assert len(charts_of(test)) == 1
+    turn(test, view="Rival measures", layer=2)
+    assert "Rankings are compared from 5 languages on, and there are 4." in everything_said(test)
+    ranks = test.dataframe[0].value.set_index("language")["NASCA"]
+    for code, score in zip(plan.languages, scores.score[:, 2], strict=True):
+        assert ranks[code] == 1 + (scores.score[:, 2] > score).sum()
     (table,) = turn(test, view="Table", alignment_state="emb").dataframe
     assert test.session_state["experiment"].state == "emb"
     assert table.value.columns.tolist()[4:7] == ["MEXA", "NASCA", "NAVCA"]
