@@ -9,13 +9,6 @@ from neuronxa_core.charts import theme
 from neuronxa_core.charts.theme import COLOURS, FROM_0_TO_1, GREY, INTERVAL, SCORE_AXIS
 
 R_TITLE = "Pearson's r over languages"
-# correlations that the paper reports for large models (Huang et al., ACL 2025, with XNLI and over tasks)
-PAPER_FIGURES = {
-    "paper: MEXA, XNLI": 0.8370,
-    "paper: NAVCA, XNLI": 0.8937,
-    "paper: NASCA, XNLI": 0.9326,
-    "paper: mean over tasks": 0.9556,
-}
 
 
 def scatter(
@@ -78,11 +71,11 @@ def scatter(
 
 
 def correlation_by_layer(
-    table: pd.DataFrame, title: str, references: dict[str, float] | None = None, *, lower_is_better: bool = False
+    table: pd.DataFrame, title: str, references: pd.DataFrame | None = None, *, lower_is_better: bool = False
 ) -> alt.LayerChart:
     """Pearson's r by layer, one line per method with its interval, each one's best layer marked.
 
-    table: method, layer, r, low, high, p, p_of_best, rho, tau. references: name -> r of the papers' figures, as dotted
+    table: method, layer, r, low, high, p, p_of_best, rho, tau. references: label and r of the paper's figures, dotted
     lines. lower_is_better: of the task's scores, so that the most negative r is the best.
     """
     colour = theme.colours_of(list(dict.fromkeys(table["method"])), "method", "Method", columns=4)
@@ -109,12 +102,12 @@ def correlation_by_layer(
     diamonds = theme.diamonds(best).encode(x, y, color=colour, tooltip=told)
     zero = alt.Chart(pd.DataFrame({"r": [0.0]})).mark_rule(color=GREY).encode(alt.Y("r:Q"))
     layers = [zero, band, curves, diamonds]
-    if references:
-        rules = alt.Chart(pd.DataFrame({"name": list(references), "r": list(references.values())}))
-        named = theme.tooltips(("name:N", "Paper"), ("r:Q", "r", ".4f"))
+    if references is not None:
+        rules = alt.Chart(references[["label", "r"]])
+        named = theme.tooltips(("label:N", "Paper"), ("r:Q", "r", ".4f"))
         layers.append(rules.mark_rule(strokeDash=[2, 3], color=GREY).encode(y, tooltip=named))
         texts = rules.mark_text(align="left", baseline="bottom", dx=4, fontSize=10, color=GREY)
-        layers.append(texts.encode(y, alt.X(value=0), text="name:N"))
+        layers.append(texts.encode(y, alt.X(value=0), text="label:N"))
     return alt.layer(*layers).properties(title=title, height=440)
 
 

@@ -401,7 +401,9 @@ CHARTS = {
     "scatter": lambda: charts.scatter(
         point_table(), line_table(), x_title="NASCA", y_title="XNLI", colour="Script", title="Scatter"
     ),
-    "correlation_by_layer": lambda: charts.correlation_by_layer(r_table(), "By layer", {"paper": 0.93}),
+    "correlation_by_layer": lambda: charts.correlation_by_layer(
+        r_table(), "By layer", pd.DataFrame({"label": ["paper"], "r": [0.93]})
+    ),
     "methods_by_tasks": lambda: charts.methods_by_tasks(methods_table(), "Methods"),
     "sentence_curve": lambda: charts.sentence_curve(
         pd.DataFrame({"sentences": [10, 100], "r": [0.5, 0.6], "low": [0.3, 0.6], "high": [0.7, 0.6]}), "Sentences"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from neuronxa_core import charts
-from neuronxa_core.charts.tasks import PAPER_FIGURES
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures import task_tables
+from neuronxa_core.tasks import reported
 from pages.components import exporting, wording
 from pages.views.downstream.selection import TaskSelection
 
@@ -26,20 +26,17 @@ def show(selection: TaskSelection) -> None:
         every = table["method"] + " at layer " + table["layer"].astype(str)
         best_of_all = task_tables.best_of_all(table, every, "layers of the three methods")
         st.markdown(f"The highest correlation of each: {', '.join(named)}. {best_of_all}")
-    with_paper = st.toggle("The paper's figures, for orientation", key="layers_paper")
+    paper = reported.correlations(task.name if task.higher_is_better else "")
+    with_paper = len(paper) > 0 and st.toggle("The paper's figures, for orientation", key="layers_paper")
     chart = charts.correlation_by_layer(
         table,
         f"Correlation with {task.title} by layer; a diamond marks the best",
-        PAPER_FIGURES if with_paper else None,
+        paper if with_paper else None,
         lower_is_better=not task.higher_is_better,
     )
     st.altair_chart(chart)
     if with_paper:
-        named = ", ".join(f"{name.removeprefix('paper: ')} {r:.4f}" for name, r in PAPER_FIGURES.items())
-        st.caption(
-            f"Dotted: correlations that NeuronXA (Huang et al., ACL 2025) reports for large models: {named}, the last "
-            "with 100 sentence pairs."
-        )
+        st.caption(wording.safe(reported.caption(paper)))
     try:
         nested = task_tables.held_out_layers(scores, selection.points.y, task.sign)
     except ExperimentError as error:
