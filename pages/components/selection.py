@@ -58,9 +58,14 @@ class Selection:
         """Alignment with the pivot, by the experiment's representation or another one."""
         return alignment_of(self.plan, state or self.experiment.state, self.experiment.pooling)
 
+    @property
+    def reference(self) -> Alignment:
+        """What widgets start from: the same whatever is chosen beside them, or a link would open another picture."""
+        return alignment_of(self.plan, Experiment.state, Experiment.pooling)
+
     def best_aligned(self) -> list[str]:
-        """The languages without the pivot, the best aligned first."""
-        return alignment_tables.ranked(self.alignment(), self.experiment.layers)
+        """The languages without the pivot, the best aligned by NASCA first."""
+        return alignment_tables.ranked(self.reference, Experiment.layers)
 
 
 def open_page(title: str) -> Selection:

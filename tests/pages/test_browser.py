@@ -225,12 +225,14 @@ def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):
     page.locator("[data-testid=stMetric]").filter(has_text="Languages").filter(has_text="6").wait_for()
     settled(page)
 
+    page.get_by_text("Task scores", exact=True).first.click()
     choose_view(page, "File")
     page.get_by_role("textbox", name="File or folder").fill(str(scores))
     page.keyboard.press("Enter")
-    page.get_by_text("Columns · ").wait_for()
     chart.wait_for()
     settled(page)
+    page.get_by_text("Task scores", exact=True).first.click()
+    page.get_by_text("Columns · ").wait_for()
     page.get_by_text("6 languages with both").click()
     page.get_by_text("tlh").first.wait_for()
 
@@ -243,3 +245,33 @@ def test_downstream_takes_scores_from_three_sources(address, page, tmp_path):
     settled(page)
     assert page.errors == []
     assert page.strangers == []
+
+
+FIRST_SCREEN = {
+    "": ("",),
+    "alignment": ("view", "Ranking", "Layers", "Sentences", "All pairs", "Representations"),
+    "overlap": ("overlap_view", "Matrix", "By layer", "Translation-specific", "Intersections", "Shared core"),
+    "microscope": ("",),
+    "downstream": ("downstream_view", "Scatter", "By layer", "Methods", "Sentences"),
+}
+
+
+@pytest.mark.full
+def test_every_chart_begins_on_the_first_screen(address, browser):
+    """At 1440 x 900 a view's chart begins above y = 380, whatever stands over it."""
+    page = watched(browser.new_page(viewport={"width": 1440, "height": 900}))
+    page.goto(address)
+    page.get_by_text("24 languages against").wait_for(timeout=3 * PATIENCE_MS)
+    page.goto(f"{address}/downstream")
+    page.locator("[data-testid=stVegaLiteChart] .marks").first.wait_for(timeout=2 * PATIENCE_MS)
+    tops = {}
+    for path, (parameter, *views) in FIRST_SCREEN.items():
+        for view in views or ("",):
+            page.goto(f"{address}/{path}" + (f"?{parameter}={view}" if view else ""))
+            chart = page.locator("[data-testid=stVegaLiteChart] .marks").first
+            chart.wait_for()
+            settled(page)
+            tops[path, view] = round(chart.bounding_box()["y"])
+    page.close()
+    assert {where: top for where, top in tops.items() if top > 380} == {}
+    assert page.errors == []

@@ -27,6 +27,6 @@ def languages_drawn(selection: Selection, key: str) -> list[str]:
 
 
 def layer_slider(selection: Selection, key: str) -> int:
-    """A layer from 0; it starts at the layer where the languages together score highest."""
-    start = alignment_tables.best_layer(selection.alignment())
+    """A layer from 0; it starts where the languages together score highest by NASCA."""
+    start = alignment_tables.best_layer(selection.reference)
     return controls.layer_slider(selection.plan.info.layers, start, key)
