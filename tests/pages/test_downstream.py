@@ -8,6 +8,7 @@ from page_walk import ROOT, SMALL, charts_of, everything_said, page
 from scipy import stats
 from streamlit.testing.v1 import AppTest
 
+from neuronxa_core.corpora import reading
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import alignment, bitext_retrieval, lm_eval, probe
 from neuronxa_core.states import computing, planning
@@ -223,6 +224,25 @@ def test_tasks_of_the_harness_are_run_where_it_is_there_and_their_results_read(w
     test.text_input(key="harness_tasks").set_value("xnli; rm -rf").run()
     assert not test.exception
     assert "no name of a task" in test.error[0].value
+
+
+def test_transfer_on_labelled_data_is_a_task(wide, tmp_path, monkeypatch):
+    corpus = reading.read("demo")
+    rows = [
+        f"{code}\t{corpus.labels[k]}\t{corpus.texts[full][k]}"
+        for code, full in zip(("en", *CODES), ("eng_Latn", *WIDE.languages), strict=True)
+        for k in range(60)
+    ]
+    data = file(tmp_path, "topics.tsv", "language\tlabel\tsentence", *rows, "en\t-\tOdd")
+    test = page("downstream", WIDE, wide, monkeypatch, measure="transfer")
+    test.text_input(key="transfer_data").set_value(data).run()
+    assert "es has 60 rows and en 61" in test.error[0].value
+    file(tmp_path, "topics.tsv", "language\tlabel\tsentence", *rows)
+    test.run()
+    finish(test, button_of(test, "Compute the states"))
+    finish(test, test.button(key="measure_button"))
+    assert "is chosen on the pivot's validation part" in everything_said(test)
+    assert metric_of(test, "Languages") == "7"
 
 
 def test_consistency_is_ranked_shown_and_correlated_with_alignment(wide, tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from neuronxa_core.measures.bitext_retrieval import BitextRetrieval
 from neuronxa_core.measures.likelihood import NatsPerByte
 from neuronxa_core.measures.probe import LinearProbe
 from neuronxa_core.measures.task import Task
+from neuronxa_core.measures.transfer import Transfer
+from neuronxa_core.states.computing import Extraction
 from pages.access import host
 from pages.components import controls, progress, wording
 from pages.components.process import services
@@ -23,10 +25,12 @@ def measured_here(opened: Selection, row: DeltaGenerator) -> Task | None:
     with row:
         kind = controls.segments("Measure", list(MEASURES), "topics", "measure", format_func=lambda k: MEASURES[k][0])
     measure = MEASURES[kind][1](opened)
+    if measure is None:
+        return None
     is_example = opened.experiment.extraction == Experiment()
     if is_example and kind == "topics" and services().queue.find(measure) is None and measure.totals(opened.store):
         progress.submit(measure)  # some seconds, so that the page opens with an answer
-    return task.measured(measure, opened.store) if _is_complete(measure) else None
+    return task.measured(measure, opened.store, opened.plan) if _is_complete(measure) else None
 
 
 def _probe(opened: Selection) -> LinearProbe:
@@ -66,8 +70,52 @@ def _likelihood(opened: Selection) -> NatsPerByte:
     return NatsPerByte(opened.plan)
 
 
+def _transfer(opened: Selection) -> Transfer | None:
+    allowed = host.host_settings()
+    if allowed.scores.folders == ():
+        st.info("The host of this app does not let visitors name files, which this measure needs.")
+        return None
+    columns = st.columns([3, 1, 1, 1])
+    path = columns[0].text_input(
+        "File or folder of labelled data",
+        key="transfer_data",
+        placeholder="/data/XNLI-1.0/xnli.test.tsv",
+        help="TSV or JSON Lines with language, gold_label, and sentence1 and sentence2, or sentence.",
+    )
+    state = columns[1].selectbox("Representation", CHOICES["state"], 2, format_func=str.upper, key="transfer_state")
+    layer = columns[2].selectbox(
+        "Layer",
+        ["chosen", *range(opened.plan.info.layers)],
+        key="transfer_layer",
+        help="Chosen: on the pivot's validation part alone.",
+    )
+    items = columns[3].number_input("Items", 0, None, 0, key="transfer_items", help="A random sample; 0 for all.")
+    if not path.strip():
+        st.caption("Name a file to go on.")
+        return None
+    data, pooling = str(allowed.score_source(path)), opened.experiment.pooling
+    measure = Transfer(opened.plan, data, items=int(items) or None, state=state, pooling=pooling, layer=layer)
+    for finding in measure.plan.corpus.findings:
+        st.caption(wording.safe(finding.message))
+    chosen = measure.chosen_layer(measure.results(opened.store))
+    st.caption(
+        wording.safe(
+            f"A probe of {len(measure.classes)} labels is trained in {wording.label(measure.plan.pivot)} and tested in "
+            f"{len(measure.languages)} languages, on items that share no sentence with those of training. Chance is "
+            f"{measure.chance:.2f}, the most frequent label {measure.majority:.2f}."
+            + ("" if chosen is None else f" Layer {chosen} is chosen on the pivot's validation part.")
+        )
+    )
+    if measure.totals(opened.store):
+        allowed.check_size(measure.plan, opened.store)
+        if not progress.ready(Extraction(measure.plan), "Compute the states of the data", "transfer_states"):
+            return None
+    return measure
+
+
 MEASURES = {
     "topics": ("topic transfer (probe)", _probe),
+    "transfer": ("labelled data (XNLI)", _transfer),
     "retrieval": ("translation retrieval, held out", _retrieval),
     "likelihood": ("likelihood per byte", _likelihood),
 }
