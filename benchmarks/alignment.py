@@ -82,7 +82,8 @@ def write_states(plan: Plan, store: Store, name: str) -> None:
             share += (0.1 if k == 0 else shared) * meaning[layer]
             share += usual[layer] + leaning[layer]
             states[layer] = np.clip(share, 0, 1) * largest if name != "nas_last" else share > 0.5
-        store.put(plan.keys[code], {name: states}, {"language": code, "truncated": 0})
+        kept = {name: states, "tokens": tokens[:, 0].astype(np.int32)}
+        store.put(plan.keys[code], kept, {"language": code, "truncated": 0})
 
 
 def forget_scores(plan: Plan, store: Store, state: str, pooling: str) -> None:
