@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pages.components import controls, selection
-from pages.views.alignment import all_pairs, cka, layers, ranking, rivals, sentences, states, table
+from pages.views.alignment import all_pairs, cka, layers, ranking, retrieval, rivals, sentences, states, table
 
 VIEWS = {
     "Ranking": ranking.show,
@@ -11,6 +11,7 @@ VIEWS = {
     "Sentences": sentences.show,
     "All pairs": all_pairs.show,
     "Representations": states.show,
+    "Retrieval": retrieval.show,
     "CKA": cka.show,
     "Rival measures": rivals.show,
     "Table": table.show,

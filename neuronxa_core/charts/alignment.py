@@ -89,6 +89,40 @@ def states_side_by_side(table: pd.DataFrame) -> alt.FacetChart:
     return panels.properties(title="The same languages by activation state, activation value and hidden state")
 
 
+def retrieval_gaps(table: pd.DataFrame, title: str) -> alt.FacetChart:
+    """A dumbbell per language and representation: accuracy from the pivot, back, and the gap between.
+
+    table: label, method, group, src2trg, trg2src, both, gap. The languages are ordered by their mean accuracy.
+    """
+    order = table.groupby("label")["both"].mean().sort_values(ascending=False, kind="stable").index.tolist()
+    told = theme.tooltips(
+        ("label:N", "Language"),
+        ("group:N", "Group"),
+        ("method:N", "Method"),
+        ("src2trg:Q", "Pivot → language", ".4f"),
+        ("trg2src:Q", "Language → pivot", ".4f"),
+        ("both:Q", "Mean of both", ".4f"),
+        ("gap:Q", "Gap", "+.4f"),
+    )
+    y, base = theme.names_axis(order, 240), alt.Chart(table)
+    names = ["pivot → language", "language → pivot"]
+    colour = alt.Color(
+        "direction:N",
+        title="Direction",
+        sort=names,
+        scale=alt.Scale(domain=names, range=COLOURS[:2]),
+        legend=alt.Legend(orient="bottom"),
+    )
+    axis = {"title": "Accuracy", "scale": FROM_0_TO_1, "axis": SCORE_AXIS}
+    layers = [base.mark_rule(color=theme.GREY).encode(alt.X("src2trg:Q", **axis), alt.X2("trg2src:Q"), y, tooltip=told)]
+    for field, name in zip(("src2trg", "trg2src"), names, strict=True):
+        dots = base.transform_calculate(direction=f"'{name}'").mark_circle(size=55, opacity=0.9)
+        layers.append(dots.encode(alt.X(f"{field}:Q", **axis), y, color=colour, tooltip=told))
+    panels = alt.layer(*layers).properties(width=230, height={"step": 18})
+    sort = list(dict.fromkeys(table["method"]))
+    return panels.facet(column=alt.Column("method:N", sort=sort, title=None)).properties(title=title)
+
+
 # families with a colour of their own; the rest are grey
 MOST_FAMILIES = len(COLOURS)
 

@@ -26,6 +26,7 @@ MEASURES = {
     "parallel_overlap": "ParallelOverlapMeasure",
     "probe": "LinearProbe",
     "rivals": "Rivals",
+    "retrieval": "Retrieval",
     "shared_core": "SharedCoreMeasure",
     "token_activations": "TokenActivationsMeasure",
     "transfer": "Transfer",

@@ -404,6 +404,12 @@ CHARTS = {
     "correlation_by_layer": lambda: charts.correlation_by_layer(
         r_table(), "By layer", pd.DataFrame({"label": ["paper"], "r": [0.93]})
     ),
+    "retrieval_gaps": lambda: charts.retrieval_gaps(
+        pd.DataFrame({"label": ["a", "b"], "method": "m", "group": "head", "src2trg": 0.5, "trg2src": 0.4}).assign(
+            both=0.45, gap=0.1
+        ),
+        "Retrieval",
+    ),
     "methods_by_tasks": lambda: charts.methods_by_tasks(methods_table(), "Methods"),
     "sentence_curve": lambda: charts.sentence_curve(
         pd.DataFrame({"sentences": [10, 100], "r": [0.5, 0.6], "low": [0.3, 0.6], "high": [0.7, 0.6]}), "Sentences"

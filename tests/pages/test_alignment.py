@@ -46,6 +46,11 @@ def test_a_walk_through_the_views_shows_what_the_core_computes(computed, monkeyp
     monkeypatch.setattr(all_pairs, "pair_matrix", None)  # the layers around it were computed ahead
     turn(test, layer=0)
 
+    turn(test, view="Retrieval")
+    assert "Mean accuracy of both directions" in everything_said(test)
+    turn(test, retrieval_one_layer=True, retrieval_layer=2)
+    own = test.dataframe[0].value.set_index(["state", "group"])["src2trg"]
+    assert own["nas", "all languages"] == scores.retrieval_src2trg[:, 2].mean()
     turn(test, view="Representations")
     assert len(charts_of(test)) == 1
     turn(test, view="Rival measures", layer=2)
