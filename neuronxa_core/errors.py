@@ -45,6 +45,15 @@ class ExperimentError(NeuronXAError):
     """A choice is unknown or does not fit the others."""
 
 
+class StatesMissing(ExperimentError):
+    """Stored states that something reads are not there. pooling: which of the language's."""
+
+    def __init__(self, language: str, pooling: str) -> None:
+        of = "" if pooling == "weighted" else f" pooled by {pooling}"
+        super().__init__(f"the states of {language}{of} are not in the cache; run the extraction first")
+        self.pooling = pooling
+
+
 class Cancelled(NeuronXAError):
     """The user asked for the run to stop; what was finished before is kept."""
 

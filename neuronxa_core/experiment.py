@@ -29,7 +29,7 @@ class Experiment:
     model: `demo`, a folder or a hub id. corpus: `demo`, a folder or a file. languages: codes, empty for all of the
     corpus. sentences: the first so many lines, or a random sample where there is a seed; None for all.
     state, pooling, neuron: see states.extraction. layers: how the layers' scores are pooled. storage: see
-    states.precision.
+    states.precision. poolings: those that are kept at once, beside `weighted` and the one that is read.
     """
 
     model: str = "demo"
@@ -45,11 +45,14 @@ class Experiment:
     device: str = "auto"
     layers: str = "mean"
     storage: str = "exact"
+    poolings: tuple[str, ...] = ("weighted",)
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ExperimentError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if unknown := set(self.poolings) - set(CHOICES["pooling"]):
+            raise ExperimentError(f"poolings are some of {', '.join(CHOICES['pooling'])}, not {min(unknown)!r}")
         if self.sentences is not None and self.sentences < 2:
             raise ExperimentError(f"sentences must be at least 2, not {self.sentences}")
         if self.seed is not None and self.seed < 0:
@@ -65,7 +68,12 @@ class Experiment:
     @property
     def extraction(self) -> Experiment:
         """The part that decides which states are needed: two experiments that differ elsewhere share one run."""
-        return replace(self, state="nas", pooling="weighted", layers="mean")
+        return replace(self, state="nas", pooling="weighted", layers="mean", poolings=self.kept_poolings)
+
+    @property
+    def kept_poolings(self) -> tuple[str, ...]:
+        """The poolings whose states are needed: `weighted`, the one that is read, and those to be kept at once."""
+        return tuple(one for one in CHOICES["pooling"] if one in ("weighted", self.pooling, *self.poolings))
 
     @property
     def key(self) -> str:
@@ -89,8 +97,8 @@ class Experiment:
             text = query.get(field.name)
             if not text:
                 continue
-            if field.name == "languages":
-                values["languages"] = tuple(code for code in text.split(",") if code)
+            if field.name in ("languages", "poolings"):
+                values[field.name] = tuple(one for one in text.split(",") if one)
             elif field.name in ("sentences", "seed"):
                 if not text.isascii() or not text.isdigit() or len(text) > 9:
                     raise ExperimentError(f"{field.name} in the link is a whole number, not {text[:40]!r}")

@@ -18,7 +18,7 @@ from neuronxa_core.measures.alignment import Alignment, align
 from neuronxa_core.measures.base import Arrays, Measure, Part
 from neuronxa_core.models.description import ModelInfo
 from neuronxa_core.states.computing import compute_missing
-from neuronxa_core.states.planning import Plan, check_size, make_plan
+from neuronxa_core.states.planning import Plan, check_size, make_plan, with_poolings
 from neuronxa_core.states.planning import missing as missing_languages
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.states.stored import StatesReader
@@ -66,9 +66,9 @@ class Session:
         """Codes of all languages, the pivot first."""
         return self.plan.all_languages
 
-    def compute(self) -> None:
-        """Compute the states that are missing; a language is kept as soon as it is whole."""
-        self._compute(self.plan)
+    def compute(self, *poolings: str) -> None:
+        """Compute the states that are missing, under some more poolings; a language is kept as soon as it is whole."""
+        self._compute(with_poolings(self.plan, poolings))
 
     def _compute(self, plan: Plan) -> None:
         missing = missing_languages(plan, self.store)
@@ -87,7 +87,7 @@ class Session:
 
     def states(self, language: str, layer: int, state: str = "nas", pooling: str = "weighted") -> np.ndarray:
         """Sentence vectors of a language at a layer: float64 [sentence, neuron or hidden]."""
-        self.compute()
+        self.compute(pooling)
         with StatesReader(self.plan, self.store, [language]) as reader:
             return reader.sentence_vectors(language, state, pooling, layer)
 
@@ -97,7 +97,7 @@ class Session:
 
     def alignment(self, state: str = "nas", pooling: str = "weighted") -> Alignment:
         """Alignment of the pivot with every language, sentence by sentence at all layers."""
-        self.compute()
+        self.compute(pooling)
         return align(self.plan, self.store, state, pooling)
 
     def make(self, name: str, **choices: Any) -> Measure:
@@ -107,7 +107,7 @@ class Session:
     def _run(self, name: str, choices: dict[str, Any]) -> tuple[Measure, dict[Part, Arrays]]:
         measure = registry.find(name).make(self.plan, self.store, self.pool, **choices)
         if measure.needs == "states":
-            self._compute(measure.plan)
+            self._compute(measure.needed)
         return measure, measure.run(self.store, self.pool)
 
     def measure(self, name: str, **choices: Any) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import CHOICES, Experiment
 from pages.access import host
 from pages.components import cached, messages, process, session, wording
 from pages.views.run import corpus, findings, model, status
@@ -29,7 +29,14 @@ with st.container(border=True):
         ),
         "layers": selection.choice(columns[2].selectbox, "Layer aggregation", "layers"),
     }
-    st.caption("These three are read off the same states: changing them never runs the model.")
+    everything = st.checkbox(
+        "Keep every token pooling now",
+        set(CHOICES["pooling"]) <= set(selection.before.poolings),
+        key="run_poolings",
+        help="Otherwise only the one weighted by position and what is chosen here; what a view needs beyond that takes "
+        "one more pass, later.",
+    )
+    reading["poolings"] = CHOICES["pooling"] if everything else Experiment.poolings
 if of_model is None or of_corpus is None:
     st.stop()
 with messages.errors_shown():

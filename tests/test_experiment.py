@@ -22,6 +22,7 @@ experiments = st.builds(
     languages=st.lists(codes, max_size=5).map(tuple),
     sentences=st.none() | st.integers(2, 999_999_999),
     seed=st.none() | st.integers(0, 999_999_999),
+    poolings=st.lists(st.sampled_from(CHOICES["pooling"]), min_size=1).map(tuple),
     **{name: st.sampled_from(allowed) for name, allowed in CHOICES.items()},
 )
 
@@ -40,6 +41,7 @@ OTHER = {
     "device": "cpu",
     "layers": "max",
     "storage": "half",
+    "poolings": ("mean", "last"),
 }
 
 
@@ -71,6 +73,7 @@ def test_links_by_hand():
         "device": "cpu",
         "layers": "max",
         "storage": "half",
+        "poolings": "mean,last",
     }
     assert Experiment.from_query({"seed": "0"}).seed == 0
     assert Experiment(seed=0).to_query() == {"seed": "0"}
@@ -118,6 +121,13 @@ def test_names_are_not_empty(name):
             Experiment(**{name: value})
 
 
+def test_weighted_and_what_is_read_are_always_kept():
+    assert Experiment().kept_poolings == ("weighted",)
+    assert Experiment(pooling="mean", poolings=("last",)).extraction.poolings == ("weighted", "last", "mean")
+    with pytest.raises(ExperimentError, match=r"^poolings are some of weighted, last, mean, not 'odd'$"):
+        Experiment(poolings=("odd",))
+
+
 def test_bounds_of_numbers():
     assert Experiment(sentences=2).sentences == 2
     for value in (1, 0, -5):
@@ -136,8 +146,8 @@ def test_the_key_changes_with_every_choice(name):
     changed = dataclasses.replace(DEFAULT, **{name: OTHER[name]})
     assert changed.key != DEFAULT.key
     assert dataclasses.replace(changed, **{name: getattr(DEFAULT, name)}).key == DEFAULT.key
-    # state, pooling and layers come from one run of extraction; everything else asks for another
-    assert (changed.extraction == DEFAULT.extraction) == (name in ("state", "pooling", "layers"))
+    # state and layers come from one run of extraction; everything else asks for another
+    assert (changed.extraction == DEFAULT.extraction) == (name in ("state", "layers"))
 
 
 def test_a_digest_is_of_the_content_and_knows_no_order_of_names():
@@ -146,4 +156,4 @@ def test_a_digest_is_of_the_content_and_knows_no_order_of_names():
     assert digest({"b": [2], "a": 1}) == digest({"a": 1, "b": [2]})
     # the cache on disk outlives the process, and python's own hash does not
     assert digest(["a", 1]) == "484c670ce4753ed75a3cc908af49224a"
-    assert Experiment(**OTHER).key == "cfacdff786db83700db8046f9051f875"
+    assert Experiment(**OTHER).key == "7001ade7682cf562540824dfa28e2a72"

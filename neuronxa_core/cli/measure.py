@@ -51,7 +51,7 @@ def measure(arguments: Sequence[str]) -> int:
     ((name, plan),) = plans.items()
     made = [_made(kind, plan, store, pool, chosen, state) for state in dict.fromkeys(chosen.states)]
     if kind.needs == "states":
-        _compute_states(name, made[0].plan, store, pool, announced=made[0].plan is plan)
+        _compute_states(name, made[0].needed, store, pool, announced=made[0].plan is plan)
     table = pd.concat([_table(one, store, pool) for one in made], ignore_index=True)
     columns = {"model": name, "corpus": plan.corpus.name} if kind.needs_corpus else {"model": name}
     for place, (column, value) in enumerate(columns.items()):

@@ -49,6 +49,13 @@ def add_options(
     )
     for name in ("pooling", "neuron", "dtype", "device", "storage"):
         command.add_argument(f"--{name}", choices=CHOICES[name], default=getattr(Experiment, name))
+    command.add_argument(
+        "--poolings",
+        nargs="+",
+        choices=CHOICES["pooling"],
+        default=Experiment.poolings,
+        help="keep the states under these at once; what is needed later takes one more pass (default: weighted)",
+    )
     command.add_argument("--cache-dir", type=Path, help="default: NEURONXA_CACHE_DIR, else the project's cache folder")
     command.add_argument("--out", type=Path, metavar="F", help="the CSV file (default: stdout)")
 
@@ -68,6 +75,7 @@ def experiment(options: argparse.Namespace, model: str) -> Experiment:
         dtype=options.dtype,
         device=options.device,
         storage=options.storage,
+        poolings=tuple(options.poolings),
     )
 
 

@@ -300,7 +300,7 @@ class Settings(_Table):
     def check_size(self, plan: Plan, store: Store) -> None:
         """Raise NotAllowed for a run of more languages, sentences or missing bytes than visitors may start."""
         gib, runs = 1 << 30, self.runs
-        new = planning.bytes_per_language(plan) * len(planning.missing(plan, store)) / gib
+        new = planning.missing_bytes(plan, store) / gib
         for has, count, most in (
             (f"has {len(plan.all_languages):,} languages", len(plan.all_languages), runs.languages),
             (f"has {len(plan.corpus.lines):,} sentences", len(plan.corpus.lines), runs.sentences),

@@ -318,7 +318,7 @@ def _finished(needs: dict[int, set]) -> Iterator[tuple[int, None]]:
 
 def _report(plan: Plan, task: _Task, stored: Callable[[str], bool], on_progress: Callable[[int, str], None]) -> None:
     """Report the languages that a task has stored since the last time; it stores them in their order."""
-    while task.unseen and stored(plan.keys[task.unseen[0]]):
+    while task.unseen and all(map(stored, plan.entries(task.unseen[0]).values())):
         on_progress(task.plan, task.unseen.popleft())
 
 

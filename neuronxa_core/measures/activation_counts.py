@@ -120,14 +120,14 @@ class ActivationCountsMeasure(Measure):
     def content(self, part: str) -> object:
         return self.reads(part)
 
+    @classmethod
+    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
+        return counts_poolings(plan)
+
     def compute(self, part: str, run: Run) -> Arrays:
         """counts: tokens with a > 0, [layer, neuron]. tokens: all real tokens, [1]."""
         with run.states(part) as reader:
-            counts = [
-                reader.vectors(part, "nas", "mean", layer).sum(axis=0, dtype=np.uint32)
-                for layer in range(self.plan.info.layers)
-            ]
-            return {"counts": np.stack(counts), "tokens": np.array([reader.tokens(part).sum()])}
+            return {"counts": reader.activation_counts(part), "tokens": np.array([reader.tokens(part).sum()])}
 
     def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
         """A row per language and layer.
@@ -165,6 +165,12 @@ def activation_counts(plan: Plan, store: Store) -> ActivationCounts:
     return ActivationCounts(plan.all_languages, counts, tokens)
 
 
+def counts_poolings(plan: Plan) -> tuple[str, ...]:
+    """What activation counts are read from besides `weighted`: counts are kept of all of a language's own rows."""
+    whole = all(len(plan.positions[code]) == len(plan.rows(code)) for code in plan.all_languages)
+    return () if whole else ("mean",)
+
+
 def counts_key(plan: Plan) -> str:
     """What decides a plan's activation counts."""
     return ActivationCountsMeasure(plan).key
@@ -189,6 +195,10 @@ class ActiveSetsMeasure(Measure):
             raise ExperimentError(f"{self.name.replace('_', ' ')} compares languages; choose at least 2")
         # an unknown criterion is said at once
         ActivationCriterion(self.criterion, self.value)
+
+    @classmethod
+    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
+        return counts_poolings(plan)
 
     def parts(self) -> range:
         return range(self.plan.info.layers)

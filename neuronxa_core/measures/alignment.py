@@ -317,7 +317,8 @@ def align_without_keeping(
                         store.put(measure.key_of(done), arrays, measure.meta(done))
                         scratch.drop(measure.key_of(done))
                 if language != plan.pivot:
-                    scratch.drop(plan.keys[language])
+                    for key in plan.entries(language).values():
+                        scratch.drop(key)
         finally:
             scratch.close()
 

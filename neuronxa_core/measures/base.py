@@ -20,6 +20,7 @@ import pandas as pd
 from neuronxa_core.errors import Cancelled, ExperimentError
 from neuronxa_core.experiment import CHOICES, digest
 from neuronxa_core.models.description import LoadedModel
+from neuronxa_core.states import planning
 from neuronxa_core.states.computing import compute_missing, recompute_if_corrupt
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
@@ -140,6 +141,18 @@ class Measure:
         """The measure as the command line and notebooks ask for it; for measures that find some choices themselves."""
         return cls(plan, **choices)
 
+    @classmethod
+    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
+        """Poolings of stored states that are read whatever is chosen, besides `weighted`."""
+        return ()
+
+    @property
+    def needed(self) -> Plan:
+        """The plan with the poolings of its states that are read."""
+        return planning.with_poolings(
+            self.plan, (getattr(self, "pooling", "weighted"), *self.extra_poolings(self.plan))
+        )
+
     def units_of(self, part: Part) -> int:
         """How many units of work a part is."""
         return 1
@@ -215,7 +228,7 @@ class Measure:
         if cancelled():
             raise Cancelled("stopped before it began")
         if self.needs == "states" and pool is not None:
-            compute_missing(self.plan, store, pool, cancelled=cancelled)
+            compute_missing(self.needed, store, pool, cancelled=cancelled)
         totals = self._units_by_group(missing)
         done = dict.fromkeys(totals, 0)
 
@@ -240,7 +253,7 @@ class Measure:
             if self.needs in ("model", "head"):
                 run.loaded = stack.enter_context(pool.acquire(self.plan, head=self.needs == "head"))
             if self.needs == "states" and pool is not None:
-                recompute_if_corrupt(self.plan, store, pool, compute_waiting, cancelled=cancelled)
+                recompute_if_corrupt(self.needed, store, pool, compute_waiting, cancelled=cancelled)
             else:
                 compute_waiting()
         return {part: results[part] for part in self.parts()}

@@ -131,6 +131,10 @@ class ParallelOverlapMeasure(Measure):
         if not 0 <= self.threshold < 1:
             raise ExperimentError(f"the threshold is a share of tokens, at least 0 and below 1, not {self.threshold}")
 
+    @classmethod
+    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
+        return ("mean",)
+
     def parts(self) -> tuple[str, ...]:
         return tuple(code for code in self.plan.languages if code != self.plan.pivot)
 

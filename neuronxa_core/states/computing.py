@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
 from neuronxa_core.errors import Cancelled, CorruptEntry
 from neuronxa_core.states import extraction
-from neuronxa_core.states.planning import Plan, check_size, missing
+from neuronxa_core.states.extraction import LanguageStates
+from neuronxa_core.states.planning import Plan, check_size, missing, missing_poolings
 from neuronxa_core.states.pools import ModelPool
-from neuronxa_core.store.cache import Store
+from neuronxa_core.store.cache import Store, kind_of
+
+logger = logging.getLogger(__name__)
 
 
 def compute_missing(
@@ -24,15 +28,18 @@ def compute_missing(
 ) -> list[str]:
     """Extract and store the states that are missing, language by language; returns the languages that were.
 
+    What is there of a language is neither computed nor stored again; states of an earlier version are dropped.
     on_progress(language, sentences done, sentences of the language). A language is stored when it is whole, while the
     next is computed: whatever stops the run in this process loses one language at most, and no more than two are held.
     Raises ModelError, ExtractionError, Cancelled, and StoreError as soon as a language could not be written.
     """
-    todo = missing(plan, store)
+    todo = missing_poolings(plan, store)
     if not todo:
         return []
     if cancelled():
         raise Cancelled("stopped before it began")
+    if isinstance(store, Store):
+        _drop_earlier_versions(store)
     writing: Future[None] = Future()
     writing.set_result(None)
 
@@ -42,7 +49,7 @@ def compute_missing(
         return cancelled()
 
     with pool.acquire(plan) as loaded, ThreadPoolExecutor(1, "store") as writer:
-        for language in todo:
+        for language, poolings in todo.items():
             sentences = plan.sentences(language)
             states = extraction.extract(
                 loaded,
@@ -50,29 +57,48 @@ def compute_missing(
                 sentences,
                 plan.experiment.neuron,
                 storage=plan.experiment.storage,
+                poolings=poolings,
                 folder=store.folder,
                 on_progress=lambda done, whole, language=language: on_progress(language, done, whole),
                 cancelled=stopped,
             )
             writing.result()
-            writing = writer.submit(
-                store.put,
-                plan.keys[language],
-                {**states.arrays, "tokens": states.tokens},
-                {
-                    "language": language,
-                    "model": plan.source.name,
-                    "corpus": plan.corpus.name,
-                    "dtype": plan.dtype,
-                    "neuron": plan.experiment.neuron,
-                    "storage": plan.experiment.storage,
-                    "sentences": len(sentences),
-                    "truncated": states.truncated,
-                    "max_length": states.max_length,
-                },
-            )
+            meta = {
+                "version": extraction.VERSION,
+                "language": language,
+                "model": plan.source.name,
+                "corpus": plan.corpus.name,
+                "dtype": plan.dtype,
+                "neuron": plan.experiment.neuron,
+                "storage": plan.experiment.storage,
+                "sentences": len(sentences),
+                "truncated": states.truncated,
+                "max_length": states.max_length,
+            }
+            writing = writer.submit(_write, plan, store, language, poolings, states, meta)
         writing.result()
-    return todo
+    return list(todo)
+
+
+def _write(
+    plan: Plan, store: Store, language: str, poolings: Sequence[str], states: LanguageStates, meta: dict
+) -> None:
+    """Put a language's states into the store, an entry per pooling."""
+    for pooling in poolings:
+        arrays = {name: array for name, array in states.arrays.items() if name.split("_")[1] == pooling}
+        if pooling == "weighted":
+            arrays |= {"counts": states.counts, "tokens": states.tokens}
+        store.put(plan.entry_key(language, pooling), arrays, meta)
+
+
+def _drop_earlier_versions(store: Store) -> None:
+    """Remove states that an earlier version of the extraction computed: nothing reads them any more."""
+    states = (one for one in store.entries() if kind_of(one.key) == "states" and isinstance(one.meta, dict))
+    earlier = [one for one in states if one.meta.get("version") != extraction.VERSION]
+    for one in earlier:
+        store.drop(one.key)
+    if earlier:
+        logger.warning("states of an earlier version are dropped from the cache: %d entries", len(earlier))
 
 
 @dataclass(frozen=True)
@@ -113,7 +139,7 @@ class Extraction:
 
 def recompute_if_corrupt(plan: Plan, store: Store, pool: ModelPool, work: Callable[[], object], **options) -> object:
     """work(), and where it meets a damaged entry (the store has dropped it), compute that language again and retry."""
-    for _ in plan.all_languages:
+    for _ in range(len(plan.all_languages) * len(plan.poolings)):
         try:
             return work()
         except CorruptEntry:

@@ -30,7 +30,7 @@ from neuronxa_core.states.batches import TOKEN_BUDGET, forward_passes, tokenize
 from neuronxa_core.states.hooks import POOLINGS, STATES, StateHooks
 
 # part of the cache key: raise it whenever the numbers below could change
-VERSION = 3
+VERSION = 4
 # states of one language that are held in memory; larger ones are written to the disk as they come
 HELD_BYTES = 64 << 20
 
@@ -43,10 +43,12 @@ class LanguageStates:
     that hold those of the longest sentence (`mean` is uint8 up to 255 tokens, `weighted` uint16 up to 361), NAV and EMB
     as float32, or rounded as `precision` says, with `<state>_<pooling>_scale` [layer, sentence] beside them. Arrays of
     more than HELD_BYTES together lie in a file that is gone with them.
-    tokens: real tokens of each sentence, [sentence]. truncated: how many sentences were cut at `max_length` tokens.
+    counts: of all sentences' tokens how many have a > 0, unsigned integers [layer, neuron]. tokens: real tokens of each
+    sentence, [sentence]. truncated: how many sentences were cut at `max_length` tokens.
     """
 
     arrays: dict[str, np.ndarray]
+    counts: np.ndarray
     tokens: np.ndarray
     truncated: int
     max_length: int
@@ -59,15 +61,17 @@ def extract(
     neuron: Neuron = "product",
     *,
     storage: str = "exact",
+    poolings: Sequence[str] = POOLINGS,
     folder: Path | None = None,
     max_length: int | None = None,
     token_budget: int | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _all: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> LanguageStates:
-    """States of one language's sentences, NAS, NAV and EMB under all poolings, from one forward pass per sentence.
+    """States of one language's sentences, NAS, NAV and EMB, from one forward pass per sentence.
 
-    language: for messages only. storage: see precision. folder: where states that are too large for memory are written,
+    language: for messages only. storage: see precision. poolings: which are kept; their numbers are the same, whichever
+    others are. folder: where states that are too large for memory are written,
     the system's folder for temporary files if not given. token_budget: tokens in a batch, padding included; halved when
     memory runs out. on_progress(done, all) is called after every batch. Sentences of equal tokens pass through the
     model once, so that their states are equal to the last bit and their similarities tie. Raises ExtractionError (inf
@@ -77,7 +81,9 @@ def extract(
     max_length = min(max_length or loaded.info.max_length, loaded.info.max_length)
     tokenized = tokenize(loaded, sentences, max_length)
     lengths = tokenized.lengths
-    arrays = _empty_arrays(loaded, language, lengths, storage, folder)
+    arrays = _empty_arrays(loaded, language, lengths, storage, poolings, folder)
+    counts = np.zeros((loaded.info.layers, loaded.info.neurons), np.min_scalar_type(sum(lengths)))
+    counts_of_batch = np.empty_like(counts)
     numbers_of: dict[tuple[int, ...], list[int]] = {}
     for k, ids in enumerate(tokenized.ids):
         numbers_of.setdefault(tuple(ids), []).append(k)
@@ -93,8 +99,10 @@ def extract(
                 f"{language}: inf or NaN in the {state.upper()} of layer {layer} of {loaded.info.name} at dtype "
                 f"{loaded.dtype}; choose bfloat16 or float32 (nothing of this language was kept)"
             )
-        for k, pooling in enumerate(POOLINGS):
-            name, sums = f"{state}_{pooling}", pooled[rows, k]
+        if state == "nas":
+            counts_of_batch[layer] = pooled[rows, POOLINGS.index("mean")].sum(axis=0, dtype=np.float64)
+        for pooling in poolings:
+            name, sums = f"{state}_{pooling}", pooled[rows, POOLINGS.index(pooling)]
             if precision.is_rounded(name, storage):
                 sums, arrays[precision.scale_name(name)][layer, batch] = precision.to_half(sums)
             arrays[name][layer, batch] = sums
@@ -114,15 +122,21 @@ def extract(
             loaded, language, list(map(len, distinct)), budget, forward, release=hooks.release, cancelled=cancelled
         )
         for _ in passes:
+            counts += counts_of_batch
             done += len(batch)
             for array in arrays.values():
                 madvise(array)
             on_progress(done, len(sentences))
-    return LanguageStates(arrays, np.array(lengths, dtype=np.int64), len(tokenized.cut), max_length)
+    return LanguageStates(arrays, counts, np.array(lengths, dtype=np.int64), len(tokenized.cut), max_length)
 
 
 def _empty_arrays(
-    loaded: LoadedModel, language: str, lengths: Sequence[int], storage: str, folder: Path | None
+    loaded: LoadedModel,
+    language: str,
+    lengths: Sequence[int],
+    storage: str,
+    poolings: Sequence[str],
+    folder: Path | None,
 ) -> dict[str, np.ndarray]:
     longest = max(lengths)
     whole = {
@@ -131,7 +145,7 @@ def _empty_arrays(
         "nas_mean": np.min_scalar_type(longest),
     }
     wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-    for name in (f"{state}_{pooling}" for state in STATES for pooling in POOLINGS):
+    for name in (f"{state}_{pooling}" for state in STATES for pooling in poolings):
         width = loaded.info.hidden if name.startswith("emb") else loaded.info.neurons
         shape = (loaded.info.layers, len(lengths), width)
         rounded = precision.is_rounded(name, storage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -39,7 +39,7 @@ class Plan:
     device: str
     dtype: str
     keys: dict[str, str]
-    """The store's key of every language's states, the pivot's first."""
+    """What decides every language's states, the pivot's first: the store's key of what is always kept of them."""
     identity: str = ""
     """What tells the model's numbers from any other's; see fingerprint.identity."""
 
@@ -59,7 +59,20 @@ class Plan:
     @property
     def key(self) -> str:
         """What the plan needs from the store: equal plans share one run."""
-        return digest(sorted(self.keys.values()))
+        return digest(sorted(key for language in self.keys for key in self.entries(language).values()))
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """Those whose states are needed, `weighted` first."""
+        return self.experiment.kept_poolings
+
+    def entry_key(self, language: str, pooling: str) -> str:
+        """The store's key of a language's states under a pooling; activation counts lie with `weighted`."""
+        return self.keys[language] + ("" if pooling == "weighted" else f"-{pooling}")
+
+    def entries(self, language: str) -> dict[str, str]:
+        """The store's key of each pooling that is needed of a language."""
+        return {pooling: self.entry_key(language, pooling) for pooling in self.poolings}
 
     def rows(self, language: str) -> list[int]:
         """The corpus rows whose states are kept for a language: all that are not empty in it."""
@@ -153,21 +166,41 @@ def restrict(plan: Plan, languages: Sequence[str]) -> Plan:
     return replace(plan, corpus=corpus, keys={code: plan.keys[code] for code in (plan.pivot, *kept)})
 
 
+def with_poolings(plan: Plan, poolings: Iterable[str]) -> Plan:
+    """The same plan, for which the states under some more poolings are needed."""
+    more = replace(plan.experiment, poolings=(*plan.poolings, *poolings))
+    return replace(plan, experiment=replace(more, poolings=more.kept_poolings))
+
+
+def missing_poolings(plan: Plan, store: Store) -> dict[str, list[str]]:
+    """By language, the pivot first, the poolings whose states are needed and not in the store."""
+    lacks = {code: [one for one, key in plan.entries(code).items() if key not in store] for code in plan.keys}
+    return {code: poolings for code, poolings in lacks.items() if poolings}
+
+
 def missing(plan: Plan, store: Store) -> list[str]:
-    """Languages whose states are not in the store, the pivot first."""
-    return [language for language, key in plan.keys.items() if key not in store]
+    """Languages of whose states some are not in the store, the pivot first."""
+    return list(missing_poolings(plan, store))
 
 
-def bytes_per_language(plan: Plan) -> int:
-    """Size on disk of one language's states, in bytes, for sentences of 23 to 255 tokens."""
-    return len(plan.corpus.lines) * precision.bytes_per_sentence(plan.info, plan.experiment.storage)
+def bytes_per_language(plan: Plan, poolings: Sequence[str] | None = None) -> int:
+    """Size on disk of one language's states under some poolings, or all that are needed, for sentences of 23 to 255
+    tokens."""
+    poolings = plan.poolings if poolings is None else poolings
+    per_sentence = precision.bytes_per_sentence(plan.info, plan.experiment.storage, poolings)
+    counts = 2 * plan.info.layers * plan.info.neurons if "weighted" in poolings else 0
+    return len(plan.corpus.lines) * per_sentence + counts
+
+
+def missing_bytes(plan: Plan, store: Store) -> int:
+    """Size on disk of what is needed and not in the store."""
+    return sum(bytes_per_language(plan, poolings) for poolings in missing_poolings(plan, store).values())
 
 
 def check_size(plan: Plan, store: Store) -> None:
     """Raise ExperimentError where the plan's states cannot all be kept at once: the first would go before the last."""
     gib = 1 << 30
-    one = bytes_per_language(plan)
-    all_bytes, missing_bytes = one * len(plan.all_languages), one * len(missing(plan, store))
+    all_bytes, new_bytes = bytes_per_language(plan) * len(plan.all_languages), missing_bytes(plan, store)
     free = store.free()
     smaller = "choose fewer languages or sentences" + (
         ", or half precision (storage half)" if plan.experiment.storage == "exact" else ""
@@ -177,8 +210,8 @@ def check_size(plan: Plan, store: Store) -> None:
             f"the states of {len(plan.all_languages)} languages take {all_bytes / gib:,.1f} GiB and the cache holds "
             f"at most {store.size_limit / gib:,.1f} GiB; {smaller}, or set {LIMIT_VARIABLE} higher"
         )
-    if missing_bytes > free:
+    if new_bytes > free:
         raise ExperimentError(
-            f"the states to compute take {missing_bytes / gib:,.1f} GiB and {free / gib:,.1f} GiB are free in "
+            f"the states to compute take {new_bytes / gib:,.1f} GiB and {free / gib:,.1f} GiB are free in "
             f"{store.folder}; {smaller}, or put the cache on a larger disk"
         )

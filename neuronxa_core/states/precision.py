@@ -9,6 +9,7 @@ nothing overflows, and no bit is lost to the division. Cosines do not change wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,8 @@ def to_half(pooled_sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (pooled_sums / scales[:, None]).astype(np.float16), scales
 
 
-def bytes_per_sentence(info: ModelInfo, storage: str) -> int:
-    """On disk, all states and poolings of all layers, for a sentence of 23 to 255 tokens."""
+def bytes_per_sentence(info: ModelInfo, storage: str, poolings: Sequence[str] = ("weighted",)) -> int:
+    """On disk, all states of all layers under some poolings, for a sentence of 23 to 255 tokens."""
     real = 4 if storage == "exact" else 2
-    return info.layers * (info.neurons * (2 + 1 + 1 + 3 * real) + info.hidden * 3 * real)
+    whole = sum(2 if pooling == "weighted" else 1 for pooling in poolings)
+    return info.layers * (info.neurons * whole + (info.neurons + info.hidden) * len(poolings) * real)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuronxa_core.errors import ExperimentError
+from neuronxa_core.errors import StatesMissing
 from neuronxa_core.states import precision
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.store.cache import Entry, Store
@@ -18,20 +18,17 @@ from neuronxa_core.store.cache import Entry, Store
 class StatesReader:
     """Open entries of a plan's languages: states by layer, restricted to the rows all languages have.
 
-    Raises ExperimentError where a language's states are not in the cache.
+    Poolings besides `weighted` are opened when they are first read. Raises StatesMissing where a language's states are
+    not in the cache.
     """
 
     def __init__(self, plan: Plan, store: Store, languages: Sequence[str] | None = None) -> None:
-        self._stack = ExitStack()
-        self._entries: dict[str, Entry] = {}
-        self._positions: dict[str, np.ndarray] = {}
+        self._plan, self._store, self._stack = plan, store, ExitStack()
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._positions = {language: plan.positions[language] for language in languages or plan.all_languages}
         try:
-            for language in languages or plan.all_languages:
-                entry = store.get(plan.keys[language])
-                if entry is None:
-                    raise ExperimentError(f"the states of {language} are not in the cache; run the extraction first")
-                self._entries[language] = self._stack.enter_context(entry)
-                self._positions[language] = plan.positions[language]
+            for language in self._positions:
+                self._entry(language)
         except BaseException:
             self._stack.close()
             raise
@@ -42,6 +39,14 @@ class StatesReader:
     def __exit__(self, *_exception) -> None:
         self._stack.close()
 
+    def _entry(self, language: str, pooling: str = "weighted") -> Entry:
+        if (language, pooling) not in self._entries:
+            entry = self._store.get(self._plan.entry_key(language, pooling))
+            if entry is None:
+                raise StatesMissing(language, pooling)
+            self._entries[language, pooling] = self._stack.enter_context(entry)
+        return self._entries[language, pooling]
+
     def vectors(
         self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None
     ) -> np.ndarray:
@@ -49,18 +54,18 @@ class StatesReader:
 
         buffer: bytes to read into, as `self.buffer` gives; the vectors are then gone with the next that are read there.
         """
-        return self._rows(language, self._entries[language].layer(f"{state}_{pooling}", layer, buffer))
+        return self._rows(language, self._entry(language, pooling).layer(f"{state}_{pooling}", layer, buffer))
 
     def buffer(self, state: str, pooling: str) -> np.ndarray:
         """Bytes enough to read the `vectors` of any language into."""
-        arrays = [entry.arrays[f"{state}_{pooling}"] for entry in self._entries.values()]
+        arrays = [self._entry(code, pooling).arrays[f"{state}_{pooling}"] for code in self._positions]
         return np.empty(max(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in arrays), np.uint8)
 
     def pooled_sums(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
         """Pooled sums [sentence, neuron or hidden] of one layer; where they were rounded, float64."""
         name = f"{state}_{pooling}"
         kept = self.vectors(language, state, pooling, layer)
-        entry = self._entries[language]
+        entry = self._entry(language, pooling)
         if precision.scale_name(name) not in entry.arrays:
             return kept
         scales = self._rows(language, entry.layer(precision.scale_name(name), layer))
@@ -80,13 +85,20 @@ class StatesReader:
         positions = self._positions[language]
         return block if len(positions) == len(block) else block[positions]
 
+    def activation_counts(self, language: str) -> np.ndarray:
+        """Tokens with a > 0, uint32 [layer, neuron]; where other languages lack rows, from NAS under `mean`."""
+        if len(self._positions[language]) == len(self._plan.rows(language)):
+            return self._entry(language).array("counts").astype(np.uint32)
+        layers = range(self._plan.info.layers)
+        return np.stack([self.vectors(language, "nas", "mean", k).sum(axis=0, dtype=np.uint32) for k in layers])
+
     def tokens(self, language: str) -> np.ndarray:
         """Real tokens of each sentence, [sentence]."""
-        return self._entries[language].array("tokens")[self._positions[language]]
+        return self._entry(language).array("tokens")[self._positions[language]]
 
     def truncated(self, language: str) -> int:
         """How many of the language's sentences were cut at the longest length."""
-        return self._entries[language].meta["truncated"]
+        return self._entry(language).meta["truncated"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from neuronxa_core.errors import CorruptEntry
+from neuronxa_core.errors import CorruptEntry, StatesMissing
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import alignment_tables
 from neuronxa_core.measures.alignment import METHODS, Alignment
@@ -20,9 +20,9 @@ from pages.components import sidebar
 from pages.components.cached import alignment_of, plan_for
 from pages.components.messages import errors_shown
 from pages.components.process import services
-from pages.components.progress import how_it_ended, submit, watch
+from pages.components.progress import how_it_ended, ready, submit, watch
 from pages.components.session import experiment
-from pages.components.wording import counted, label, safe, said
+from pages.components.wording import POOLING_NAMES, counted, label, safe, said, size
 
 # times that a damaged entry is computed again without being asked: a disk may damage it every time
 MOST_REPAIRS = 2
@@ -84,7 +84,8 @@ def open_page(title: str) -> Selection:
 def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
     """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile.
 
-    plan: the part that was computed before, since nobody asked for the rest.
+    plan: the part that was computed before, since nobody asked for the rest. Where a pooling of it was not kept, one
+    more pass is offered.
     """
     with errors_shown():
         try:
@@ -95,6 +96,29 @@ def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
             submit(Extraction(plan))
             st.toast(f"{said(str(damage))}. It is being computed again.", icon=":material/build:")
             st.rerun()
+        except StatesMissing as lack:
+            _offer(planning.with_poolings(plan, [lack.pooling]), lack.pooling)
+
+
+def _offer(plan: Plan, pooling: str) -> None:
+    """One more pass, for states under a pooling that was not kept so far; ends the page where that runs or waits."""
+    work, store = Extraction(plan), services().store
+    if _is_demo(plan) and services().queue.find(work) is None:
+        submit(work)
+    planning.check_size(plan, store)
+    count, more = counted(len(planning.missing(plan, store)), "language"), planning.missing_bytes(plan, store)
+    st.info(
+        f"This reads states pooled by {POOLING_NAMES[pooling]}, which a run keeps when they are asked for: one more "
+        f"pass over {count}, {size(more)} on disk.",
+        icon=":material/info:",
+    )
+    if ready(work, "Compute them", f"pooling-{work.key}", type="primary", icon=":material/play_arrow:"):
+        st.rerun()
+    st.stop()
+
+
+def _is_demo(plan: Plan) -> bool:
+    return (plan.experiment.model, plan.experiment.corpus) == ("demo", "demo")
 
 
 def _computed_part(whole: Plan) -> Plan:
@@ -105,8 +129,7 @@ def _computed_part(whole: Plan) -> Plan:
     """
     queue, work = services().queue, Extraction(whole)
     lacking = planning.missing(whole, services().store)
-    is_demo = (whole.experiment.model, whole.experiment.corpus) == ("demo", "demo")
-    if lacking and is_demo and queue.find(work) is None:
+    if lacking and _is_demo(whole) and queue.find(work) is None:
         submit(work)
     part = _part(whole)
     job = queue.find(work)

@@ -34,12 +34,17 @@ def name_of(run: Experiment) -> str:
     return " · ".join([model, corpus, *more])
 
 
+def _run_of(chosen: Experiment) -> Experiment:
+    """What is listed as one run: whatever is read from it, and under which poolings it is kept."""
+    return replace(chosen, pooling=Experiment.pooling, poolings=Experiment.poolings).extraction
+
+
 def runs() -> list[Experiment]:
     """The runs that were shown last in this cache, newest first, as far as this visitor may open them."""
-    found = [experiment().extraction]
+    found = [_run_of(experiment())]
     for query in services().store.get_json(KEY) or []:
         try:
-            run = Experiment.from_query(query).extraction
+            run = _run_of(Experiment.from_query(query))
             host_settings().check(run)
         except NeuronXAError:  # of another version or another host's settings
             continue
@@ -49,7 +54,7 @@ def runs() -> list[Experiment]:
 
 def remember(run: Experiment) -> None:
     """Put a run first in the list; one on an upload stays with whoever has its link."""
-    query = run.extraction.to_query()
+    query = _run_of(run).to_query()
     if st.session_state.get("remembered") == query or uploads.FOLDER in Path(run.corpus).parts:
         return
     st.session_state.remembered = query
@@ -66,7 +71,8 @@ def run_choice() -> None:
     def take() -> None:
         if (run := st.session_state[key]) is not None:
             now = experiment()
-            choose(replace(run, state=now.state, pooling=now.pooling, layers=now.layers))
+            same = {name: getattr(now, name) for name in ("state", "pooling", "layers", "poolings")}
+            choose(replace(run, **same))
 
     named = {run: name_of(run) if run else "New run …" for run in offered}
     if st.sidebar.selectbox("Run", offered, 0, format_func=named.get, key=key, on_change=take) is None:

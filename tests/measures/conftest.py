@@ -20,7 +20,7 @@ def three_languages(tmp_path_factory):
             lines[3] = ""
         (folder / f"{code}.txt").write_text("\n".join(lines), "utf-8")
     store = Store(tmp_path_factory.mktemp("store"))
-    plan = planning.make_plan(Experiment(corpus=str(folder)), store)
+    plan = planning.make_plan(Experiment(corpus=str(folder), poolings=("weighted", "last", "mean")), store)
     computing.compute_missing(plan, store, ModelPool())
     yield plan, store
     store.close()

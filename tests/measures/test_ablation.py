@@ -36,7 +36,7 @@ def pool():
 def plan(tmp_path_factory):
     """Two languages of the bundled corpus besides English, and the bundled model."""
     store = Store(tmp_path_factory.mktemp("plan"))
-    plan = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=8), store)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=8, poolings=POOLINGS), store)
     store.close()
     return plan
 

@@ -9,6 +9,7 @@ from neuronxa_core.measures import (
     all_pairs,
 )
 from neuronxa_core.states import computing, extraction, planning, stored
+from neuronxa_core.states.extraction import POOLINGS
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 
@@ -26,7 +27,7 @@ def write_corpus(folder, **texts):
 
 
 def test_scores_equal_a_plain_computation_from_plain_states(store, pool):
-    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=12), store)
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=12, poolings=POOLINGS), store)
     computing.compute_missing(plan, store, pool)
     with pool.acquire(plan) as loaded:
         fresh = {c: extraction.extract(loaded, c, plan.sentences(c)) for c in plan.all_languages}
@@ -80,7 +81,9 @@ def test_cached_and_fresh_runs_give_the_same_bits(tmp_path, pool):
     results = []
     for name in ("a", "b"):
         store = Store(tmp_path / name)
-        plan = planning.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan"), sentences=15), store)
+        plan = planning.make_plan(
+            Experiment(languages=("spa_Latn", "jpn_Jpan"), sentences=15, poolings=POOLINGS), store
+        )
         computing.compute_missing(plan, store, pool)
         for _ in range(2):
             found = [alignment.align(plan, store, s, p) for s in ("nas", "nav", "emb") for p in ("weighted", "last")]
@@ -165,7 +168,7 @@ def test_a_damaged_entry_is_computed_again(store, pool, counted):
 
 
 def test_pair_matrix_agrees_with_the_pivot_row(store, pool):
-    plan = planning.make_plan(Experiment(languages=("spa_Latn", "tha_Thai"), sentences=12), store)
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "tha_Thai"), sentences=12, poolings=POOLINGS), store)
     computing.compute_missing(plan, store, pool)
     found = alignment.align(plan, store, "nas", "mean")
     for layer in range(plan.info.layers):
@@ -175,7 +178,7 @@ def test_pair_matrix_agrees_with_the_pivot_row(store, pool):
 
 
 def test_the_alignment_of_a_pair_is_that_of_all_languages(store, pool):
-    plan = planning.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=8), store)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=8, poolings=POOLINGS), store)
     computing.compute_missing(plan, store, pool)
     whole = alignment.align(plan, store, "nav", "mean")
     pair = alignment.pair_alignment(plan, store, "eng_Latn", "tha_Thai", "nav", "mean")

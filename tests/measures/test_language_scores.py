@@ -38,7 +38,9 @@ def pool():
 def plan(tmp_path_factory):
     """A random sample of the bundled corpus, whose lines go topic by topic, in four languages."""
     store = Store(tmp_path_factory.mktemp("plan"))
-    plan = planning.make_plan(Experiment(languages=LANGUAGES, sentences=SENTENCES, seed=2), store)
+    plan = planning.make_plan(
+        Experiment(languages=LANGUAGES, sentences=SENTENCES, seed=2, poolings=("weighted", "last", "mean")), store
+    )
     store.close()
     return plan
 
@@ -64,13 +66,14 @@ def small(plan, layers=3, neurons=10, hidden=10):
 
 
 def put_states(store, plan, language, vectors, tokens=None):
-    """Made-up hidden states [layer, sentence, width] as those of a language, as `last` vectors."""
+    """Made-up hidden states [layer, sentence, width] as those of a language under every pooling."""
     n = len(plan.rows(language))
     tokens = np.full(n, 3) if tokens is None else tokens
     vectors = np.asarray(vectors, dtype=np.float32)
     whole = {"last": 1, "mean": tokens[:, None], "weighted": (tokens * (tokens + 1) / 2)[:, None]}
-    arrays = {f"{s}_{p}": (vectors * whole[p]).astype(np.float32) for s in ("emb", "nav", "nas") for p in whole}
-    store.put(plan.keys[language], {**arrays, "tokens": tokens}, {"truncated": 0})
+    for pooling, weight in whole.items():
+        arrays = {f"{state}_{pooling}": (vectors * weight).astype(np.float32) for state in ("emb", "nav", "nas")}
+        store.put(plan.entry_key(language, pooling), {**arrays, "tokens": tokens}, {"truncated": 0})
 
 
 def made_up(store, plan, seed=0, noise=1.0):

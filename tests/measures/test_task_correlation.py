@@ -19,7 +19,7 @@ SCORES = dict(zip(CODES, (0.7, 0.4, 0.55, 0.6, 0.68, 0.5), strict=True))
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
-    plan = planning.make_plan(Experiment(languages=CODES, sentences=12), store)
+    plan = planning.make_plan(Experiment(languages=CODES, sentences=12, poolings=("weighted", "last")), store)
     computing.compute_missing(plan, store, ModelPool())
     yield plan, store
     store.close()

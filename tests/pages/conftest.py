@@ -5,6 +5,7 @@ import sys
 import pytest
 from page_walk import SMALL
 
+from neuronxa_core.experiment import CHOICES
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
@@ -16,7 +17,8 @@ def computed(tmp_path_factory):
     """A cache folder in which SMALL is computed."""
     folder = tmp_path_factory.mktemp("computed")
     store = Store(folder)
-    computing.compute_missing(planning.make_plan(SMALL, store), store, ModelPool())
+    plan = planning.with_poolings(planning.make_plan(SMALL, store), CHOICES["pooling"])
+    computing.compute_missing(plan, store, ModelPool())
     store.close()
     return folder
 

@@ -4,11 +4,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from page_walk import ROOT, SMALL, activity_of, charts_of, everything_said, page
+from page_walk import ROOT, SMALL, activity_of, charts_of, everything_said, page, turn
 from streamlit.testing.v1 import AppTest
 
 from neuronxa_core.measures import lape
-from neuronxa_core.states import planning
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 from pages.access import host
 from pages.components import process, selection
@@ -92,3 +93,21 @@ def test_tokens_wait_for_a_busy_model_and_a_large_one_is_loaded_only_when_asked(
     assert not test.exception
     assert "8.0 billion parameters" in everything_said(test)
     assert any(button.label.startswith("Load the model") for button in test.button)
+
+
+def test_a_pooling_that_was_not_kept_is_offered_where_a_view_reads_it(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    store = Store(folder)
+    computing.compute_missing(planning.make_plan(SMALL, store), store, ModelPool())
+    store.close()
+    monkeypatch.setattr(selection, "_is_demo", lambda _plan: False)
+    test = page("microscope", SMALL, folder, monkeypatch)
+    assert "pooled by mean of tokens" in everything_said(test)
+    assert not test.error
+    next(one for one in test.button if one.label == "Compute them").click().run()
+    (job,) = process.services().queue.jobs()
+    assert process.services().queue.wait(job, 60)
+    assert job.status == "done", job.error
+    turn(test)
+    assert "pooled by" not in everything_said(test)
+    assert charts_of(test)

@@ -31,7 +31,8 @@ HELP = {
 
 def computed_for(experiment, folder):
     store = Store(folder)
-    computing.compute_missing(planning.make_plan(experiment, store), store, ModelPool())
+    plan = planning.with_poolings(planning.make_plan(experiment, store), ["mean"])
+    computing.compute_missing(plan, store, ModelPool())
     store.close()
     return folder
 

@@ -15,6 +15,7 @@ from neuronxa_core.cli.main import main
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import alignment
 from neuronxa_core.states import computing, planning, precision
+from neuronxa_core.states.extraction import POOLINGS
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.states.precision import to_half
 from neuronxa_core.states.stored import StatesReader
@@ -36,7 +37,7 @@ def plans(tmp_path_factory):
     pool = ModelPool()
     made = {}
     for storage in precision.STORAGE:
-        experiment = Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12, storage=storage)
+        experiment = Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12, storage=storage, poolings=POOLINGS)
         made[storage] = planning.make_plan(experiment, store)
         computing.compute_missing(made[storage], store, pool)
     yield store, made
@@ -79,12 +80,14 @@ def test_half_by_hand():
 def test_bytes_of_an_entry(storage, neuron, hidden, plans):
     """As the arrays of the store say; scales are 4 bytes per row and left out."""
     store, made = plans
-    info = made[storage].info
-    with store.get(made[storage].keys["deu_Latn"]) as entry:
-        arrays = {name: what for name, what in entry.arrays.items() if name in NAMES}
-        assert set(arrays) == set(NAMES)
-        counted = sum(dtype.itemsize * math.prod(shape) for shape, dtype in arrays.values())
-    assert counted == 12 * precision.bytes_per_sentence(info, storage)
+    info, counted = made[storage].info, 0
+    for pooling, key in made[storage].entries("deu_Latn").items():
+        with store.get(key) as entry:
+            arrays = {name: what for name, what in entry.arrays.items() if name in NAMES}
+        assert set(arrays) == {name for name in NAMES if name.endswith(pooling)}
+        size = sum(dtype.itemsize * math.prod(shape) for shape, dtype in arrays.values())
+        assert size == 12 * precision.bytes_per_sentence(info, storage, [pooling])
+        counted += size
     assert counted == 12 * info.layers * (info.neurons * neuron + info.hidden * hidden)
 
 

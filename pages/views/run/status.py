@@ -27,7 +27,7 @@ def _show(chosen: Experiment, plan: Plan) -> None:
     missing, count = planning.missing(plan, store), len(plan.all_languages)
     st.subheader(f"{count - len(missing)} of {count} languages cached", anchor=False)
     if missing:
-        size = wording.size(planning.bytes_per_language(plan) * len(missing))
+        size = wording.size(planning.missing_bytes(plan, store))
         st.caption(f"{len(missing)} to compute, about {size} on disk: {some_of(map(wording.label, missing))}")
     else:
         st.caption("Everything that this choice needs is cached; nothing will be computed.")
