@@ -46,12 +46,12 @@ class ExperimentError(NeuronXAError):
 
 
 class StatesMissing(ExperimentError):
-    """Stored states that something reads are not there. pooling: which of the language's."""
+    """Stored states that something reads are not there. pooling: which of the language's. plan: whose they are."""
 
-    def __init__(self, language: str, pooling: str) -> None:
+    def __init__(self, language: str, pooling: str, plan: object) -> None:
         of = "" if pooling == "weighted" else f" pooled by {pooling}"
         super().__init__(f"the states of {language}{of} are not in the cache; run the extraction first")
-        self.pooling = pooling
+        self.pooling, self.plan = pooling, plan
 
 
 class Cancelled(NeuronXAError):

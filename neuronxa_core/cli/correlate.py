@@ -36,6 +36,7 @@ def correlate(options: argparse.Namespace) -> int:
     options.pooling = options.pooling or Experiment.pooling
     states = tuple(dict.fromkeys(options.states))
     store, pool = prepared(options), ModelPool()
+    options.poolings = (*options.poolings, *poolings)
     plans = plans_of(options, options.model, planning.make_plan, store)
     tasks = {name: _tasks(scores, plan, options, name if len(plans) > 1 else "") for name, plan in plans.items()}
 

@@ -43,7 +43,7 @@ class StatesReader:
         if (language, pooling) not in self._entries:
             entry = self._store.get(self._plan.entry_key(language, pooling))
             if entry is None:
-                raise StatesMissing(language, pooling)
+                raise StatesMissing(language, pooling, self._plan)
             self._entries[language, pooling] = self._stack.enter_context(entry)
         return self._entries[language, pooling]
 

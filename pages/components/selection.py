@@ -84,8 +84,8 @@ def open_page(title: str) -> Selection:
 def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
     """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile.
 
-    plan: the part that was computed before, since nobody asked for the rest. Where a pooling of it was not kept, one
-    more pass is offered.
+    plan: the part that was computed before, since nobody asked for the rest. Where a pooling was not kept, one more
+    pass is offered.
     """
     with errors_shown():
         try:
@@ -97,7 +97,7 @@ def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
             st.toast(f"{said(str(damage))}. It is being computed again.", icon=":material/build:")
             st.rerun()
         except StatesMissing as lack:
-            _offer(planning.with_poolings(plan, [lack.pooling]), lack.pooling)
+            _offer(planning.with_poolings(lack.plan, [lack.pooling]), lack.pooling)
 
 
 def _offer(plan: Plan, pooling: str) -> None:
