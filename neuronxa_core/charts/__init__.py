@@ -17,5 +17,12 @@ from neuronxa_core.charts.overlap import (
     upset,
 )
 from neuronxa_core.charts.pictures import MATRIX_SIZE, MOST_MARKS, MOST_VALUES, picture_step
-from neuronxa_core.charts.tasks import correlation_by_layer, methods_by_tasks, model_curves, scatter, sentence_curve
+from neuronxa_core.charts.tasks import (
+    accuracies,
+    correlation_by_layer,
+    methods_by_tasks,
+    model_curves,
+    scatter,
+    sentence_curve,
+)
 from neuronxa_core.charts.theme import MOST_CURVES, png, svg

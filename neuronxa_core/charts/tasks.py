@@ -70,6 +70,21 @@ def scatter(
     return alt.layer(*layers, marks).properties(title=title, height=520)
 
 
+def accuracies(table: pd.DataFrame, title: str) -> alt.LayerChart:
+    """A dot per language with a grey mark at its chance, the best first. table: label, accuracy, chance, n."""
+    y = theme.names_axis(table.sort_values(["accuracy", "label"], ascending=[False, True])["label"].tolist(), 260)
+    base, x = alt.Chart(table), alt.X("accuracy:Q", title="Accuracy", scale=FROM_0_TO_1, axis=SCORE_AXIS)
+    told = theme.tooltips(
+        ("label:N", "Language"),
+        ("accuracy:Q", "Accuracy", ".4f"),
+        ("chance:Q", "Chance", ".4f"),
+        ("n:Q", "Prompts", "d"),
+    )
+    ticks = base.mark_tick(color=GREY, thickness=2).encode(alt.X("chance:Q"), y, tooltip=told)
+    dots = base.mark_circle(size=70, opacity=1, color=COLOURS[0]).encode(x, y, tooltip=told)
+    return (ticks + dots).properties(title=title, height={"step": 22})
+
+
 def correlation_by_layer(
     table: pd.DataFrame, title: str, references: pd.DataFrame | None = None, *, lower_is_better: bool = False
 ) -> alt.LayerChart:

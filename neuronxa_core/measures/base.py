@@ -92,16 +92,16 @@ class Measure:
     what it measures. It sets `name`, raises `version` whenever its numbers could change, and defines `parts`,
     `content`, `compute` and `frame`.
 
-    needs: `states` where it reads stored states, `model` or `head` where it runs the model (with its language-model
-    head), `nothing` otherwise. needs_corpus: whether the plan's corpus plays a part. instant: whether it takes no
-    longer than a page may.
+    needs: `states` where it reads stored states, `model`, `head` or `masked` where it runs the model (with its
+    language-model head, or the one that predicts masked tokens), `nothing` otherwise. needs_corpus: whether the plan's
+    corpus plays a part. instant: whether it takes no longer than a page may.
     """
 
     plan: Plan
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     unit: ClassVar[str] = "parts"
-    needs: ClassVar[Literal["states", "model", "head", "nothing"]] = "states"
+    needs: ClassVar[Literal["states", "model", "head", "masked", "nothing"]] = "states"
     needs_corpus: ClassVar[bool] = True
     instant: ClassVar[bool] = False
 
@@ -238,7 +238,7 @@ class Measure:
 
         waiting = list(missing)
         run = Run(self.plan, store, cancelled, on_units=on_units)
-        keep = store.put if self.needs in ("model", "head") else store.try_put
+        keep = store.put if self.needs in ("model", "head", "masked") else store.try_put
 
         def compute_waiting() -> None:
             for part, arrays in self.compute_all(list(waiting), run):
@@ -250,8 +250,9 @@ class Measure:
                 on_progress(group, done[group], totals[group])
 
         with ExitStack() as stack:
-            if self.needs in ("model", "head"):
-                run.loaded = stack.enter_context(pool.acquire(self.plan, head=self.needs == "head"))
+            if self.needs in ("model", "head", "masked"):
+                head = "masked" if self.needs == "masked" else self.needs == "head"
+                run.loaded = stack.enter_context(pool.acquire(self.plan, head=head))
             if self.needs == "states" and pool is not None:
                 recompute_if_corrupt(self.needed, store, pool, compute_waiting, cancelled=cancelled)
             else:

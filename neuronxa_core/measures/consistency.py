@@ -13,9 +13,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from neuronxa_core.errors import ExperimentError, ModelError
+from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice
-from neuronxa_core.states import likelihood
+from neuronxa_core.states import likelihood, masked_likelihood
 from neuronxa_core.tasks import bmlama
 from neuronxa_core.tasks.bmlama import Query
 from neuronxa_core.wording import some_of
@@ -26,10 +26,11 @@ class Consistency(Measure):
     """RankC of every pair of languages on BMLAMA's candidates, and the accuracy of each (Qi et al., EMNLP 2023).
 
     A candidate's score is the negative log-likelihood of all tokens of the filled prompt but the first, their mean or
-    sum; the lowest ranks first, ties keep the file's order. data: a folder with a TSV per language; see tasks.bmlama.
+    sum; the lowest ranks first, ties keep the file's order. Of an encoder, it is that of every token, each masked in
+    turn. data: a folder with a TSV per language; see tasks.bmlama.
     A language is ranked by itself, so that another one adds its own work only.
 
-    Raises ScoresError for files that are none, ExperimentError for fewer than 2 languages, ModelError for an encoder.
+    Raises ScoresError for files that are none, ExperimentError for fewer than 2 languages.
     """
 
     data: str | None = choice(None, "folder of BMLAMA's files, one per language, such as en.tsv")
@@ -38,7 +39,6 @@ class Consistency(Measure):
     reduce: str = choice("mean", "a candidate's score: mean or sum over tokens", ("mean", "sum"))
     name: ClassVar[str] = "consistency"
     unit: ClassVar[str] = "prompts"
-    needs: ClassVar[Literal["head"]] = "head"
     needs_corpus: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -47,11 +47,6 @@ class Consistency(Measure):
             raise ExperimentError("data is missing; give a folder of BMLAMA's files, one per language")
         if self.prompts is not None and self.prompts < 1:
             raise ExperimentError(f"prompts is a whole number from 1 on, not {self.prompts}")
-        if not self.plan.info.causal:
-            raise ModelError(
-                f"model {self.plan.source.name} ({self.plan.info.class_name}) is an encoder, which predicts no next "
-                "token; consistency needs a causal language model, such as demo or Qwen/Qwen3-8B"
-            )
         if len(self.queries) < 2:
             raise ExperimentError(
                 f"consistency needs at least 2 languages, and {self.data} has only {some_of(list(self.queries), 1)}"
@@ -67,6 +62,11 @@ class Consistency(Measure):
         return {language: found[language][: self.prompts] for language in self.data_languages or found}
 
     @property
+    def needs(self) -> Literal["head", "masked"]:
+        """Which head of the model ranks candidates."""
+        return "head" if self.plan.info.causal else "masked"
+
+    @property
     def title(self) -> str:
         return f"consistency of {len(self.queries)} languages in {self.plan.source.name}"
 
@@ -74,7 +74,8 @@ class Consistency(Measure):
         return tuple(self.queries)
 
     def content(self, part: str) -> object:
-        model = [likelihood.VERSION, self.plan.identity, self.plan.dtype, self.plan.info.max_length]
+        version = likelihood.VERSION if self.plan.info.causal else f"masked {masked_likelihood.VERSION}"
+        model = [version, self.plan.identity, self.plan.dtype, self.plan.info.max_length]
         return [model, [query.filled for query in self.queries[part]]]
 
     def units_of(self, part: str) -> int:
@@ -86,7 +87,8 @@ class Consistency(Measure):
     def compute(self, part: str, run: Run) -> Arrays:
         """`nats` and `tokens` of every filled prompt, [candidate], query after query."""
         queries = self.queries[part]
-        nats, tokens = likelihood.text_likelihood(
+        causal = self.plan.info.causal
+        nats, tokens = (likelihood.text_likelihood if causal else masked_likelihood.masked_likelihood)(
             run.loaded,
             [query.filled for query in queries],
             language=part,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Literal
 
 import torch
 import transformers
-from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 from neuronxa_core.errors import ModelError
 from neuronxa_core.models import moe
@@ -32,9 +33,15 @@ transformers.logging.disable_progress_bar()
 
 
 def load(
-    source: ModelSource, dtype: str = "auto", device: str = "auto", token_budget: int = 0, head: bool = False
+    source: ModelSource,
+    dtype: str = "auto",
+    device: str = "auto",
+    token_budget: int = 0,
+    head: bool | Literal["masked"] = False,
 ) -> LoadedModel:
     """Load a model, its tokenizer, and where its neurons are; its language-model head only where `head` asks for it.
+
+    head: True for that of a causal language model, `masked` for an encoder's that predicts masked tokens.
 
     dtype: auto, float32, bfloat16 or float16, or, on a GPU with bitsandbytes, int8 (LLM.int8(), Dettmers et al., 2022)
     or nf4 (QLoRA, Dettmers et al., 2023) for the linear projections of the text model; stacked experts, embeddings,
@@ -48,15 +55,18 @@ def load(
     source = local(source, weights=True)
     config = read_config(source)
     info = describe_config(source, config)
-    if head:
+    if head == "masked":
+        _check_masked_head(source, config)
+    elif head:
         _check_head(source, config, info)
     dtype = resolve_dtype(dtype, info, device)
     bits = quantization(source, config, info, dtype, head)
     check_weights(source, config, info)
     tokenizer = load_tokenizer(source)
+    kind = {False: AutoModel, True: AutoModelForCausalLM, "masked": AutoModelForMaskedLM}[head]
     try:
         with BUILDING:
-            model, report = (AutoModelForCausalLM if head else AutoModel).from_pretrained(
+            model, report = kind.from_pretrained(
                 source.location,
                 config=config,
                 dtype=DTYPES[computing_dtype(dtype, info)],
@@ -93,7 +103,7 @@ def load(
     if info.experts:
         moe.check_experts(loaded)
     _check_padding(loaded)
-    if head:
+    if head is True:
         _check_causal(loaded)
     return loaded
 
@@ -130,6 +140,15 @@ def _check_head(source: ModelSource, config: PretrainedConfig, info: ModelInfo) 
         raise ModelError(
             f"transformers {transformers.__version__} has no causal language model for {type(config).__name__} of "
             f"model {source.name}; likelihood needs one, such as demo or Qwen/Qwen3-8B"
+        )
+
+
+def _check_masked_head(source: ModelSource, config: PretrainedConfig) -> None:
+    """Raise ModelError where there is no model of the configuration's kind that predicts masked tokens."""
+    if type(config) not in AutoModelForMaskedLM._model_mapping:
+        raise ModelError(
+            f"transformers {transformers.__version__} has no head that predicts masked tokens for "
+            f"{type(config).__name__} of model {source.name}; choose an encoder with one, such as xlm-roberta-base"
         )
 
 

@@ -150,7 +150,7 @@ def text_likelihood(
 
     # a budget of one token: each group is a pass of its own
     for batch, sums in batches.forward_passes(loaded, language, lengths, 1, forward, cancelled=cancelled):
-        _check_finite(loaded, language, sums)
+        check_finite(loaded, language, sums)
         own = sharing[batch[0]]
         nats[own] = sums.numpy()
         done += len(own)
@@ -207,16 +207,16 @@ def _nats(
         return _run_batch(loaded, [read[run[k]] for k in batch], [predicted[run[k]] for k in batch])
 
     lengths = [len(read[k]) for k in run]
-    budget = min(token_budget or batches.TOKEN_BUDGET[loaded.device.type], _tokens_of_logits(loaded))
+    budget = min(token_budget or batches.TOKEN_BUDGET[loaded.device.type], tokens_of_logits(loaded))
     for batch, sums in batches.forward_passes(loaded, language, lengths, budget, forward, cancelled=cancelled):
-        _check_finite(loaded, language, sums)
+        check_finite(loaded, language, sums)
         nats[[run[k] for k in batch]] = sums.numpy()
         done += len(batch)
         on_progress(done, len(read))
     return nats
 
 
-def _check_finite(loaded: LoadedModel, language: str, sums: torch.Tensor) -> None:
+def check_finite(loaded: LoadedModel, language: str, sums: torch.Tensor) -> None:
     if not torch.isfinite(sums).all():
         raise ExtractionError(
             f"{language}: inf or NaN in the logits of {loaded.info.name} at dtype {loaded.dtype}; choose bfloat16 "
@@ -224,7 +224,7 @@ def _check_finite(loaded: LoadedModel, language: str, sums: torch.Tensor) -> Non
         )
 
 
-def _tokens_of_logits(loaded: LoadedModel) -> int:
+def tokens_of_logits(loaded: LoadedModel) -> int:
     """How many tokens' logits fit into LOGITS_BYTES."""
     return max(1, LOGITS_BYTES[loaded.device.type] // (4 * loaded.vocabulary))
 

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
@@ -28,8 +29,10 @@ class ModelPool:
         """The one used last is the last."""
 
     @contextmanager
-    def acquire(self, plan: Plan, head: bool = False, patience: float | None = None) -> Iterator[LoadedModel]:
-        """The plan's model, for one user at a time; with its language-model head where `head` asks for it.
+    def acquire(
+        self, plan: Plan, head: bool | Literal["masked"] = False, patience: float | None = None
+    ) -> Iterator[LoadedModel]:
+        """The plan's model, for one user at a time; with its head where `head` asks; see loading.load.
 
         A model that has its head serves both. patience: seconds to wait for whoever has it, without end if not given.
         Raises ModelBusy after that, and ModelError, also where the model's files have changed since the plan was made.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from itertools import combinations, permutations
 from math import exp
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from neuronxa_core.cli.main import main
 from neuronxa_core.errors import ExperimentError, ExtractionError, ModelError
@@ -157,9 +157,40 @@ def test_choices_that_do_not_fit_are_refused(plan, data):
     ):
         with pytest.raises(ExperimentError, match=said):
             Consistency(**{"plan": plan, "data": data, **choices})
-    encoder = dataclasses.replace(plan, info=dataclasses.replace(plan.info, causal=False))
-    with pytest.raises(ModelError, match="is an encoder, which predicts no next token; consistency needs"):
-        Consistency(encoder, data)
+
+
+def test_an_encoder_ranks_by_tokens_masked_in_turn(data, store, tiny, tmp_path):
+    bare = tiny("bert")
+    with pytest.raises(ModelError, match="hold no language-model head"):
+        encoder = planning.make_plan(Experiment(str(bare), languages=("deu_Latn",), sentences=4), store)
+        Consistency(encoder, data).run(store, ModelPool())
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig.from_pretrained(bare)).eval()
+    model.save_pretrained(tmp_path / "m")
+    tokenizer = AutoTokenizer.from_pretrained(bare)
+    tokenizer.mask_token = "<unk>"
+    tokenizer.save_pretrained(tmp_path / "m")
+    encoder = planning.make_plan(Experiment(str(tmp_path / "m"), languages=("deu_Latn",), sentences=4), store)
+    measure = Consistency(encoder, data, ("en", "de"))
+    found = measure.run(store, ModelPool())["en"]
+    wanted, counts = [], []
+    for text in (text for query in measure.queries["en"] for text in query.filled):
+        ids = tokenizer(text)["input_ids"]
+        own = [k for k, token in enumerate(ids) if token not in tokenizer("")["input_ids"]]
+        nats = 0.0
+        for k in own:
+            masked = torch.tensor([[*ids[:k], tokenizer.mask_token_id, *ids[k + 1 :]]])
+            with torch.inference_mode():
+                nats -= model(masked).logits[0, k].double().log_softmax(-1)[ids[k]].item()
+        wanted.append(nats)
+        counts.append(len(own))
+    assert found["tokens"].tolist() == counts
+    np.testing.assert_allclose(found["nats"], wanted, rtol=1e-4)
+    tokenizer.mask_token = None
+    tokenizer.save_pretrained(tmp_path / "m")
+    other = planning.make_plan(Experiment(str(tmp_path / "m"), languages=("deu_Latn",), sentences=4), store)
+    with pytest.raises(ModelError, match="has no mask token"):
+        Consistency(other, data, ("en", "fr"), prompts=1).run(store, ModelPool())
 
 
 def test_texts_that_cannot_be_scored_are_refused(tiny):

@@ -53,6 +53,8 @@ def show(selection: TaskSelection) -> None:
         title=f"RankC of every pair of languages; {table['rankc_chance'].iloc[0]:.2f} by chance",
     )
     st.altair_chart(chart)
+    own.insert(1, "label", [wording.label(code) for code in codes])
+    st.altair_chart(charts.accuracies(own, "Share of right answers by language; grey marks: chance"))
     three = st.column_config.NumberColumn(format="%.3f")
     st.dataframe(own, hide_index=True, column_config={"accuracy": three, "chance": three})
     exporting.downloads(table, chart, "consistency")
