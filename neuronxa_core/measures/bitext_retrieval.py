@@ -45,10 +45,10 @@ def alignment_on(plan: Plan, store: Store, rows: Sequence[int] | np.ndarray, sta
     rows: numbers among the usable sentences, at least 2, each once. It is kept in the store as any alignment is.
     Raises ExperimentError, and CorruptEntry where a stored block turns out damaged.
     """
-    return alignment.align(_only(plan, rows), store, state, pooling)
+    return alignment.align(only_rows(plan, rows), store, state, pooling)
 
 
-def _only(plan: Plan, rows: Sequence[int] | np.ndarray) -> Plan:
+def only_rows(plan: Plan, rows: Sequence[int] | np.ndarray) -> Plan:
     """The plan with some of its usable sentences only, in ascending order."""
     chosen = sorted({int(row) for row in rows})
     if len(chosen) < 2 or len(chosen) < len(rows) or chosen[0] < 0 or chosen[-1] >= plan.corpus.n_sentences:
@@ -109,7 +109,7 @@ class BitextRetrieval(LanguageScores):
     def _split(self) -> tuple[Plan, Plan]:
         """The plan with the sentences to measure alignment on, and with those held out."""
         first, held = split_sentences(self.plan, self.share, self.split_seed)
-        return _only(self.plan, first), _only(self.plan, held)
+        return only_rows(self.plan, first), only_rows(self.plan, held)
 
     def content(self, part: str) -> object:
         # not the layer: all are kept

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ import pandas as pd
 from neuronxa_core import exports
 from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import task_correlation
-from neuronxa_core.measures.alignment import METHODS, Alignment
+from neuronxa_core.measures.alignment import METHODS, Alignment, pool_layers
 from neuronxa_core.measures.task import Task
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.statistics import comparison, correlation, layer_choice
@@ -28,12 +30,14 @@ def correlations(
     align: Callable[[Task, str, str], Alignment],
     states: Sequence[str] = CHOICES["state"],
     poolings: Sequence[str] = CHOICES["pooling"],
+    others: Callable[[Task, str, str], Mapping[str, np.ndarray]] = lambda *_how: {},
 ) -> pd.DataFrame:
     """Pearson's r of every method, token pooling and layer aggregation with every task of enough languages.
 
-    model: as the table calls it. align(task, state, pooling) is the alignment to correlate. Columns model, row (method,
-    pooling and layers in one), method, pooling, layers, task, higher_is_better, r, low, high, p, n, is_best, p_to_next
-    (see `_ahead`), p_of_best (`family_wise_p` over the model's whole table).
+    model: as the table calls it. align(task, state, pooling) is the alignment to correlate; others(task, state,
+    pooling) gives scores [language, layer] of further methods by name. Columns model, row (method, pooling and layers
+    in one), method, pooling, layers, task, higher_is_better, r, low, high, p, n, is_best, p_to_next (see `_ahead`),
+    p_of_best (`family_wise_p` over the model's whole table).
     """
     tables, x, y = [], [], []
     for task in tasks:
@@ -45,15 +49,17 @@ def correlations(
         rows, own = [], []
         for state in states:
             for pooling in poolings:
-                alignment = align(task, state, pooling)
-                for layers in CHOICES["layers"]:
-                    own.append(alignment.pooled(layers))
+                ways = {METHODS[state]: align(task, state, pooling).pooled}
+                further = others(task, state, pooling)
+                ways |= {name: partial(pool_layers, by_layer) for name, by_layer in further.items()}
+                for method, layers in product(ways, CHOICES["layers"]):
+                    own.append(ways[method](layers))
                     found = correlation.correlate(own[-1][points.at], points.y)
                     rows.append(
                         {
                             "model": model,
-                            "row": f"{METHODS[state]} · {pooling} · {layers}",
-                            "method": METHODS[state],
+                            "row": f"{method} · {pooling} · {layers}",
+                            "method": method,
                             "pooling": pooling,
                             "layers": layers,
                             "task": task.title,

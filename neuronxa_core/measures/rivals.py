@@ -218,6 +218,19 @@ class Rivals(Measure):
         )
 
 
+def by_method(measure: Rivals, results: Mapping[int, Arrays]) -> dict[str, np.ndarray]:
+    """Scores [language, layer] of the methods but the cosine, named with the representation, for a table of many.
+
+    Without the layers at which a language has none; a method that has no other layer is left out.
+    """
+    every = np.stack([results[part]["scores"].T for part in measure.parts()], axis=-1)
+    found = {
+        f"{name} ({measure.state.upper()})": scores[:, ~np.isnan(scores).any(axis=0)]
+        for name, scores in zip(RIVALS.values(), every[1:], strict=True)
+    }
+    return {name: scores for name, scores in found.items() if scores.shape[1]}
+
+
 def at_layer(table: pd.DataFrame, layer: int) -> pd.DataFrame:
     """Scores at a layer, a row per language and a column per method, in the table's order."""
     there = table[table["layer"] == layer]

@@ -79,6 +79,18 @@ def test_a_cell_is_marked_where_its_lead_on_the_next_is_beyond_chance_and_nowher
     assert grid.correlations("m", PLAN, [task("few", count=4)], align).empty
 
 
+def test_further_methods_stand_in_the_same_table_and_their_choice_is_paid_for():
+    by_layer = np.column_stack([Y, np.random.default_rng(4).normal(size=N)])
+    plain, more = (
+        grid.correlations("m", PLAN, [task()], aligned(1.5), ("nas",), ("weighted",), others)
+        for others in (lambda *_how: {}, lambda *_how: {"CKA (NAS)": by_layer})
+    )
+    assert more["row"].tolist()[2:] == ["CKA (NAS) · weighted · mean", "CKA (NAS) · weighted · max"]
+    assert more["r"][3] == pytest.approx(stats.pearsonr(by_layer.max(axis=1), Y).statistic)
+    assert more["r"].tolist()[:2] == plain["r"].tolist()
+    assert (more["p_of_best"][:2] >= plain["p_of_best"]).all()
+
+
 def test_measures_that_do_not_vary_or_are_one_leave_no_best():
     same = grid.correlations("m", PLAN, [task()], lambda *_: plain_alignment(Y**3))
     flat = grid.correlations("m", PLAN, [task()], lambda *_: plain_alignment(np.ones(N)))

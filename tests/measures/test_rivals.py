@@ -136,6 +136,10 @@ def test_the_table_is_that_of_the_states_and_cosine_is_the_alignment_score(store
             x, y = (reader.sentence_vectors(one, state, "weighted", layer) for one in (plan.pivot, code))
             row = table[(table["language"] == code) & (table["layer"] == layer)]
             assert row["score"].tolist() == pytest.approx(plainly(x, y, 8), abs=1e-7)
+    found = rivals.by_method(measure, measure.results(store))
+    of_csls = table[table["method"] == "csls"].pivot(index="language", columns="layer", values="score")
+    np.testing.assert_array_equal(found[f"CSLS ({state.upper()})"], of_csls.loc[list(plan.languages)])
+    assert len(found) == 8
     plain = table[table["method"] == "cosine"].pivot(index="language", columns="layer", values="score")
     aligned = alignment.align(plan, store, state, "weighted")
     np.testing.assert_array_equal(plain.loc[list(aligned.languages)], aligned.score)

@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from page_walk import ROOT, SMALL, charts_of, everything_said, page
+from page_walk import ROOT, SMALL, charts_of, everything_said, page, plan_of
 from scipy import stats
 from streamlit.testing.v1 import AppTest
 
 from neuronxa_core.corpora import reading
 from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.measures import alignment, bitext_retrieval, lm_eval, probe
+from neuronxa_core.measures.rivals import Rivals
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
@@ -157,6 +158,17 @@ def test_scores_come_from_files_as_they_are_or_with_other_columns(wide, tmp_path
     show(test, "Methods")
     assert "a larger r predicts better" in everything_said(test)
     assert metric_of(test, "r of NASCA") == f"{-stats.pearsonr(x, np.arange(7)).statistic:.3f}"
+    assert "of all 18 cells" in everything_said(test)
+    test.toggle(key="methods_rivals").set_value(True).run()
+    assert [button.label for button in test.button if "rival" in button.label] == [
+        f"Compute rival measures of {state}" for state in ("NAS", "NAV", "EMB")
+    ]
+    with plan_of(WIDE, wide) as (plan, store):
+        for state in ("nas", "nav", "emb"):
+            Rivals(plan, state).run(store)
+    test.run()
+    assert not test.exception
+    assert "of all 66 cells" in everything_said(test)
 
 
 def test_five_languages_are_enough_for_every_view_and_four_for_none(wide, tmp_path, monkeypatch):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from neuronxa_core import charts
+from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import grid, task, task_tables
+from neuronxa_core.measures.bitext_retrieval import only_rows
+from neuronxa_core.measures.rivals import Rivals, by_method
 from neuronxa_core.measures.task import Task
 from neuronxa_core.statistics import comparison
-from pages.components import exporting, wording
+from pages.components import cached, exporting, wording
+from pages.components.progress import ready
 from pages.views.downstream.selection import TaskSelection
 
 SAYS = (
@@ -29,19 +37,48 @@ def tasks_of(selection: TaskSelection) -> list[Task]:
     return [chosen]
 
 
-def table_of(selection: TaskSelection) -> pd.DataFrame:
-    """r of every method with every task; see `grid.correlations`."""
+def rivals_of(selection: TaskSelection) -> dict[tuple, Rivals]:
+    """The rival measures of the chosen token pooling, by the rows that a task leaves for it and representation."""
+    plan, pooling = selection.plan, selection.experiment.pooling
+    return {
+        (rows, state): Rivals(plan if rows is None else only_rows(plan, rows), state, pooling)
+        for rows in dict.fromkeys(task.rows for task in tasks_of(selection))
+        for state in CHOICES["state"]
+    }
+
+
+def table_of(selection: TaskSelection, rivals: Mapping[tuple, Rivals] = MappingProxyType({})) -> pd.DataFrame:
+    """r of every method with every task; see `grid.correlations`. rivals: computed ones to add, see `rivals_of`."""
     plan = selection.plan
+
+    def others(task: Task, state: str, pooling: str) -> dict[str, np.ndarray]:
+        measure = rivals.get((task.rows, state))
+        if measure is None or pooling != measure.pooling:
+            return {}
+        return by_method(measure, cached.results_of(measure))
+
     return grid.correlations(
         plan.source.name,
         plan,
         tasks_of(selection),
         lambda one, state, pooling: selection.alignment(state, pooling, one),
+        others=others,
     )
 
 
 def show(selection: TaskSelection) -> None:
-    table = table_of(selection)
+    wanted = st.toggle(
+        "With rival measures",
+        key="methods_rivals",
+        help="CSLS, margin, centring, CKA, SVCCA, RSA and ANC, too. The best of more cells has a larger p.",
+    )
+    rivals = rivals_of(selection) if wanted else {}
+    buttons = [f"Compute rival measures of {state.upper()}" for _rows, state in rivals]
+    measures = zip(rivals.values(), buttons, strict=True)
+    complete = [ready(one, button, f"methods_rivals_{k}") for k, (one, button) in enumerate(measures)]
+    if not all(complete):
+        return
+    table = table_of(selection, rivals)
     chart = charts.methods_by_tasks(table, "Pearson's r (number of languages) of every method with every task")
     cells = table["row"] + " with " + table["task"]
     st.markdown(wording.safe(task_tables.best_of_all(table, cells, "cells")))
