@@ -16,22 +16,9 @@ from neuronxa_core.measures.task_correlation import Points
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.statistics import correlation, layer_choice, partial, regression
 from neuronxa_core.store.cache import Store
+from neuronxa_core.tasks import covariates
 
 SENTENCE_STEPS = (10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
-
-
-def script_of(code: str) -> str:
-    """The name of a language's script; both forms of Chinese characters are Han."""
-    script = languages.script(code)
-    name = languages.script_name(script) if script else "unknown"
-    return f"Han ({name.lower()})" if script in ("Hans", "Hant") else name
-
-
-def groups_of(codes: Sequence[str], by: str, shares: Mapping[str, float]) -> list[str]:
-    """What each language is grouped by: `script`, `family` or `training share` (of the model's training text)."""
-    if by == "training share":
-        return [f"{shares[code]:g}" if code in shares else "unknown" for code in codes]
-    return [{"script": script_of, "family": languages.family}[by](code) for code in codes]
 
 
 def by_language(points: Points, x: np.ndarray, n: Mapping[str, float]) -> pd.DataFrame:
@@ -139,15 +126,15 @@ def enough_sentences(curve: pd.DataFrame, within: float = 0.05) -> int | None:
     return int(close.iloc[0]) if len(close) else None
 
 
-def controls_of(
-    codes: Sequence[str], tokens: Mapping[str, float], shares: Mapping[str, float]
-) -> dict[str, pd.DataFrame]:
-    """What can be held constant, by name. tokens: per sentence, by language. shares: of training, where known."""
-    length = pd.DataFrame({"tokens": [tokens[code] for code in codes]})
-    found = {"tokens per sentence": length, "script": pd.DataFrame({"script": [script_of(code) for code in codes]})}
-    if shares:
-        found["training share"] = pd.DataFrame({"share": [shares.get(code, np.nan) for code in codes]})
-        found["training share and tokens"] = pd.concat([length, found["training share"]], axis=1)
+def controls_of(tokens: Mapping[str, float], known: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What can be held constant, by name. tokens: per sentence, by language. known: see `covariates.known`;
+    what is the same for all languages is no control.
+    """
+    length = pd.DataFrame({"tokens": [tokens[code] for code in known.index]})
+    known = known.loc[:, known.nunique() > 1].reset_index(drop=True)
+    found = {"tokens per sentence": length, **{str(name): known[[name]] for name in known if name != "family"}}
+    if covariates.SHARE_COLUMN in known:
+        found["training share and tokens"] = pd.concat([length, known[[covariates.SHARE_COLUMN]]], axis=1)
     return found
 
 

@@ -28,19 +28,6 @@ def random_alignment(seed=0, languages=CODES, layers=3, sentences=20):
     return Alignment(languages, src2trg, trg2src, np.where(src2trg & trg2src, np.arange(sentences), -1))
 
 
-def test_languages_are_grouped_by_script_family_or_training_share():
-    assert task_tables.groups_of(CODES, "script", {}) == [
-        "Latin",
-        "Greek",
-        "Cyrillic",
-        "Latin",
-        "Latin",
-        "Han (simplified)",
-    ]
-    assert task_tables.groups_of(CODES[:2], "family", {}) == ["Romance", "Greek"]
-    assert task_tables.groups_of(CODES[:2], "training share", {"spa_Latn": 0.25}) == ["0.25", "unknown"]
-
-
 def test_the_scatter_has_a_row_per_language_and_the_line_that_scipy_finds():
     x = np.array([0.9, 0.2, 0.5, 0.7, 0.8, 0.3])
     joined = task_tables.by_language(POINTS, x, {"spa_Latn": 100})
@@ -95,8 +82,10 @@ def test_enough_sentences_are_the_fewest_close_to_all(r, wanted):
 
 def test_what_is_held_constant_leaves_the_correlation_of_residuals_or_a_reason():
     tokens = {code: 10.0 + k * k for k, code in enumerate(CODES)}
-    controls = task_tables.controls_of(CODES, tokens, dict.fromkeys(CODES[:3], 0.1))
-    assert list(controls) == ["tokens per sentence", "script", "training share", "training share and tokens"]
+    shares = [0.1, 0.2, 0.3, *[np.nan] * 3]
+    known = pd.DataFrame({"script": ["a", "b"] * 3, "family": "x", "training share": shares}, index=CODES)
+    controls = task_tables.controls_of(tokens, known.assign(same=1, mine=[3, 1, 4, 1, 5, 9]))
+    assert list(controls) == ["tokens per sentence", "script", "training share", "mine", "training share and tokens"]
     x = np.array([0.9, 0.2, 0.5, 0.7, 0.8, 0.3])
     table, refused = task_tables.held_constant(x, Y, controls)
     rows = table.set_index("held constant")["r"]
@@ -104,9 +93,12 @@ def test_what_is_held_constant_leaves_the_correlation_of_residuals_or_a_reason()
     residuals = [values - design @ np.linalg.lstsq(design, values, rcond=None)[0] for values in (x, Y)]
     assert rows["nothing"] == pytest.approx(stats.pearsonr(x, Y).statistic)
     assert rows["tokens per sentence"] == pytest.approx(stats.pearsonr(*residuals).statistic)
+    design = np.column_stack([np.ones(6), [3, 1, 4, 1, 5, 9]])
+    residuals = [values - design @ np.linalg.lstsq(design, values, rcond=None)[0] for values in (x, Y)]
+    assert rows["mine"] == pytest.approx(stats.pearsonr(*residuals).statistic)
     assert "training share" in refused
     assert set(rows.index) | set(refused) == {"nothing", *controls}
-    assert list(task_tables.controls_of(CODES, tokens, {})) == ["tokens per sentence", "script"]
+    assert list(task_tables.controls_of(tokens, known[["script"]])) == ["tokens per sentence", "script"]
 
 
 def test_estimates_are_alignment_times_the_pivots_score():

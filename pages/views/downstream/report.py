@@ -11,6 +11,7 @@ from neuronxa_core.charts import report
 from neuronxa_core.experiment import digest
 from neuronxa_core.measures import alignment, task_tables
 from neuronxa_core.statistics import correlation, regression
+from neuronxa_core.tasks import covariates
 from pages.components import wording
 from pages.views.downstream import layers, methods, robustness, scatter
 from pages.views.downstream.selection import TaskSelection
@@ -47,7 +48,7 @@ def _report(selection: TaskSelection) -> str:
     how, task, plan, points = selection.experiment, selection.task, selection.plan, selection.points
     x = selection.pooled()
     one = correlation.correlate(x, points.y)
-    groups = task_tables.groups_of(points.languages, "script", {})
+    groups = covariates.groups(selection.known["script"])
     chart = charts.scatter(
         task_tables.scatter_points(selection.joined, x, points.y, groups),
         task_tables.regression_line(x, x, points.y),

@@ -11,11 +11,12 @@ from neuronxa_core.statistics import correlation, regression
 from pages.components import exporting, wording
 from pages.components.kept import kept
 from pages.components.process import services
+from pages.views.downstream import own_table
 from pages.views.downstream.selection import TaskSelection
 
 SAYS = (
-    "What is left of the correlation when training share, tokens per sentence or script are held constant, and which "
-    "language it depends on most. What was not measured can still explain it."
+    "What is left of the correlation when training share, tokens per sentence, script or a column of your own is held "
+    "constant, and which language it depends on most. What was not measured can still explain it."
 )
 
 
@@ -27,7 +28,7 @@ def _tokens(key: str, _plan: Plan) -> dict[str, float]:
 def with_controls(selection: TaskSelection) -> tuple[pd.DataFrame, dict[str, str]]:
     """The correlation, plain and with each control held constant; see `task_tables.held_constant`."""
     tokens = _tokens(selection.plan.key, selection.plan)
-    controls = task_tables.controls_of(selection.points.languages, tokens, selection.training_shares)
+    controls = task_tables.controls_of(tokens, selection.known)
     return task_tables.held_constant(selection.pooled(), selection.points.y, controls)
 
 
@@ -55,6 +56,7 @@ def show(selection: TaskSelection) -> None:
     )
     for name, why in refused.items():
         st.caption(wording.safe(f"{name}: {why}"))
+    own_table.show(selection)
     st.markdown("**Without one language**")
     if len(points.languages) <= correlation.FEWEST:
         st.caption(f"To leave one out would leave fewer than {correlation.FEWEST} languages.")

@@ -9,6 +9,7 @@ from neuronxa_core.corpora import languages
 from neuronxa_core.measures import task_tables
 from neuronxa_core.measures.task_verdict import verdict
 from neuronxa_core.statistics import correlation, transforms
+from neuronxa_core.tasks import covariates
 from pages.components import exporting, wording
 from pages.views.downstream import robustness
 from pages.views.downstream.selection import TaskSelection
@@ -17,20 +18,19 @@ SAYS = (
     "Each point is a language: its alignment with the pivot, and its task score. A correlation over languages does not "
     "show that alignment causes the score: languages with more training data have more of both."
 )
-GROUPS = ("script", "family", "training share")
 SCALE_NAMES = {"identity": "", "log": "ln of ", "logit": "logit of "}
 ITEMS_ASSUMED = 100.0
 
 
 def show(selection: TaskSelection) -> None:
     points, task, joined = selection.points, selection.task, selection.joined
-    shares = selection.training_shares
+    known = selection.known
     table, _ = robustness.with_controls(selection)
     st.markdown(verdict(table, selection.method, wording.safe(task.title)))
     side_by_side = st.container(horizontal=True, gap="medium")
     picture, beside = side_by_side.container(width=640), side_by_side.container(width=290)
     figures = beside.container()
-    by = beside.selectbox("Colour", GROUPS if shares else GROUPS[:2], key="scatter_colour")
+    by = beside.selectbox("Colour", list(known), key="scatter_colour")
     x_scale = beside.selectbox("Scale of alignment", transforms.TRANSFORMS, key="scatter_x")
     y_scale = beside.selectbox("Scale of the task score", transforms.TRANSFORMS, key="scatter_y")
     clicked = st.session_state.get("scatter", {}).get("selection", {}).get("off", [])
@@ -51,13 +51,13 @@ def show(selection: TaskSelection) -> None:
             families = [languages.family(code) for code, there in zip(points.languages, kept, strict=True) if there]
             _figures(correlation.correlate(x[kept], y[kept]), correlation.by_family(x[kept], y[kept], families))
         line = task_tables.regression_line(x, x[kept], y[kept])
-    table = task_tables.scatter_points(joined, x, y, task_tables.groups_of(points.languages, by, shares))
+    table = task_tables.scatter_points(joined, x, y, covariates.groups(known[by]))
     chart = charts.scatter(
         table,
         line,
         x_title=f"{SCALE_NAMES[x_scale]}{selection.method}, {selection.experiment.layers} over layers",
         y_title=f"{SCALE_NAMES[y_scale]}{task.title}",
-        colour=by.capitalize(),
+        colour=by[:1].upper() + by[1:],
         title="Alignment with the pivot and task score, language by language",
     )
     picture.altair_chart(chart, on_select="rerun", selection_mode="off", key="scatter")

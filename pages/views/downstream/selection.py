@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+import streamlit as st
 
 from neuronxa_core.demo import training
 from neuronxa_core.experiment import CHOICES
@@ -14,6 +15,7 @@ from neuronxa_core.measures import task_correlation, task_tables
 from neuronxa_core.measures.alignment import Alignment
 from neuronxa_core.measures.task import Task
 from neuronxa_core.measures.task_correlation import Points
+from neuronxa_core.tasks import covariates
 from pages.components import cached
 from pages.components.selection import Selection
 
@@ -49,7 +51,8 @@ class TaskSelection(Selection):
         """Alignment and score by language; see `task_tables.by_language`."""
         return task_tables.by_language(self.points, self.pooled(), self.task.n)
 
-    @property
-    def training_shares(self) -> dict[str, float]:
-        """Each language's share of the model's training text, where it is known."""
-        return training.shares() if self.plan.source.kind == "demo" else {}
+    @cached_property
+    def known(self) -> pd.DataFrame:
+        """What is known of the points' languages, the visitor's own table included; see `covariates.known`."""
+        shares = training.shares() if self.plan.source.kind == "demo" else {}
+        return covariates.known(self.points.languages, shares, st.session_state.get("own_covariates"))
