@@ -39,10 +39,10 @@ def add_options(
     else:
         command.add_argument("--model", required=True, metavar="M", help=source)
     default = {"required": True} if needs_corpus else {"default": None}
-    command.add_argument("--corpus", help="a folder, a CSV/TSV/Parquet file, or demo", **default)
+    command.add_argument("--corpus", help="a folder, a CSV/TSV/Parquet file, pairs, or demo", **default)
     command.add_argument("--pivot", help="the language that the others are compared with", **default)
     command.add_argument("--languages", nargs="+", default=[], metavar="L", help="default: all of the corpus")
-    command.add_argument("--sentences", type=int, metavar="N", help="the first N lines (default: all)")
+    command.add_argument("--sentences", type=int, metavar="N", help="the first N lines, of each pair (default: all)")
     command.add_argument("--seed", type=int, help="with --sentences: a random sample with this seed, not the first N")
     command.add_argument(
         "--states", nargs="+", choices=CHOICES["state"], default=states, help=f"default: {' '.join(states)}"

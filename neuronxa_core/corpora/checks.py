@@ -1,7 +1,8 @@
 """What would distort the scores of a corpus: ties, untranslated or misaligned lines, languages in another script."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,40 @@ def findings(raw: RawCorpus, corpus: Corpus) -> tuple[Finding, ...]:
     return (*_of_source(raw, corpus), *_of_rows(raw, corpus))
 
 
+def findings_of_pairs(raw: RawCorpus, selected: Mapping[str, Corpus], sentences: int | None) -> tuple[Finding, ...]:
+    """What a reader of scores of pairs should know: of each pair, and of different numbers of sentences.
+
+    selected: the pairs by language, as corpora of two. sentences: how many of each were asked for.
+    """
+    found = list(_notes(raw))
+    counts = {code: one.n_sentences for code, one in selected.items()}
+    fewest, most = min(counts.values()), max(counts.values())
+    if fewest < most:
+        message = (
+            f"The languages have from {fewest:,} to {most:,} sentences. Scores on different numbers are not "
+            f"comparable, since chance is 1/(2n - 1): choose {fewest:,} sentences of each (--sentences, or in Run), or "
+            "leave languages out."
+        )
+        found.append(Finding("", "count", "warning", 0, (), message))
+    for code, one in selected.items():
+        if sentences is not None and counts[code] < sentences:
+            message = f"{languages.label(code)}: {counts[code]:,} sentences where {sentences:,} were asked for."
+            found.append(Finding(code, "few", "warning", counts[code], (), message))
+        for finding in one.findings:
+            of_pair = len(selected) > 1 and finding.language != code
+            where = f"In the pair of {languages.label(code)}: " if of_pair else ""
+            found.append(replace(finding, language=code, message=where + finding.message) if of_pair else finding)
+    return tuple(found)
+
+
+def _notes(raw: RawCorpus) -> Iterator[Finding]:
+    """What was left aside, and what could not be read."""
+    for note in raw.notes:
+        yield Finding("", "note", "info", 0, (), note)
+    for code, problem in raw.problems.items():
+        yield Finding(code, "unreadable", "warning", 0, (), f"{languages.label(code)}: {problem}")
+
+
 def _of_source(raw: RawCorpus, corpus: Corpus) -> Iterator[Finding]:
     """What the source holds beside the chosen languages."""
 
@@ -25,10 +60,7 @@ def _of_source(raw: RawCorpus, corpus: Corpus) -> Iterator[Finding]:
         return Finding(code, kind, severity, count, (), f"{languages.label(code)}{message}")
 
     n_lines = len(raw.texts[corpus.pivot])
-    for note in raw.notes:
-        yield Finding("", "note", "info", 0, (), note)
-    for code, problem in raw.problems.items():
-        yield told(code, "unreadable", "warning", 0, f": {problem}")
+    yield from _notes(raw)
     for code in raw.languages:
         count = len(raw.texts[code])
         if code not in corpus.texts and count != n_lines:

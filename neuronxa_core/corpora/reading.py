@@ -44,7 +44,9 @@ def read(source: str | Path) -> RawCorpus:
     - a CSV or Parquet file, or a TSV with a header: one column per language (`eng_Latn` or `sentence_eng_Latn`),
       optionally `label`. In a TSV a quotation mark is text and a cell holds no tab, as IANA defines it.
     - a pair file `<source>-<target>.tsv` or `.txt`, tab-separated, no header, two columns of text (columns of ids,
-      language codes or attributions are skipped); or a folder of them that share one language, identical line by line.
+      language codes or attributions are skipped); or two files `<name>.<source>-<target>.<source>` and
+      `<name>.<source>-<target>.<target>`, of which one may be named; or a folder of pairs that share one language, line
+      by line or each with its own lines of it.
 
     Text is UTF-8; a line ends at LF or CRLF and nowhere else; empty lines at the end of a file do not count. Archives
     are not unpacked.
@@ -64,7 +66,9 @@ def read(source: str | Path) -> RawCorpus:
             return _read_folder(path, text, "demo" if text == "demo" else path.resolve().name)
         if path.is_file():
             _check_archives([path.name])
-            return _read_files(stem(path.name), text, _contents([path]), ())
+            sides = [path.with_name(f"{stem(path.name)}.{code}") for code in pairs.pair_codes(stem(path.name))]
+            files = [file for file in sides if file.is_file()] if pairs.side_of(path.name) else [path]
+            return _read_files(stem(path.name), text, _contents(files or [path]), ())
     except (OSError, RuntimeError) as error:  # ~nobody is a RuntimeError
         raise CorpusError(f"{text:.200} cannot be read: {error}") from error
     raise CorpusError(f"There is no file or folder {text:.200}; give a path, demo, or hub:owner/name")
@@ -223,7 +227,7 @@ def _kind(file_name: str) -> str:
         return "pair" if pairs.pair_codes(code) else "table"
     if ending in ("txt", "dev", "devtest") and languages.is_language_code(code):
         return "language"
-    if ending == "txt" and pairs.pair_codes(code):
+    if (ending == "txt" and pairs.pair_codes(code)) or pairs.side_of(file_name):
         return "pair"
     return "named" if ending in ("txt", "dev", "devtest") and NAME.fullmatch(code) else "other"
 
@@ -247,9 +251,12 @@ def _read_files(name: str, source: str, files: Mapping[str, bytes], notes: tuple
     else:
         raise CorpusError(
             f"{some_of(files) or source} is no corpus; name a text file by its language (eng_Latn.txt) or its pair "
-            "(eng-deu.tsv), or give a .csv, .tsv or .parquet table"
+            "(eng-deu.tsv, or tatoeba.eng-deu.eng beside tatoeba.eng-deu.deu), or give a .csv, .tsv or .parquet table"
         )
     for file_name, data in of_kind("labels").items():
+        if columns.pairs:
+            notes = (*notes, f"Left aside: {file_name}, since labels need the same sentences in all languages.")
+            continue
         columns = replace(columns, labels=_labels(file_name, data, columns.texts))
     return _corpus(name, source, replace(columns, notes=(*notes, *columns.notes)))
 
@@ -311,4 +318,5 @@ def _corpus(name: str, source: str, columns: Columns) -> RawCorpus:
         problems=dict(columns.problems),
         labels=None if columns.labels is None else tuple(map(normalise, columns.labels)),
         notes=tuple(columns.notes),
+        pairs={code: _corpus(name, source, Columns(dict(pair))) for code, pair in columns.pairs.items()},
     )

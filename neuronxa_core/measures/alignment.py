@@ -21,9 +21,10 @@ their lengths divide the product instead of the vectors, and a block's decision 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -40,12 +41,14 @@ from neuronxa_core.states import planning
 from neuronxa_core.states.computing import compute_missing
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
-from neuronxa_core.states.stored import LayerStates, StatesReader
+from neuronxa_core.states.stored import LayerStates, StatesReader, taken
 from neuronxa_core.store.cache import Store
 
 # raise it whenever what is kept could change
 VERSION = 3
 METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
+ByLanguage: TypeAlias = "np.ndarray | tuple[np.ndarray, ...]"
+"""[language, layer, sentence], or of each language [layer, sentence], where each has its own sentences."""
 
 
 @dataclass(frozen=True)
@@ -53,41 +56,69 @@ class Alignment:
     """Alignment of the pivot with each language, by layer, with one state and one pooling.
 
     src2trg, trg2src: [language, layer, sentence] bool, pivot to language and language to pivot. mutual: of the same
-    shape, which sentence of the language is the pivot sentence's mutual nearest neighbour; -1 for none.
+    shape, which sentence of the language is the pivot sentence's mutual nearest neighbour; -1 for none. Where each
+    language has its own sentences of the pivot, they are tuples of [layer, sentence], one per language.
     """
 
     languages: tuple[str, ...]
-    src2trg: np.ndarray
-    trg2src: np.ndarray
-    mutual: np.ndarray
+    src2trg: ByLanguage
+    trg2src: ByLanguage
+    mutual: ByLanguage
 
     @property
-    def aligned(self) -> np.ndarray:
+    def own_sentences(self) -> bool:
+        """Whether each language has its own sentences."""
+        return isinstance(self.src2trg, tuple)
+
+    @property
+    def aligned(self) -> ByLanguage:
         """Sentences found in both directions, [language, layer, sentence] bool."""
+        if self.own_sentences:
+            return tuple(one & other for one, other in zip(self.src2trg, self.trg2src, strict=True))
         return self.src2trg & self.trg2src
 
     @property
+    def counts(self) -> np.ndarray:
+        """How many sentences of each language are compared, [language]."""
+        return np.array([one.shape[-1] for one in self.src2trg])
+
+    @property
     def n_sentences(self) -> int:
-        return self.src2trg.shape[2]
+        """How many sentences are compared; the fewest where each language has its own."""
+        return int(self.counts.min()) if self.own_sentences else self.src2trg.shape[2]
 
     @property
     def score(self) -> np.ndarray:
         """[language, layer] in [0, 1]."""
-        return self.aligned.mean(axis=2)
+        return _shares(self.aligned)
 
     @property
     def retrieval_src2trg(self) -> np.ndarray:
         """Retrieval accuracy from the pivot to the language, [language, layer] in [0, 1]."""
-        return self.src2trg.mean(axis=2)
+        return _shares(self.src2trg)
 
     @property
     def retrieval_trg2src(self) -> np.ndarray:
         """Retrieval accuracy from the language to the pivot, [language, layer] in [0, 1]."""
-        return self.trg2src.mean(axis=2)
+        return _shares(self.trg2src)
+
+    def only(self, codes: Sequence[str]) -> Alignment:
+        """The alignment of some of the languages."""
+        at = [self.languages.index(code) for code in codes]
+        kept = (
+            tuple(one[k] for k in at) if self.own_sentences else one[at]
+            for one in (self.src2trg, self.trg2src, self.mutual)
+        )
+        return Alignment(tuple(codes), *kept)
 
     def pooled(self, how: str = "mean") -> np.ndarray:
         """The model's score of each language, layers pooled by `mean` or `max`: [language] in [0, 1]."""
         return pool_layers(self.score, how)
+
+
+def _shares(found: ByLanguage) -> np.ndarray:
+    """The share of sentences that are found, [language, layer]."""
+    return np.stack([one.mean(axis=-1) for one in found]) if isinstance(found, tuple) else found.mean(axis=-1)
 
 
 def pool_layers(scores: np.ndarray, how: str) -> np.ndarray:
@@ -97,7 +128,7 @@ def pool_layers(scores: np.ndarray, how: str) -> np.ndarray:
     return scores.mean(axis=-1) if how == "mean" else scores.max(axis=-1)
 
 
-def chance_level(n: int) -> float:
+def chance_level(n: int | np.ndarray) -> float | np.ndarray:
     """The score of vectors that know nothing of each other: 1 / (2n - 1).
 
     C[i, i] has to be the largest of the 2n - 1 cells of its row and column, each equally likely to be it.
@@ -106,14 +137,17 @@ def chance_level(n: int) -> float:
 
 
 def random_pairing_level(
-    mutual: np.ndarray, layer_pooling: str | None = None, *, draws: int = 1000, seed: int = 0
+    mutual: ByLanguage, layer_pooling: str | None = None, *, draws: int = 1000, seed: int = 0
 ) -> np.ndarray:
     """The mean score over random pairings of the same vectors: chance with the hubs that they have.
 
     mutual: [..., layer, sentence], see `Retrieved`. A pairing gives x_i a y_j at random, and they are aligned where
     j = mutual[i]: over all pairings the mean is m / n^2 for m mutual neighbours, exactly. Of [..., layer], or of [...]
-    where layers are pooled by `mean` or `max`; for `max`, the mean over so many pairings that the layers share.
+    where layers are pooled by `mean` or `max`; for `max`, the mean over so many pairings that the layers share. A tuple
+    of them gives all that stacked.
     """
+    if isinstance(mutual, tuple):
+        return np.stack([random_pairing_level(one, layer_pooling, draws=draws, seed=seed) for one in mutual])
     n = mutual.shape[-1]
     by_layer = (mutual >= 0).mean(axis=-1) / n
     if layer_pooling != "max":
@@ -129,15 +163,18 @@ def resampling_weights(n: int, resamples: int = 1000, seed: int = 0) -> np.ndarr
 
 
 def bootstrap(
-    aligned: np.ndarray, layer_pooling: str | None = None, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    aligned: ByLanguage, layer_pooling: str | None = None, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Percentile bootstrap interval of the score over sentences; Wilson's where the score is 0 or 1.
 
     aligned: [..., layer, sentence] bool. Returns (low, high) of [..., layer], or of [...] where layers are pooled by
     `mean` or `max`: all layers share a resample, and `max` picks its layer anew in each. That biases `max` upwards: its
     interval can lie above the score itself. What is resampled is which sentences count; each still has to be found
-    among all n, so that duplicates in a resample cause no ties.
+    among all n, so that duplicates in a resample cause no ties. A tuple of them gives all that stacked.
     """
+    if isinstance(aligned, tuple):
+        each = [bootstrap(one, layer_pooling, level=level, resamples=resamples, seed=seed) for one in aligned]
+        return tuple(map(np.stack, zip(*each, strict=True)))
     n = aligned.shape[-1]
     weights = resampling_weights(n, resamples, seed)
     means = aligned.astype(np.float32) @ weights.T / n
@@ -209,43 +246,57 @@ class AlignmentScores(Measure):
     name: ClassVar[str] = "alignment"
     version: ClassVar[int] = VERSION
     unit: ClassVar[str] = "languages"
+    needs_shared: ClassVar[bool] = False
     instant: ClassVar[bool] = True
 
     def parts(self) -> tuple[str, ...]:
         return self.plan.languages
 
     def content(self, part: str) -> object:
-        return [self.state, self.pooling, self.reads(self.plan.pivot, part)]
+        of_part = replace(self, plan=planning.of_pair(self.plan, self.plan.pivot, part))
+        return [self.state, self.pooling, of_part.reads(self.plan.pivot, part)]
 
     def compute_all(self, parts: Sequence[str], run: Run) -> Iterator[tuple[str, Arrays]]:
         """All languages at once, layers side by side: states stream by layer and language."""
-        shape = (len(parts), self.plan.info.layers, len(self.plan.corpus.usable))
-        src2trg, trg2src, mutual = (np.empty(shape, dtype=kind) for kind in (bool, bool, np.int32))
-        width = self.plan.info.hidden if self.state == "emb" else self.plan.info.neurons
+        plan, pivot = self.plan, self.plan.pivot
+        groups = {(part,): planning.of_pair(plan, pivot, part) for part in parts}
+        if not plan.corpus.own_sentences:
+            groups = {tuple(parts): plan}
+        width = plan.info.hidden if self.state == "emb" else plan.info.neurons
         # of each layer the pivot, its unit rows and one language
-        at_once = max(1, CHUNK_BYTES // (3 * 4 * shape[2] * width))
-        with run.states(*dict.fromkeys([self.plan.pivot, *parts])) as reader:
+        at_once = max(1, CHUNK_BYTES // (3 * 4 * len(plan.corpus.usable or plan.corpus.lines) * width))
+        with ExitStack() as stack:
+            of_pivot = stack.enter_context(run.states(pivot))
+            readers = [stack.enter_context(StatesReader(group, run.store, codes)) for codes, group in groups.items()]
 
-            def compare(layer: int) -> Retrieved:
+            def compare(layer: int) -> list[Retrieved]:
                 run.check()
-                pivot = reader.vectors(self.plan.pivot, self.state, self.pooling, layer)
-                buffer = reader.buffer(self.state, self.pooling)
-                return cosine_retrieval.retrieve(
-                    pivot, LayerStates(reader, parts, self.state, self.pooling, layer, buffer)
-                )
+                block = of_pivot.block(pivot, self.state, self.pooling, layer)
+                buffer = of_pivot.buffer(self.state, self.pooling)
+                return [
+                    cosine_retrieval.retrieve(
+                        taken(block, group.positions[pivot]),
+                        LayerStates(reader, codes, self.state, self.pooling, layer, buffer),
+                    )
+                    for (codes, group), reader in zip(groups.items(), readers, strict=True)
+                ]
 
-            for layer, found in enumerate(side_by_side(compare, self.plan.info.layers, at_once)):
-                src2trg[:, layer], trg2src[:, layer], mutual[:, layer] = found.src2trg, found.trg2src, found.mutual
-            truncated = {code: reader.truncated(code) for code in (self.plan.pivot, *parts)}
-        for k, part in enumerate(parts):
-            cut = np.array([truncated[part], truncated[self.plan.pivot]])
-            yield part, {"src2trg": src2trg[k], "trg2src": trg2src[k], "mutual": mutual[k], "truncated": cut}
+            layers = list(side_by_side(compare, plan.info.layers, at_once))
+            opened = zip(groups, readers, strict=True)
+            truncated = {code: reader.truncated(code) for codes, reader in opened for code in codes}
+            cut = of_pivot.truncated(pivot)
+        names = ("src2trg", "trg2src", "mutual")
+        for number, codes in enumerate(groups):
+            found = {name: np.stack([getattr(one[number], name) for one in layers], axis=1) for name in names}
+            for k, part in enumerate(codes):
+                arrays = {name: array[k] for name, array in found.items()}
+                yield part, {**arrays, "truncated": np.array([truncated[part], cut])}
 
     def alignment(self, results: Mapping[str, Arrays]) -> Alignment:
         """The results as one array over the languages that are there."""
         there = tuple(part for part in self.parts() if part in results)
-        names = ("src2trg", "trg2src", "mutual")
-        return Alignment(there, *(np.stack([results[part][name] for part in there]) for name in names))
+        names, stacked = ("src2trg", "trg2src", "mutual"), tuple if self.plan.corpus.own_sentences else np.stack
+        return Alignment(there, *(stacked([results[part][name] for part in there]) for name in names))
 
     def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
         """A row per language and layer.
@@ -325,7 +376,7 @@ def align_without_keeping(
 
 def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str) -> Alignment:
     """Alignment of language x with y at all layers, from stored states."""
-    with StatesReader(plan, store, [x, y]) as reader:
+    with StatesReader(planning.of_pair(plan, x, y), store, [x, y]) as reader:
         layers = [
             cosine_retrieval.retrieve(mine, [other])
             for layer in range(plan.info.layers)

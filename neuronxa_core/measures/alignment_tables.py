@@ -11,6 +11,7 @@ import pandas as pd
 from neuronxa_core.corpora import languages
 from neuronxa_core.measures import alignment, all_pairs, cosine_retrieval
 from neuronxa_core.measures.alignment import METHODS, Alignment, Match
+from neuronxa_core.states import planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import StatesReader
 from neuronxa_core.store.cache import Store
@@ -55,7 +56,8 @@ def ranking_table(found: Alignment, layers: str) -> pd.DataFrame:
 
 def above_chance(found: Alignment, ranking: pd.DataFrame) -> int:
     """Languages whose 95 % interval is above chance: 1 / (2n - 1) or that of random pairings, whichever is higher."""
-    return int((ranking["low"] > ranking["chance"].clip(lower=alignment.chance_level(found.n_sentences))).sum())
+    chance = alignment.chance_level(found.counts if found.own_sentences else found.n_sentences)
+    return int((ranking["low"] > ranking["chance"].clip(lower=chance)).sum())
 
 
 def conclusion(found: Alignment, table: pd.DataFrame, layers: str) -> str:
@@ -73,17 +75,17 @@ def conclusion(found: Alignment, table: pd.DataFrame, layers: str) -> str:
 
 def curve_table(found: Alignment, codes: Sequence[str]) -> pd.DataFrame:
     """A row per language and layer. Columns: label, layer, score, low, high (95 %), chance (random pairings)."""
-    at = [found.languages.index(code) for code in codes]
-    low, high = alignment.bootstrap(found.aligned[at])
+    found = found.only(codes)
+    low, high = alignment.bootstrap(found.aligned)
     count = found.score.shape[1]
     return pd.DataFrame(
         {
             "label": np.repeat([languages.label(code) for code in codes], count),
             "layer": np.tile(np.arange(count), len(codes)),
-            "score": found.score[at].ravel(),
+            "score": found.score.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
-            "chance": alignment.random_pairing_level(found.mutual[at]).ravel(),
+            "chance": alignment.random_pairing_level(found.mutual).ravel(),
         }
     )
 
@@ -156,7 +158,7 @@ class SentencePairs:
 
     def line(self, row: int) -> int:
         """The line of the corpus that a sentence is in, from 1."""
-        return self.plan.corpus.lines[self.plan.corpus.usable[row]]
+        return self.plan.corpus.line(row)
 
     def text(self, code: str, row: int) -> str:
         """A sentence in one of the languages."""
@@ -202,5 +204,6 @@ class SentencePairs:
 
 def sentence_pairs(plan: Plan, store: Store, x: str, y: str, state: str, pooling: str, layer: int) -> SentencePairs:
     """What the sentences of two languages find in each other at a layer, from stored states."""
+    plan = planning.of_pair(plan, x, y)
     vectors = all_pairs.pair_vectors(plan, store, x, y, state, pooling, layer)
     return SentencePairs(plan, x, y, tuple(alignment.matches(*vectors)), cosine_retrieval.similarity(*vectors))

@@ -18,6 +18,7 @@ import pandas as pd
 from neuronxa_core.errors import NeuronXAError, StoreError
 from neuronxa_core.measures import alignment, cosine_retrieval
 from neuronxa_core.measures.base import Arrays, Measure, Run, pooling_choice, state_choice
+from neuronxa_core.states import planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import LayerStates, StatesReader
 from neuronxa_core.store.cache import Store
@@ -138,5 +139,5 @@ def pair_vectors(
     plan: Plan, store: Store, x: str, y: str, state: str, pooling: str, layer: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two languages' pooled sums at a layer, each [sentence, neuron or hidden]."""
-    with StatesReader(plan, store, [x, y]) as reader:
+    with StatesReader(planning.of_pair(plan, x, y), store, [x, y]) as reader:
         return tuple(reader.vectors(code, state, pooling, layer) for code in (x, y))

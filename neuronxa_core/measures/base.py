@@ -94,7 +94,8 @@ class Measure:
 
     needs: `states` where it reads stored states, `model`, `head` or `masked` where it runs the model (with its
     language-model head, or the one that predicts masked tokens), `nothing` otherwise. needs_corpus: whether the plan's
-    corpus plays a part. instant: whether it takes no longer than a page may.
+    corpus plays a part. instant: whether it takes no longer than a page may. needs_shared: whether all languages need
+    the same sentences, and not only each of them those of the pivot.
     """
 
     plan: Plan
@@ -103,7 +104,13 @@ class Measure:
     unit: ClassVar[str] = "parts"
     needs: ClassVar[Literal["states", "model", "head", "masked", "nothing"]] = "states"
     needs_corpus: ClassVar[bool] = True
+    needs_shared: ClassVar[bool] = True
     instant: ClassVar[bool] = False
+
+    def __new__(cls, plan: Plan | None = None, *_choices: Any, **_named: Any) -> Self:
+        if cls.needs_corpus and cls.needs_shared and isinstance(plan, Plan):
+            planning.check_shared(plan, f"The measure {cls.name.replace('_', ' ')}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for one in options(type(self)):

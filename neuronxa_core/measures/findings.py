@@ -80,8 +80,11 @@ def _by_peak(found: Alignment) -> Finding | None:
     """Whether a layer between the first and the last is better than both.
 
     The layer is chosen on one half of the sentences and tested on the other, both ways, by a paired t test over
-    sentences: a layer that was chosen for its score would exceed the ends by chance alone.
+    sentences: a layer that was chosen for its score would exceed the ends by chance alone. None where each language has
+    its own sentences, since a sentence then has no mean over languages.
     """
+    if found.own_sentences:
+        return None
     by_sentence = found.aligned.mean(axis=0).T
     halves = by_sentence[::2], by_sentence[1::2]
     best = int(by_sentence.mean(axis=0).argmax())

@@ -75,7 +75,7 @@ def sentence_table(
             {
                 "language": code,
                 "sentence": row + 1,
-                "line": corpus.lines[corpus.usable[row]],
+                "line": corpus.line(row),
                 "value": values[code][row],
                 "among the strongest": code in strongest_in,
                 "tokens": " ".join(f"{value:.6g}" for value in read[code][k].values),

@@ -48,7 +48,7 @@ class Retrieval(AlignmentScores):
                 "state": self.state,
                 "pooling": self.pooling,
                 "layer": pd.array([pd.NA] * len(there) if pooled else [*range(count)] * len(there), dtype="Int64"),
-                "n_sentences": next(iter(results.values()))["src2trg"].shape[1],
+                "n_sentences": np.repeat([results[code]["src2trg"].shape[1] for code in there], count),
                 **{name: values.ravel() for name, values in accuracy.items()},
             }
         )

@@ -13,6 +13,7 @@ from neuronxa_core.measures import sentence_subsets, task_correlation
 from neuronxa_core.measures.alignment import METHODS, Alignment, pool_layers
 from neuronxa_core.measures.task import Task
 from neuronxa_core.measures.task_correlation import Points
+from neuronxa_core.states import planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.statistics import correlation, layer_choice, partial, regression
 from neuronxa_core.store.cache import Store
@@ -109,6 +110,7 @@ def held_out_layers(scores: Mapping[str, np.ndarray], y: np.ndarray, sign: int) 
 
 def by_sentences(plan: Plan, store: Store, state: str, pooling: str, layers: str, points: Points) -> pd.DataFrame:
     """r with only so many sentence pairs, drawn from all; see `sentence_curve`."""
+    planning.check_shared(plan, "r by the number of sentences")
     n = plan.corpus.n_sentences
     return sentence_subsets.sentence_curve(
         task_correlation.competitor_masks(plan, store, state, pooling),

@@ -12,7 +12,7 @@ import tokenizers
 import torch
 import transformers
 
-from neuronxa_core.corpora import reading, selection
+from neuronxa_core.corpora import languages, reading, selection
 from neuronxa_core.corpora.parallel import Corpus, RawCorpus
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import Experiment, digest
@@ -76,7 +76,7 @@ class Plan:
 
     def rows(self, language: str) -> list[int]:
         """The corpus rows whose states are kept for a language: all that are not empty in it."""
-        return [row for row, text in enumerate(self.corpus.texts[language]) if text]
+        return self.corpus.rows(language)
 
     def sentences(self, language: str) -> list[str]:
         """The texts of those rows."""
@@ -84,7 +84,14 @@ class Plan:
 
     @cached_property
     def positions(self) -> dict[str, np.ndarray]:
-        """Where the rows that every language has lie among each language's own, [sentence]."""
+        """Where the rows that every language has lie among each language's own, [sentence].
+
+        Raises ExperimentError where languages have their own sentences of the pivot.
+        """
+        check_shared(self, "This")
+        if self.corpus.pairs:
+            (own,) = self.corpus.pairs.values()
+            return {self.pivot: np.array(list(own)), self.languages[0]: np.arange(len(own))}
         places = {code: {row: k for k, row in enumerate(self.rows(code))} for code in self.all_languages}
         return {code: np.array([place[row] for row in self.corpus.usable]) for code, place in places.items()}
 
@@ -126,8 +133,8 @@ def _keys(experiment: Experiment, corpus: Corpus, info: ModelInfo, dtype: str, i
     """The store's key of every language's states, the pivot's first."""
     how = (experiment.neuron, experiment.storage, info.max_length, extraction.VERSION)
     return {
-        language: states_key(identity, dtype, *how, [text for text in corpus.texts[language] if text], LIBRARIES)
-        for language in (corpus.pivot, *corpus.languages)
+        code: states_key(identity, dtype, *how, [corpus.texts[code][row] for row in corpus.rows(code)], LIBRARIES)
+        for code in (corpus.pivot, *corpus.languages)
     }
 
 
@@ -157,13 +164,34 @@ def _remembered(store: Store, key: str, compute: Callable[[], str]) -> str:
     return value
 
 
-def restrict(plan: Plan, languages: Sequence[str]) -> Plan:
-    """The same plan for fewer languages; the rows stay those that all of the plan's languages have."""
-    kept = tuple(code for code in plan.languages if code in set(languages))
+def restrict(plan: Plan, codes: Sequence[str]) -> Plan:
+    """The same plan for fewer languages; the rows stay those that all of the plan's languages have, or a pair's own."""
+    kept = tuple(code for code in plan.languages if code in set(codes))
     if kept == plan.languages:
         return plan
-    corpus = replace(plan.corpus, languages=kept)
-    return replace(plan, corpus=corpus, keys={code: plan.keys[code] for code in (plan.pivot, *kept)})
+    keys = {code: plan.keys[code] for code in (plan.pivot, *kept)}
+    return replace(plan, corpus=plan.corpus.restricted(kept), keys=keys)
+
+
+def of_pair(plan: Plan, x: str, y: str) -> Plan:
+    """A plan in which two languages have the same sentences: itself, or where pairs have their own, that of the pair.
+
+    Raises ExperimentError for languages that are no pair.
+    """
+    if not plan.corpus.own_sentences:
+        return plan
+    if x == y or plan.pivot not in (x, y):
+        check_shared(plan, f"{languages.name(x)} with {languages.name(y)}")
+    return restrict(plan, [x, y])
+
+
+def check_shared(plan: Plan, what: str) -> None:
+    """Raise ExperimentError, which begins with what needs them, unless all languages have the same sentences."""
+    if plan.corpus.own_sentences:
+        raise ExperimentError(
+            f"{what} needs the same sentences in all languages, and each pair of the corpus {plan.corpus.name} has its "
+            f"own sentences of {languages.name(plan.pivot)}; choose one language, or a corpus that is parallel in all"
+        )
 
 
 def with_poolings(plan: Plan, poolings: Iterable[str]) -> Plan:
@@ -183,24 +211,25 @@ def missing(plan: Plan, store: Store) -> list[str]:
     return list(missing_poolings(plan, store))
 
 
-def bytes_per_language(plan: Plan, poolings: Sequence[str] | None = None) -> int:
+def bytes_per_language(plan: Plan, poolings: Sequence[str] | None = None, code: str = "") -> int:
     """Size on disk of one language's states under some poolings, or all that are needed, for sentences of 23 to 255
     tokens."""
     poolings = plan.poolings if poolings is None else poolings
     per_sentence = precision.bytes_per_sentence(plan.info, plan.experiment.storage, poolings)
     counts = 2 * plan.info.layers * plan.info.neurons if "weighted" in poolings else 0
-    return len(plan.corpus.lines) * per_sentence + counts
+    return len(plan.corpus.pairs.get(code, plan.corpus.lines)) * per_sentence + counts
 
 
 def missing_bytes(plan: Plan, store: Store) -> int:
     """Size on disk of what is needed and not in the store."""
-    return sum(bytes_per_language(plan, poolings) for poolings in missing_poolings(plan, store).values())
+    return sum(bytes_per_language(plan, poolings, code) for code, poolings in missing_poolings(plan, store).items())
 
 
 def check_size(plan: Plan, store: Store) -> None:
     """Raise ExperimentError where the plan's states cannot all be kept at once: the first would go before the last."""
     gib = 1 << 30
-    all_bytes, new_bytes = bytes_per_language(plan) * len(plan.all_languages), missing_bytes(plan, store)
+    all_bytes = sum(bytes_per_language(plan, code=code) for code in plan.all_languages)
+    new_bytes = missing_bytes(plan, store)
     free = store.free()
     smaller = "choose fewer languages or sentences" + (
         ", or half precision (storage half)" if plan.experiment.storage == "exact" else ""

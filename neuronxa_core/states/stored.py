@@ -25,9 +25,8 @@ class StatesReader:
     def __init__(self, plan: Plan, store: Store, languages: Sequence[str] | None = None) -> None:
         self._plan, self._store, self._stack = plan, store, ExitStack()
         self._entries: dict[tuple[str, str], Entry] = {}
-        self._positions = {language: plan.positions[language] for language in languages or plan.all_languages}
         try:
-            for language in self._positions:
+            for language in languages or plan.all_languages:
                 self._entry(language)
         except BaseException:
             self._stack.close()
@@ -47,6 +46,10 @@ class StatesReader:
             self._entries[language, pooling] = self._stack.enter_context(entry)
         return self._entries[language, pooling]
 
+    def block(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
+        """`vectors` of all sentences that are kept of the language."""
+        return self._entry(language, pooling).layer(f"{state}_{pooling}", layer)
+
     def vectors(
         self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None
     ) -> np.ndarray:
@@ -58,7 +61,7 @@ class StatesReader:
 
     def buffer(self, state: str, pooling: str) -> np.ndarray:
         """Bytes enough to read the `vectors` of any language into."""
-        arrays = [self._entry(code, pooling).arrays[f"{state}_{pooling}"] for code in self._positions]
+        arrays = [self._entry(code, pooling).arrays[f"{state}_{pooling}"] for code, _ in list(self._entries)]
         return np.empty(max(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in arrays), np.uint8)
 
     def pooled_sums(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
@@ -82,23 +85,28 @@ class StatesReader:
 
     def _rows(self, language: str, block: np.ndarray) -> np.ndarray:
         """The rows that every language has, of all that the language has."""
-        positions = self._positions[language]
-        return block if len(positions) == len(block) else block[positions]
+        return taken(block, self._plan.positions[language])
 
     def activation_counts(self, language: str) -> np.ndarray:
         """Tokens with a > 0, uint32 [layer, neuron]; where other languages lack rows, from NAS under `mean`."""
-        if len(self._positions[language]) == len(self._plan.rows(language)):
+        if len(self._plan.positions[language]) == len(self._plan.rows(language)):
             return self._entry(language).array("counts").astype(np.uint32)
         layers = range(self._plan.info.layers)
         return np.stack([self.vectors(language, "nas", "mean", k).sum(axis=0, dtype=np.uint32) for k in layers])
 
     def tokens(self, language: str) -> np.ndarray:
-        """Real tokens of each sentence, [sentence]."""
-        return self._entry(language).array("tokens")[self._positions[language]]
+        """Real tokens of each sentence, [sentence]; of the language's own where pairs have their own sentences."""
+        tokens = self._entry(language).array("tokens")
+        return tokens if self._plan.corpus.own_sentences else self._rows(language, tokens)
 
     def truncated(self, language: str) -> int:
         """How many of the language's sentences were cut at the longest length."""
         return self._entry(language).meta["truncated"]
+
+
+def taken(block: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """block[positions], without a copy where these are all rows in their order."""
+    return block if np.array_equal(positions, np.arange(len(block))) else block[positions]
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def _computed_part(whole: Plan) -> Plan:
     st.caption(
         safe(
             f"{'Demo model' if of_demo else part.info.name}, {'demo corpus' if on_demo else part.corpus.name}: "
-            f"{counted(len(part.corpus.usable), 'sentence')}, {counted(len(part.languages), 'language')} against "
+            f"{part.corpus.size}, {counted(len(part.languages), 'language')} against "
             f"{label(part.pivot)}, {counted(part.info.layers, 'layer')} of {counted(part.info.neurons, 'neuron')}, "
             f"{part.dtype}."
         )

@@ -81,7 +81,7 @@ def run_choice() -> None:
 
 def pivot_choice(whole: Plan) -> None:
     """The language that all others are compared with; states do not depend on it."""
-    codes = sorted(whole.all_languages, key=label)
+    codes = [whole.pivot] if whole.corpus.own_sentences else sorted(whole.all_languages, key=label)
     key = f"sidebar-pivot-{whole.experiment.key}"
 
     def take() -> None:

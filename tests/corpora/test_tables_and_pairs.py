@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_corpora import table
+from made_corpora import found, table
 
 from neuronxa_core.corpora import parallel
 from neuronxa_core.corpora.reading import read, read_uploads
+from neuronxa_core.corpora.selection import select
 from neuronxa_core.errors import CorpusError
 
 
@@ -149,12 +150,100 @@ def test_a_folder_of_pair_files_with_one_pivot(tmp_path):
     assert raw.texts == {"eng": ("one", "two"), "deu": ("eins", "zwei"), "fra": ("un", "deux")}
 
 
+# per language: the pivot's lines and its own
+OWN = {"deu": (["one", "two", "ten"], ["eins", "zwei", "zehn"]), "fra": (["two", "six", ""], ["deux", "six", ""])}
+OWN["spa"] = (["one", "two", "two"], ["uno", "dos", "un par"])
+
+
+def own_pairs(folder):
+    """Two files, two files in Moses' order, and one file; each with its own English."""
+    for code, ending in (("deu", "tatoeba.deu-eng"), ("fra", "Ted.v1.eng-fra")):
+        for side, lines in zip(("eng", code), OWN[code], strict=True):
+            table(folder, "".join(f"{line}\n" for line in lines), f"{ending}.{side}")
+    table(folder, "".join(f"{x}\t{y}\n" for x, y in zip(*OWN["spa"], strict=True)), "eng-spa.tsv")
+    return folder
+
+
+def test_pairs_with_their_own_pivot_sentences(tmp_path):
+    raw = read(own_pairs(tmp_path))
+    assert {code: (pair.texts["eng"], pair.texts[code]) for code, pair in raw.pairs.items()} == {
+        "deu": tuple(map(tuple, OWN["deu"])), "fra": (("two", "six"), ("deux", "six")),
+        "spa": tuple(map(tuple, OWN["spa"])),
+    }  # fmt: skip
+    assert (raw.pivots, raw.longest, raw.languages) == (("eng",), 3, ("deu", "eng", "fra", "spa"))
+    assert "Each pair has its own sentences of eng" in raw.notes[0]
+    for one in ("tatoeba.deu-eng.deu", "tatoeba.deu-eng.eng"):
+        assert read(tmp_path / one).texts == {code: raw.pairs["deu"].texts[code] for code in ("deu", "eng")}
+    corpus = select(raw, "en")
+    # "two" stands twice in one pair: a tie there and nowhere else
+    assert corpus.texts["eng"] == ("one", "two", "ten", "six", "two")
+    assert corpus.texts["spa"] == ("uno", "dos", "", "", "un par")
+    assert corpus.pairs == {"deu": {0: 1, 1: 2, 2: 3}, "fra": {1: 1, 3: 2}, "spa": {0: 1, 1: 2, 4: 3}}
+    assert (corpus.counts, corpus.usable, corpus.size) == ((3, 2, 3), (), "2 to 3 sentences per pair")
+    fra = corpus.restricted(["fra"])
+    assert (fra.sentences("eng"), fra.sentences("fra"), fra.size) == (("two", "six"), ("deux", "six"), "2 sentences")
+    assert [fra.line(k) for k in range(2)] == [1, 2]
+    (count,) = found(corpus, "count")
+    assert "from 2 to 3 sentences" in count.message
+    assert "choose 2 sentences of each" in count.message
+    assert [one.language for one in found(corpus, "duplicate")] == ["spa"]
+    # one pair is an ordinary corpus
+    assert (select(raw, "eng", ["spa"]).usable, select(raw, "eng", ["spa"]).pairs) == ((0, 1, 2), {})
+
+
+def test_so_many_sentences_of_each_pair(tmp_path):
+    raw = read(own_pairs(tmp_path))
+    two, sampled, three = select(raw, "eng", None, 2), select(raw, "eng", None, 2, 1), select(raw, "eng", None, 3)
+    assert (two.counts, found(two, "count"), found(two, "few")) == ((2, 2, 2), [], [])
+    assert (two.size, list(two.pairs["spa"].values())) == ("2 sentences per pair", [1, 2])
+    # each pair is drawn as it would be alone
+    assert list(sampled.pairs["deu"].values()) == list(select(raw, "eng", ["deu"], 2, 1).lines)
+    assert three.counts == (3, 2, 3)
+    (few,) = found(three, "few")
+    assert few.message == "French (fra): 2 sentences where 3 were asked for."
+    for number, message in ((4, "corpus has 3; choose at most that"), (1, "at least 2")):
+        with pytest.raises(CorpusError, match=message):
+            select(raw, "eng", None, number)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"t.fra-eng.fra": "un\ndeux\n"}, r"t\.fra-eng\.fra is one side of a pair, and t\.fra-eng\.eng is missing"),
+        (
+            {"t.fra-eng.fra": "un\ndeux\n", "t.fra-eng.eng": "one\ntwo\nsix\n"},
+            r"t\.fra-eng\.fra has 2 lines and t\.fra-eng\.eng has 3 lines",
+        ),
+        ({"t.fra-eng.fra": b"un\n\xff\n", "t.fra-eng.eng": "one\ntwo\n"}, r"t\.fra-eng\.fra, line 2: not UTF-8"),
+        ({"t.fra-eng.fra": "", "t.fra-eng.eng": ""}, "is empty"),
+        ({"t.fra-eng.fra": "un\n\ntrois", "t.fra-eng.eng": "one\ntwo\n\n"}, "Only 1 of 3 rows"),
+    ],
+)
+def test_a_malformed_pair_beside_good_ones_is_one_sentence(tmp_path, files, said):
+    table(tmp_path, "one\teins\ntwo\tzwei\n", "eng-deu.tsv")
+    table(tmp_path, "two\tdos\nsix\tseis\n", "eng-spa.tsv")
+    for name, content in files.items():
+        table(tmp_path, content, name)
+    raw = read(tmp_path)
+    with pytest.raises(CorpusError, match=said) as problem:
+        select(raw, "eng")
+    assert "\n" not in str(problem.value)
+    assert select(raw, "eng", ["deu", "spa"]).counts == (2, 2)
+    assert "fra" in raw.pairs or "unreadable" in [one.kind for one in select(raw, "eng", ["deu"]).findings]
+
+
+def test_the_shared_language_of_pairs_is_the_pivot(tmp_path):
+    raw = read(own_pairs(tmp_path))
+    for pivot, chosen in (("deu", ["eng"]), ("deu", ["fra"]), ("eng", ["eng", "deu"])):
+        with pytest.raises(CorpusError, match="give eng as the pivot and not as a language"):
+            select(raw, pivot, chosen)
+
+
 @pytest.mark.parametrize(
     ("name", "second", "message"),
     [
-        ("eng-fra.tsv", "one\tun\nTWO\tdeux\n", "are not parallel, their eng differs at line 2"),
-        ("eng-fra.tsv", "one\tun\n", "are not parallel, their eng differs at line 2"),
-        ("eng-fra.tsv", "one\tun\ntwo\tdeux\nthree\ttrois\n", "are not parallel, their eng differs at line 3"),
+        ("other.eng-deu.tsv", "one\teins\nTWO\tzwei\n", "are the same pair; give one of them"),
+        ("deu-eng.tsv", "eins\tone\n", "are the same pair; give one of them"),
         ("fra-spa.tsv", "un\tuno\ndeux\tdos\n", "no language in common"),
     ],
 )

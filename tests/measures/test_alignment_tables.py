@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neuronxa_core.corpora.parallel import Corpus
 from neuronxa_core.measures import alignment, alignment_tables, cosine_retrieval
 from neuronxa_core.measures.alignment import Alignment
 from neuronxa_core.measures.alignment_tables import SentencePairs
@@ -74,7 +75,8 @@ def pairs():
     """Sentence 2 is taken for 1 in both directions, 3 is found in one direction, and 4's two best tie."""
     x = np.array([[1, 0, 0, 0], [0.9, 0.5, 0, 0], [0, 0, 1, 0.2], [0, 0, 1, 1]])
     y = np.array([[1, 0, 0, 0], [1, 0.01, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    corpus = SimpleNamespace(usable=[0, 2, 3, 5], lines=[1, 2, 3, 4, 5, 6], texts={c: list(c * 6) for c in "xy"})
+    texts = {code: tuple(code * 6) for code in "xy"}
+    corpus = Corpus("made", "x", ("y",), texts, (1, 2, 3, 4, 5, 6), (0, 2, 3, 5), None, ())
     matches = tuple(alignment.matches(x, y))
     return SentencePairs(SimpleNamespace(corpus=corpus), "x", "y", matches, cosine_retrieval.similarity(x, y))
 

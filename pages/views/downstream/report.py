@@ -69,10 +69,12 @@ def _report(selection: TaskSelection) -> str:
         {view.__name__.rpartition(".")[2]: view.SAYS for view in (scatter, layers, methods, robustness)},
         lower_is_better=not task.higher_is_better,
     )
+    of_task = selection.task.rows is not None
+    sentences = f"{selection.alignment().n_sentences} sentences" if of_task else plan.corpus.size
     choices = {
         "model": plan.source.name,
         "model identity": plan.identity,
-        "corpus": f"{plan.corpus.name}, {selection.alignment().n_sentences} sentences",
+        "corpus": f"{plan.corpus.name}, {sentences}",
         "pivot": wording.label(plan.pivot),
         "representation, token pooling, layer aggregation": f"{how.state}, {how.pooling}, {how.layers}",
         "neuron, precision": f"{plan.experiment.neuron}, {plan.dtype}",

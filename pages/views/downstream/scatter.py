@@ -37,7 +37,7 @@ def show(selection: TaskSelection) -> None:
     excluded = joined["language"].isin([point.get("language") for point in clicked]).to_numpy()
     kept = ~excluded
 
-    x = transforms.transformed(selection.pooled(), x_scale, selection.alignment().n_sentences)
+    x = transforms.transformed(selection.pooled(), x_scale, selection.alignment().counts[selection.points.at])
     items = joined["n"] if y_scale == "logit" else None
     if items is not None and items.isna().any():
         items = items.fillna(ITEMS_ASSUMED)

@@ -76,7 +76,7 @@ def _show(selection: NeuronSelection) -> None:
             for code in shown
         ]
         named = ", ".join(map(wording.label, strongest_in))
-        line = plan.corpus.lines[plan.corpus.usable[row]]
+        line = plan.corpus.line(row)
         where = "" if line == row + 1 else f"line {line} of the corpus · "
         st.html(shading.heading(f"Sentence {row + 1}", f"{where}among the strongest in {named}") + "".join(rows))
     with st.expander("Table and files", icon=":material/table:"):

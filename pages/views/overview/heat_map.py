@@ -16,8 +16,8 @@ from pages.components.wording import label, safe
 # pixels of the map that are seen at once; a longer one scrolls
 HEIGHT = 560
 SAYS = (
-    "The same sentences are read in every language. A sentence is *aligned* when, of all sentences, its own "
-    "translation has the most similar neurons, in both directions; the score is the share of "
+    "The same sentences are read in every language, or of pairs in two. A sentence is *aligned* when, of all "
+    "sentences, its own translation has the most similar neurons, in both directions; the score is the share of "
     "aligned sentences, from 0 to 1."
 )
 
@@ -56,6 +56,8 @@ def _findings(selection: Selection, found: Alignment) -> None:
         st.markdown(one.says)
         st.caption(one.evidence)
         links.button(f"See {one.view}", "alignment", f"finding-{number}", view=one.view)
+    if found.own_sentences:
+        st.caption("Whether a middle layer is best is not tested, as that takes the same sentences in all languages.")
     if not every:
         st.caption("No difference between layers, scripts or directions is beyond chance here.")
     st.caption("Click a cell of the map to see its language.")
@@ -64,11 +66,11 @@ def _findings(selection: Selection, found: Alignment) -> None:
 def _language(selection: Selection, found: Alignment, code: str, layer: int) -> None:
     """A language's curve, and a way to its sentences."""
     st.markdown(f"**{safe(label(code))}**")
-    score = found.score[found.languages.index(code), layer]
-    aligned = round(score * found.n_sentences)
-    st.caption(f"{aligned} of {found.n_sentences} sentences are aligned at layer {layer}.")
+    one = found.only([code])
+    aligned = round(one.score[0, layer] * one.n_sentences)
+    st.caption(f"{aligned} of {one.n_sentences} sentences are aligned at layer {layer}.")
     curve = alignment_tables.curve_table(found, [code])
-    picture = charts.layer_curves(curve, chance_level(found.n_sentences), selection.method)
+    picture = charts.layer_curves(curve, chance_level(one.n_sentences), selection.method)
     st.altair_chart(picture.properties(height=300))
     query = {"view": "Sentences", "from": selection.plan.pivot, "to": code, "layer": str(layer)}
     links.button("See its sentences", "alignment", "overview-sentences", **query)

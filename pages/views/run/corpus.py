@@ -28,9 +28,11 @@ def show(selection: RunSelection) -> dict[str, object] | None:
         return None
     codes = list(raw.languages)
     first = next((code for code in (selection.before.pivot, "eng_Latn", "eng", "en") if code in codes), codes[0])
-    pivot = name_choice("Pivot", codes, first, "run_pivot", format_func=wording.label)
+    if first not in raw.pivots:
+        first = raw.pivots[0]
+    pivot = name_choice("Pivot", raw.pivots, first, "run_pivot", format_func=wording.label)
     chosen = _languages(selection, [code for code in codes if code != pivot])
-    return {"corpus": corpus, "pivot": pivot, "languages": chosen, **_sentences(selection, raw, pivot)}
+    return {"corpus": corpus, "pivot": pivot, "languages": chosen, **_sentences(selection, raw)}
 
 
 def _corpus(selection: RunSelection) -> str:
@@ -58,7 +60,7 @@ def _corpus(selection: RunSelection) -> str:
         key="run_corpus",
         placeholder=f"/data/flores200_dataset/devtest or sentences.csv or {data_set}" if any_folder else data_set,
         help="A file per language (<code>.txt, FLORES' <code>.dev or .devtest), a CSV, TSV or Parquet file with a "
-        "column per language, or a tab-separated pair file such as eng-deu.tsv."
+        "column per language, or pairs: eng-deu.tsv, or tatoeba.eng-deu.eng beside tatoeba.eng-deu.deu."
         if any_folder
         else f"One of {some_of(map(wording.safe, allowed.corpora.hub))}, with hub: before it.",
     ).strip()
@@ -68,9 +70,8 @@ def _upload(selection: RunSelection) -> str:
     """Where uploaded files are kept; without any, the upload that was made before or that a link names."""
     allowed, before = selection.allowed, selection.before.corpus
     files = st.file_uploader(
-        "One table, one pair file, or a text file per language",
+        "One table, pairs, or a text file per language",
         accept_multiple_files=True,
-        type=["txt", "dev", "devtest", "csv", "tsv", "parquet"],
         key="run_files",
         max_upload_size=allowed.uploads.file_mib,
     )
@@ -117,12 +118,13 @@ def _languages(selection: RunSelection, offered: Sequence[str]) -> tuple[str, ..
     )
 
 
-def _sentences(selection: RunSelection, raw: parallel.RawCorpus, pivot: str) -> dict[str, int | None]:
+def _sentences(selection: RunSelection, raw: parallel.RawCorpus) -> dict[str, int | None]:
     """How many sentences, and the seed of a random sample; None for all, and for the first ones."""
-    before, count = selection.before, len(raw.texts[pivot])
+    before, count = selection.before, raw.longest
     most = min(count, selection.allowed.runs.sentences or count)
     whole = before.sentences is None or before.sentences >= count
-    if most == count and st.toggle(f"All {count:,} sentences", value=whole, key="run_every"):
+    every = "All sentences of every pair" if raw.pairs else f"All {count:,} sentences"
+    if most == count and st.toggle(every, value=whole, key="run_every"):
         return {"sentences": None, "seed": None}
     sentences = st.number_input(
         "Sentences",
