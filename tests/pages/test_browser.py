@@ -260,15 +260,18 @@ FIRST_SCREEN = {
 def test_every_chart_begins_on_the_first_screen(address, browser):
     """At 1440 x 900 a view's chart begins above y = 380, whatever stands over it."""
     page = watched(browser.new_page(viewport={"width": 1440, "height": 900}))
-    page.goto(address)
-    page.get_by_text("24 languages against").wait_for(timeout=3 * PATIENCE_MS)
-    page.goto(f"{address}/downstream")
-    page.locator("[data-testid=stVegaLiteChart] .marks").first.wait_for(timeout=2 * PATIENCE_MS)
+    query = "languages=spa_Latn,rus_Cyrl,arb_Arab,tha_Thai,por_Latn,deu_Latn"
+    page.goto(f"{address}/downstream?{query}")
+    chart = page.locator("[data-testid=stVegaLiteChart] .marks").first
+    button = page.get_by_role("button", name="Measure", exact=True)
+    button.or_(chart).first.wait_for(timeout=2 * PATIENCE_MS)
+    if button.count():
+        button.click()
+    chart.wait_for(timeout=2 * PATIENCE_MS)
     tops = {}
     for path, (parameter, *views) in FIRST_SCREEN.items():
         for view in views or ("",):
-            page.goto(f"{address}/{path}" + (f"?{parameter}={view}" if view else ""))
-            chart = page.locator("[data-testid=stVegaLiteChart] .marks").first
+            page.goto(f"{address}/{path}?{query}" + (f"&{parameter}={view}" if view else ""))
             chart.wait_for()
             settled(page)
             tops[path, view] = round(chart.bounding_box()["y"])
