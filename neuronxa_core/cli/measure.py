@@ -50,6 +50,8 @@ def measure(arguments: Sequence[str]) -> int:
     plans = plans_of(chosen, [chosen.model], planning.make_plan, store)
     ((name, plan),) = plans.items()
     made = [_made(kind, plan, store, pool, chosen, state) for state in dict.fromkeys(chosen.states)]
+    if made[0].note:
+        print(f"note: {made[0].note}", file=sys.stderr)
     if kind.needs == "states":
         _compute_states(name, made[0].needed, store, pool, announced=made[0].plan is plan)
     table = pd.concat([_table(one, store, pool) for one in made], ignore_index=True)

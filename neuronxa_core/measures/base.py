@@ -173,6 +173,11 @@ class Measure:
         """One line for a list of jobs."""
         return f"{self.name.replace('_', ' ')} in {self.plan.source.name}"
 
+    @property
+    def note(self) -> str:
+        """What the command line says of the choices, on stderr; mostly nothing."""
+        return ""
+
     # what the base does -----------------------------------------------------------------------------------------------
 
     def reads(self, *languages: str) -> list:

@@ -199,6 +199,13 @@ class LapeMeasure(Measure):
     def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
         return counts_poolings(plan)
 
+    @property
+    def note(self) -> str:
+        """That LAPE's own definition of a neuron is another one, where it is."""
+        if self.plan.experiment.neuron == "gate" or not self.plan.info.gated:
+            return ""
+        return "LAPE as published defines a neuron as the gate's output: --neuron gate"
+
     def parts(self) -> tuple[str]:
         return ("all languages",)
 

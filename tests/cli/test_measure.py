@@ -39,6 +39,13 @@ def test_each_representation_has_its_rows_and_choices_are_taken(tmp_path, capsys
     assert (biased["cka"] != table["cka"]).all()
 
 
+@pytest.mark.parametrize(("neuron", "lines"), [("product", 1), ("gate", 0)])
+def test_lape_says_which_definition_was_published_where_it_is_another(neuron, lines, tmp_path, capsys):
+    status, out, err = run(capsys, "lape", *BASE, "--cache-dir", str(tmp_path), "--neuron", neuron)
+    assert (status, out != "") == (0, True)
+    assert sum("--neuron gate" in line and line.startswith("note: ") for line in err.splitlines()) == lines
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -70,6 +70,18 @@ def test_a_walk_through_the_views_shows_results_and_what_they_do_not_prove(compu
     assert test.dataframe[0].value["neuron"].tolist() == found.of("tha_Thai")[1].tolist()
 
 
+def test_the_definition_of_lape_is_one_click_away(tmp_path, monkeypatch):
+    three = replace(SMALL, sentences=3)
+    folder = computed_for(three, tmp_path / "cache")
+    computed_for(replace(three, neuron="gate"), folder)
+    test = page("overlap", three, folder, monkeypatch, overlap_view="Language-specific (LAPE)")
+    assert "takes at least 4 sentences" in everything_said(test)
+    test.button(key="lape_gate").click().run()
+    assert not test.exception
+    assert test.session_state["experiment"] == replace(three, neuron="gate")
+    assert "own definition" not in everything_said(test)
+
+
 def test_the_layers_play_and_stop(computed, monkeypatch):
     test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Matrix")
     first = test.slider(key="overlap_layer").value

@@ -13,6 +13,7 @@ from neuronxa_core.measures.lape_robustness import LapeRobustness, robustness_se
 from neuronxa_core.wording import some_of
 from pages.components import cached
 from pages.components.exporting import downloads, neuron_list
+from pages.components.session import choose, experiment
 from pages.components.wording import label
 from pages.views.overlap.selection import OverlapSelection, specific_neurons
 
@@ -30,15 +31,14 @@ def show(selection: OverlapSelection) -> None:
     )
     if selection.experiment.neuron == "product":
         st.caption("LAPE's own definition of a neuron is *gate*, not *product*; in a plain network both are one.")
-        if st.button("Use LAPE's definition (gate)", key="lape_gate"):
-            query = replace(selection.experiment, neuron="gate").to_query()
-            st.switch_page("pages/overlap.py", query_params={**query, "overlap_view": "Language-specific (LAPE)"})
+        gate = replace(experiment(), neuron="gate")
+        st.button("Use LAPE's definition (gate)", key="lape_gate", on_click=choose, args=(gate,))
     if not len(members):
         st.info("No neuron is left; raise the share or lower the percentile below which neurons are dropped.")
         return
-    if len(selection.plan.corpus.usable) >= 4 and st.toggle(
-        "Check against halves of the sentences and shuffled languages", key="lape_check"
-    ):
+    if len(selection.plan.corpus.usable) < 4:
+        st.caption("A check against halves of the sentences and shuffled languages takes at least 4 sentences.")
+    elif st.toggle("Check against halves of the sentences and shuffled languages", key="lape_check"):
         choices = [st.session_state[f"lape_{name}"] for name in ("share", "drop", "assign")]
         measure = LapeRobustness(selection.plan, choices[0] / 100, *map(float, choices[1:]))
         st.markdown(robustness_sentence(cached.table_of(measure)))
