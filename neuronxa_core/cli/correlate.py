@@ -32,8 +32,9 @@ def correlate(options: argparse.Namespace) -> int:
     table = options.table or ("grid" if len(dict.fromkeys(options.model)) > 1 else "layers")
     if table == "layers" and options.format != "csv":
         raise NeuronXAError(f"--format {options.format} is of the grid; add --table grid")
-    poolings = (options.pooling,) if options.pooling or table == "layers" else CHOICES["pooling"]
+    every = table == "grid" and options.pooling is None
     options.pooling = options.pooling or Experiment.pooling
+    poolings = CHOICES["pooling"] if every else (options.pooling,)
     states = tuple(dict.fromkeys(options.states))
     store, pool = prepared(options), ModelPool()
     options.poolings = (*options.poolings, *poolings)
