@@ -228,24 +228,14 @@ def test_settings_and_what_links_ask_of_them(tmp_path_factory, content, query):
         allowed = host.Settings()
     try:
         experiment = Experiment.from_query(query)
+        assert Experiment.from_query(experiment.to_query()) == experiment
+        assert json.dumps(asdict(experiment))
         allowed.check(experiment)
     except NeuronXAError:
         return
-    assert Experiment.from_query(experiment.to_query()) == experiment
     for place, folders in ((experiment.model, allowed.models.folders), (experiment.corpus, allowed.corpora.folders)):
         if place != "demo" and folders == ():
             assert not Path(place).is_absolute()
-
-
-@fuzz
-@given(queries)
-def test_a_link_gives_itself_again_or_an_error(query):
-    try:
-        experiment = Experiment.from_query(query)
-    except NeuronXAError:
-        return
-    assert Experiment.from_query(experiment.to_query()) == experiment
-    assert json.loads(json.dumps(asdict(experiment)))
 
 
 def cases(share: float) -> int:

@@ -34,6 +34,7 @@ def test_a_measure_is_the_command_lines_on_the_same_cache(tmp_path, capsys, coun
     np.testing.assert_allclose(np.diag(session.similarity("deu_Latn", "deu_Latn", 2)), 1, atol=1e-6)
 
 
+@pytest.mark.full
 def test_the_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("NEURONXA_CACHE_DIR", str(tmp_path))
     names = runpy.run_path(str(ROOT / "docs" / "notebook.py"))

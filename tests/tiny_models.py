@@ -1,6 +1,7 @@
 """Tiny models with random weights, of every family that the tests name, and a plain computation of their neurons.
 
-Nothing here uses neuronxa_core: what the package finds by structure is written down here by hand, family for family.
+Nothing here computes with neuronxa_core: what the package finds by structure is written down here by hand, family for
+family.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import CONFIG_MAPPING, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from neuronxa_core.errors import ModelError
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
 VOCABULARY = 300
@@ -403,3 +406,11 @@ def core(names: Iterable, *kept) -> list:
     """Parameters for a test: those kept run always, the others with --full only."""
     rare = ((name if isinstance(name, tuple) else (name,)) for name in names if name not in kept)
     return [*kept, *(pytest.param(*name, marks=pytest.mark.full) for name in rare)]
+
+
+def refused(call: Callable[[], object]) -> str:
+    """The message of the ModelError that a call raises: one line."""
+    with pytest.raises(ModelError) as caught:
+        call()
+    assert str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)

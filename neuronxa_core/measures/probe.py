@@ -14,7 +14,6 @@ import numpy as np
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures.base import Arrays, Part, Run, choice, pooling_choice, state_choice
 from neuronxa_core.measures.language_scores import LanguageScores, check_layer, mean_score
-from neuronxa_core.store.cache import Store
 
 MIDDLE, CHOSEN = "middle", "chosen"
 # vectors are float32: a smaller spread, as a share of the mean, is rounding
@@ -244,13 +243,6 @@ class LinearProbe(LanguageScores):
                 if its_layer == layer:
                     right[tested] += classifier.classify(vectors[tested]) == self._numbers[tested]
         return mean_score(right / self.repeats)
-
-    def layers_read(self, store: Store) -> dict[int, int] | None:
-        """How many of the classifiers read each layer, {layer: classifiers}; None while that is not known."""
-        kept = {part: arrays["right"] for part, arrays in self.results(store).items() if isinstance(part, int)}
-        if self._fixed_layer is None and len(kept) < self.plan.info.layers:
-            return None
-        return dict(sorted(Counter(self._layers(kept).tolist()).items()))
 
     def _layers(self, right: Mapping[int, np.ndarray]) -> np.ndarray:
         """The layer of every classifier, [classifier], by what `_try_layer` gave at each."""

@@ -1,7 +1,6 @@
 """The command line: its table, its exit codes, its one line of error, and the cache it shares with the app."""
 
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -113,37 +112,26 @@ def test_bad_input_is_status_2_and_one_line(capsys, cache, monkeypatch, options,
     assert "Traceback" not in err
 
 
-def test_the_module_runs_on_a_folder_with_the_cache_from_the_environment(tmp_path):
+def test_a_folder_is_scored_with_the_cache_from_the_environment(capsys, tmp_path, monkeypatch):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "eng.txt").write_text("one house\ntwo trees\nthree dogs\n", "utf-8")
     (corpus / "deu.txt").write_text("ein Haus \nzwei Bäume\none house\n", "utf-8")
     (corpus / "notes.txt").write_text("not a translation\n", "utf-8")
-    environment = {**os.environ, "NEURONXA_CACHE_DIR": str(tmp_path / "cache")}
-    command = [
-        sys.executable,
-        "-m",
-        "neuronxa_core",
-        "score",
-        "--model",
-        "demo",
-        "--corpus",
-        str(corpus),
-        "--pivot",
-        "eng",
-    ]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1 + 8
+    monkeypatch.setenv("NEURONXA_CACHE_DIR", str(tmp_path / "cache"))
+    assert main(["score", "--model", "demo", "--corpus", str(corpus), "--pivot", "eng"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1 + 8
     for finding in ("lines than 3: notes.txt (1).", "note: German (deu): 1 line (1) changed by NFC normalisation"):
-        assert finding in done.stderr
+        assert finding in err
     assert any((tmp_path / "cache" / "entries").iterdir())
-    failed = subprocess.run(
-        [*command, "--languages", "fra"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert failed.returncode == 2
-    assert failed.stderr.count("\n") == 1
-    assert "fra" in failed.stderr
+
+
+@pytest.mark.full
+def test_the_module_ends_with_the_status_of_the_command(tmp_path):
+    command = [sys.executable, "-m", "neuronxa_core", *BASE, "--cache-dir", str(tmp_path), "--languages", "fra"]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (2, "", 1)
 
 
 # ------------------------------------------------------------------------------------------------------ several models

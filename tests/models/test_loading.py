@@ -21,13 +21,13 @@ from tiny_models import (
     byte_tokenizer,
     core,
     randomize,
+    refused,
     save_tokenizer,
     tiny_config,
     tiny_model,
 )
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
 
-from neuronxa_core.errors import ModelError
 from neuronxa_core.models import estimates, loading, sources, structure, weights
 from neuronxa_core.models.description import LoadedModel, ModelInfo
 from neuronxa_core.states import extraction
@@ -40,64 +40,44 @@ def load(folder: Path, head: bool = False) -> LoadedModel:
     return loading.load(sources.parse_source(str(folder)), device="cpu", head=head)
 
 
-def refused(call) -> str:
-    """The message of the ModelError that a call raises: one line."""
-    with pytest.raises(ModelError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def assert_same_bits(one: LoadedModel, other: LoadedModel, neuron: str = "product") -> None:
     """Two models give the same states to the last bit."""
     a, b = (extraction.extract(model, "eng", SENTENCES, neuron).arrays for model in (one, other))
     assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
-@pytest.fixture
-def copy(tiny, tmp_path):
-    """A tiny LLaMA that a test may spoil."""
-    shutil.copytree(tiny("llama"), tmp_path / "spoilt")
-    return tmp_path / "spoilt"
-
-
 # files that are wrong; more of them in test_faults
 
 
-def test_pickled_weights_are_never_loaded(copy):
-    tensors = load_file(copy / "model.safetensors")
-    (copy / "model.safetensors").unlink()
-    assert "has no .safetensors weights" in refused(lambda: load(copy))
-    torch.save(tensors, copy / "pytorch_model.bin")
-    assert "has no .safetensors weights" in refused(lambda: load(copy))
+def test_pickled_weights_are_never_loaded(spoilt):
+    tensors = load_file(spoilt / "model.safetensors")
+    (spoilt / "model.safetensors").unlink()
+    assert "has no .safetensors weights" in refused(lambda: load(spoilt))
+    torch.save(tensors, spoilt / "pytorch_model.bin")
+    assert "has no .safetensors weights" in refused(lambda: load(spoilt))
 
 
-@pytest.mark.parametrize("keep", [0, 4, 100, 0.5, -1])
-def test_cut_off_weights(copy, keep):
-    file = copy / "model.safetensors"
+@pytest.mark.parametrize("keep", [0, 4, 0.5])
+def test_cut_off_weights(spoilt, keep):
+    file = spoilt / "model.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
-    assert "damaged or cut off" in refused(lambda: load(copy))
+    assert "damaged or cut off" in refused(lambda: load(spoilt))
 
 
-def test_missing_tensors_and_tensors_of_another_size(copy):
-    file = copy / "model.safetensors"
+def test_a_tensor_of_another_size(spoilt):
+    file = spoilt / "model.safetensors"
     tensors = load_file(file)
     save_file({**tensors, "layers.1.mlp.up_proj.weight": torch.zeros(INNER + 1, HIDDEN)}, file, {"format": "pt"})
-    assert "spoilt could not be read" in refused(lambda: load(copy))
-    del tensors["layers.1.mlp.up_proj.weight"], tensors["layers.2.mlp.up_proj.weight"]
-    save_file(tensors, file, {"format": "pt"})
-    message = refused(lambda: load(copy))
-    assert "lack 2 of the tensors" in message
-    assert "layers.1.mlp.up_proj.weight" in message
+    assert "spoilt could not be read" in refused(lambda: load(spoilt))
 
 
-def test_weights_that_do_not_fit_into_memory(copy, monkeypatch):
+def test_weights_that_do_not_fit_into_memory(spoilt, monkeypatch):
     def full(*_args, **_options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(AutoModel, "from_pretrained", full)
-    assert "does not fit into memory" in refused(lambda: load(copy))
+    assert "does not fit into memory" in refused(lambda: load(spoilt))
 
 
 @pytest.mark.parametrize("family", ["fnet", "convbert"])
@@ -372,12 +352,12 @@ def test_weights_in_few_bits_fit_where_others_are_spread(asked, tiny, gpus):
         assert ("quantization_config" in seen) == (dtype != "bfloat16")
 
 
-def test_few_bits_without_a_gpu_without_bitsandbytes_and_twice(asked, copy, tiny, monkeypatch):
+def test_few_bits_without_a_gpu_without_bitsandbytes_and_twice(asked, spoilt, tiny, monkeypatch):
     source = sources.parse_source(str(tiny("llama")))
     assert "dtype nf4 needs a CUDA GPU; choose float32" in refused(lambda: loading.load(source, "nf4", "cpu"))
-    config = {**json.loads((copy / "config.json").read_text()), "quantization_config": {"quant_method": "awq"}}
-    (copy / "config.json").write_text(json.dumps(config))
-    message = refused(lambda: loading.load(sources.parse_source(str(copy)), "int8", "cuda"))
+    config = {**json.loads((spoilt / "config.json").read_text()), "quantization_config": {"quant_method": "awq"}}
+    (spoilt / "config.json").write_text(json.dumps(config))
+    message = refused(lambda: loading.load(sources.parse_source(str(spoilt)), "int8", "cuda"))
     assert "the weights of model spoilt are stored quantized, so they cannot be loaded as int8" in message
     monkeypatch.setattr(weights, "is_bitsandbytes_available", lambda: False)
     message = refused(lambda: loading.load(source, "int8", "cuda"))

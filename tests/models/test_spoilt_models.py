@@ -7,28 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import byte_tokenizer
+from tiny_models import byte_tokenizer, refused
 
 from neuronxa_core.errors import ExtractionError, ModelError
 from neuronxa_core.models import description, loading, sources, structure
 from neuronxa_core.states import extraction
-
-
-def refused(act) -> str:
-    """The one sentence with which something is refused."""
-    with pytest.raises(ModelError) as caught:
-        act()
-    message = str(caught.value)
-    assert message and "\n" not in message
-    return message
-
-
-@pytest.fixture
-def spoilt(tiny, tmp_path):
-    """A tiny LLaMA that a test may spoil."""
-    folder = tmp_path / "spoilt"
-    shutil.copytree(tiny("llama"), folder)
-    return folder
 
 
 def settings(folder: Path, **changes: object) -> None:

@@ -69,10 +69,10 @@ def signed_in(page):
     page.get_by_test_id("stTopNavLink").filter(has_text="Account").wait_for()
 
 
+@pytest.mark.full
 class TestInABrowser:
     pytestmark = needs_browser
 
-    @pytest.mark.full
     def test_nobody_sees_a_page_before_signing_in(self, server, cache, somebody):
         """The first is a link straight to a page as the first request of a new server."""
         for where in ("overlap", "", *PAGES, "account", "none"):
@@ -136,7 +136,6 @@ class TestInABrowser:
         assert [error for error in other_tab.errors if "403 (Forbidden)" not in error] == []
         assert somebody.strangers == other_tab.strangers == []
 
-    @pytest.mark.full
     def test_an_address_that_is_not_verified_is_refused(self, server, provider, somebody):
         provider.claims = {**ANN, "email_verified": False}
         somebody.goto(server.address)
@@ -148,7 +147,6 @@ class TestInABrowser:
         sees_nothing_of_the_app(somebody)
         signed_in(somebody)
 
-    @pytest.mark.full
     def test_whoever_refuses_at_the_provider_is_back_at_the_sign_in(self, server, provider, somebody):
         provider.claims = None
         somebody.goto(server.address)
@@ -156,7 +154,6 @@ class TestInABrowser:
         somebody.wait_for_timeout(500)
         sees_nothing_of_the_app(somebody)
 
-    @pytest.mark.full
     def test_a_forged_cookie_lets_nobody_in(self, server, somebody):
         forged = "eyJpc19sb2dnZWRfaW4iOiB0cnVlLCAic3ViIjogIjEifQ.aGVsbG8.c2lnbmF0dXJl"
         somebody.context.add_cookies([{"name": "_streamlit_user", "value": forged, "url": server.address}])
