@@ -38,9 +38,9 @@ HELP = {
     "no proof of a common meaning.",
     "Language-specific (LAPE)": "LAPE: the neurons whose activation probability is concentrated on the fewest "
     "languages. They tell languages apart; whether the model needs them for a language is asked under *Ablation*.",
-    "Ablation": "Effect of ablation on each language: a set of neurons is set to zero, beside random neurons of the "
-    "same number in the same layers. A larger loss than the control's shows that the language depends on them in this "
-    "corpus; a small one does not show that it never does.",
+    "Ablation": "Effect of ablation on each language: neurons are set to zero or to their mean, beside random "
+    "ones of the same number in the same layers. A larger loss than the control's shows that the language "
+    "depends on them in this corpus; a small one does not show that it never does.",
     "Summary": "Every language's active neurons over all layers, how many of them the pivot shares, and how many LAPE "
     "finds specific to it. The counts depend on what is taken as active, above.",
 }

@@ -1,8 +1,10 @@
-"""What neurons do: zero-ablate some of them and see what a language loses, in likelihood and in alignment.
+"""What neurons do: ablate some of them and see what a language loses, in likelihood and in alignment.
 
 A neuron is ablated by setting its activation to 0 at every token, at the input of the feed-forward network's last
 projection: the network's output is then what it would be without that column (as for the language-specific neurons of
-LAPE, Tang et al., ACL 2024, whose model then writes the language worse). A loss says little by itself: ablating any
+LAPE, Tang et al., ACL 2024, whose model then writes the language worse). Or it is set to its mean (mean-ablation): 0
+may be far from all that the network ever meets, which costs something by itself; the mean takes away no more than how
+the neuron differs between tokens and between languages. A loss says little by itself: ablating any
 neurons costs something, the more the more often they are active. So sets are compared with random ones of the same
 size and activation probability (`with_controls`), and tested on other sentences than they were chosen on (`halves`).
 """
@@ -21,14 +23,14 @@ import pandas as pd
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import digest
 from neuronxa_core.measures import alignment, cosine_retrieval
-from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts
+from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts, counts_key
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice, pooling_choice
 from neuronxa_core.measures.lape import LapeMeasure, halves
 from neuronxa_core.models.description import LoadedModel, ModelInfo
-from neuronxa_core.states import extraction
+from neuronxa_core.states import extraction, mean_activations
 from neuronxa_core.states import likelihood as likelihood_states
-from neuronxa_core.states.extraction import POOLINGS, STATES
-from neuronxa_core.states.interventions import Neurons, random_like, zero_ablated
+from neuronxa_core.states.extraction import STATES
+from neuronxa_core.states.interventions import Neurons, ablated, random_like
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
@@ -44,13 +46,14 @@ def pivot_states(
     pooling: str,
     sentences: int,
     *,
+    means: np.ndarray | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, np.ndarray]:
     """Pooled sums of the pivot's first usable rows with some neurons ablated, by state.
 
-    Each is [layer, sentence, neuron or hidden]. Raises ExtractionError, Cancelled.
+    means: see interventions.ablated. Each is [layer, sentence, neuron or hidden]. Raises ExtractionError, Cancelled.
     """
-    with zero_ablated(loaded, neurons, plan.experiment.neuron):
+    with ablated(loaded, neurons, plan.experiment.neuron, means):
         return _states(loaded, plan, plan.pivot, _texts(plan, plan.pivot, sentences), pooling, cancelled)
 
 
@@ -63,20 +66,21 @@ def effect(
     sentences: int,
     *,
     pivot: Mapping[str, np.ndarray],
+    means: np.ndarray | None = None,
     with_likelihood: bool = True,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Arrays:
     """What a language of the plan is like with some neurons ablated.
 
-    The first `sentences` usable rows are read. pivot: what `pivot_states` gives for the same neurons, pooling and
-    sentences. with_likelihood wants a model that was loaded with its head.
+    The first `sentences` usable rows are read. pivot: what `pivot_states` gives for the same neurons, pooling,
+    sentences and means. with_likelihood wants a model that was loaded with its head.
 
     Returns for each state (nas, nav, emb) the alignment with the pivot by layer, [layer] in [0, 1], with the neurons
     ablated in the pivot as well; and `likelihood`, if it is wanted: nats, tokens and bytes of all sentences together,
     see states.likelihood. Raises ModelError, ExtractionError, ExperimentError, Cancelled.
     """
     texts = _texts(plan, language, sentences)
-    with zero_ablated(loaded, neurons, plan.experiment.neuron):
+    with ablated(loaded, neurons, plan.experiment.neuron, means):
         states = _states(loaded, plan, language, texts, pooling, cancelled)
         found = None
         if with_likelihood:
@@ -95,7 +99,7 @@ def effect(
     return arrays
 
 
-def _texts(plan: Plan, language: str, sentences: int) -> list[str]:
+def _texts(plan: Plan, language: str, sentences: int | None = None) -> list[str]:
     return [plan.corpus.texts[language][row] for row in plan.corpus.usable[:sentences]]
 
 
@@ -137,6 +141,9 @@ class Ablation(Measure):
     languages: codes of the plan, all of them if none is given; the pivot may be one of them, though its alignment with
     itself says nothing. sentences: how many usable rows are read, the first ones. likelihood: whether it is measured
     where the model is causal; otherwise alignment alone. share, controls: of the sets that `make` finds.
+    set_to: what neurons are set to. Their mean is that over the real tokens of each language of `chosen_on`, the plan
+    whose sentences chose the neurons (this plan if none is given), and then over these languages, which weigh the same:
+    a mean of the pivot's alone would tell the network that the text is in that language.
     Raises ExperimentError where these do not fit each other.
     """
 
@@ -147,10 +154,13 @@ class Ablation(Measure):
     likelihood: bool = choice(True, "measure the likelihood, too, where the model is causal")
     share: float = choice(0.01, "ablate this share of all neurons, those of the lowest entropy (LAPE), by language")
     controls: int = choice(19, "random sets of as many neurons, as often active, for comparison with each set")
+    set_to: str = choice("zero", "set the neurons to zero, or to their mean over all languages", ("zero", "mean"))
+    chosen_on: Plan | None = None
     name: ClassVar[str] = "ablation"
     unit: ClassVar[str] = "languages"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = [name for name, _ in self.everything]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -162,8 +172,6 @@ class Ablation(Measure):
             raise ExperimentError(f"{unknown[0]} is not a language of this experiment; choose it there first")
         if len(set(self.languages)) < len(self.languages):
             raise ExperimentError("ablation measures each language once, but one is named twice")
-        if self.pooling not in POOLINGS:
-            raise ExperimentError(f"pooling is one of {', '.join(POOLINGS)}, not {self.pooling!r}")
         if self.sentences < 2:
             raise ExperimentError(f"alignment needs at least 2 sentences, not {self.sentences}")
         if self.controls < 0:
@@ -177,7 +185,7 @@ class Ablation(Measure):
         otherwise.
         """
         on, tested = halves(plan)
-        choices = {"sentences": len(tested.corpus.usable), **choices}
+        choices = {"sentences": len(tested.corpus.usable), "chosen_on": on, **choices}
         chosen = cls(tested, **choices)
         specific = LapeMeasure(on, chosen.share)
         found = specific.found(specific.run(store, pool))
@@ -204,7 +212,8 @@ class Ablation(Measure):
         """One line for a list of jobs."""
         sets = some_of((name for name, _ in self.sets), 3)
         on = ", ".join(self._measured) if len(self._measured) <= 3 else f"{len(self._measured)} languages"
-        return f"ablation of {sets or BASELINE} in {self.plan.source.name}, effect on {on}"
+        kind = "mean-ablation" if self.set_to == "mean" else "ablation"
+        return f"{kind} of {sets or BASELINE} in {self.plan.source.name}, effect on {on}"
 
     @property
     def _measured(self) -> tuple[str, ...]:
@@ -233,11 +242,32 @@ class Ablation(Measure):
         name, language = part
         versions = [alignment.VERSION, likelihood_states.VERSION if self.with_likelihood else None]
         compared = [self._read[self.plan.pivot], self._read[language]]
-        return [versions, self.pooling, self._neurons[name].digest, compared]
+        neurons = self._neurons[name]
+        # where nothing is set, it is to nothing; and a key without means says zero
+        means = [self._means_key] if self.set_to == "mean" and neurons.count else []
+        return [versions, self.pooling, neurons.digest, compared, *means]
+
+    @cached_property
+    def _means_key(self) -> str:
+        return "ablation-" + digest(["means", mean_activations.VERSION, counts_key(self.chosen_on or self.plan)])
+
+    def _means(self, run: Run) -> np.ndarray | None:
+        """What neurons are set to, [layer, neuron]; None for zero. Computed once, and kept."""
+        if self.set_to == "zero":
+            return None
+        if (kept := run.store.read(self._means_key)) is not None:
+            return kept["means"]
+        plan = self.chosen_on or self.plan
+        texts = {code: _texts(plan, code) for code in plan.all_languages}
+        neuron, cancelled = plan.experiment.neuron, run.cancelled
+        means = mean_activations.mean_activations(run.loaded, texts, neuron, cancelled=cancelled)
+        run.store.put(self._means_key, {"means": means}, self.meta("means"))
+        return means
 
     def compute_all(self, parts: Sequence[tuple[str, str]], run: Run) -> Iterator[tuple[tuple[str, str], Arrays]]:
         """Set by set: the pivot is read once for each, and sets of the same neurons are measured once."""
         effects: dict[str, Arrays] = {}
+        means = self._means(run)
         for name, of_set in groupby(parts, key=self.group_of):
             neurons, pivot = self._neurons[name], None
             for part in of_set:
@@ -245,7 +275,7 @@ class Ablation(Measure):
                 if key not in effects:
                     how = (self.pooling, self.sentences)
                     if pivot is None:
-                        pivot = pivot_states(run.loaded, self.plan, neurons, *how, cancelled=run.cancelled)
+                        pivot = pivot_states(run.loaded, self.plan, neurons, *how, means=means, cancelled=run.cancelled)
                     effects[key] = effect(
                         run.loaded,
                         self.plan,
@@ -253,6 +283,7 @@ class Ablation(Measure):
                         part[1],
                         *how,
                         pivot=pivot,
+                        means=means,
                         with_likelihood=self.with_likelihood,
                         cancelled=run.cancelled,
                     )

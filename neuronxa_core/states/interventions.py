@@ -1,4 +1,4 @@
-"""Sets of neurons, and a model in which they are zero-ablated: their activation is 0 at every token."""
+"""Sets of neurons, and a model in which they are ablated: their activation is 0, or its mean, at every token."""
 
 from __future__ import annotations
 
@@ -115,15 +115,20 @@ def random_like(neurons: Neurons, info: ModelInfo, seed: int, rate: np.ndarray |
 
 
 @contextmanager
-def zero_ablated(loaded: LoadedModel, neurons: Neurons, neuron: Neuron = "product") -> Iterator[None]:
-    """While it is open, the neurons' activation is 0 at every token; the model's own tensors stay as they are.
+def ablated(
+    loaded: LoadedModel, neurons: Neurons, neuron: Neuron = "product", means: np.ndarray | None = None
+) -> Iterator[None]:
+    """While it is open, the neurons' activation is 0, or its mean, at every token; the model's tensors stay.
 
-    It is set to 0 at the input of the network's last projection, whatever the definition of a neuron: of
+    Without means it is set to 0 at the input of the network's last projection, whatever the definition of a neuron: of
     W_down( act(W_gate x) * (W_up x) ), setting act(W_gate x)_j (`gate`) or the whole product's entry j (`product`) to 0
     both take away column j of W_down and nothing else. Where extraction reads `gate` at the activation function's
     output, the neuron is set to 0 there too, so that its states are 0 under both definitions.
 
-    In a mixture of experts the neurons are 0 at the tokens that chose their expert; at all others they are anyway. The
+    means: [layer, neuron], what to set neurons to instead, under the definition they were read with. It is set where
+    that definition is read, and there only: under `gate` the product goes on to vary with W_up x.
+
+    In a mixture of experts neurons are set at the tokens that chose their expert; at all others they are 0 anyway. The
     router chooses as before in that layer. All experts run as `moe.replacing` runs them, also where no neuron is
     ablated, so that what is compared was computed in one way.
 
@@ -131,51 +136,68 @@ def zero_ablated(loaded: LoadedModel, neurons: Neurons, neuron: Neuron = "produc
     neurons that the model lacks, ModelError where `gate` cannot be read.
     """
     neurons.check(loaded.info)
+    values = np.zeros((loaded.info.layers, loaded.info.neurons), np.float32) if means is None else means
+    everywhere = means is None
     with ExitStack() as stack:
         if loaded.info.experts:
-            zero = _ZeroInExperts(neurons, loaded.info.neurons // loaded.info.experts)
-            for definition in sorted({"product", neuron}):
-                stack.enter_context(moe.replacing(loaded, zero, definition))
+            fixed = _FixedInExperts(neurons, values, loaded.info.neurons // loaded.info.experts)
+            for definition in sorted({"product", neuron} if everywhere else {neuron}):
+                stack.enter_context(moe.replacing(loaded, fixed, definition))
         else:
             for layer, numbers in neurons.pairs:
-                for handle in _hooks(loaded, layer, _Zero(numbers), neuron):
+                fixed = _Fixed(numbers, values[layer, list(numbers)])
+                for handle in _hooks(loaded, layer, fixed, neuron, everywhere):
                     stack.callback(handle.remove)
         yield
 
 
-def _hooks(loaded: LoadedModel, layer: int, zero: _Zero, neuron: Neuron) -> Iterator[RemovableHandle]:
-    """Register what zeroes a layer's neurons, before all hooks that are there: these are to see the zeros as well."""
+def _hooks(
+    loaded: LoadedModel, layer: int, fixed: _Fixed, neuron: Neuron, everywhere: bool
+) -> Iterator[RemovableHandle]:
+    """Register what fixes a layer's neurons, before all hooks that are there: these are to see the values as well.
+
+    everywhere: at the last projection too, where that is not where the definition is read.
+    """
     feed_forward = loaded.feed_forwards[layer]
-    last = loaded.model.get_submodule(feed_forward.last_projection)
-    yield last.register_forward_pre_hook(lambda _module, inputs: (zero(inputs[0]), *inputs[1:]), prepend=True)
     path, side = feed_forward.module_for(neuron)
+    if everywhere or side == "input":
+        last = loaded.model.get_submodule(feed_forward.last_projection)
+        yield last.register_forward_pre_hook(lambda _module, inputs: (fixed(inputs[0]), *inputs[1:]), prepend=True)
     if side == "output":
         activation = loaded.model.get_submodule(path)
-        yield activation.register_forward_hook(lambda _module, _inputs, output: zero(output), prepend=True)
+        yield activation.register_forward_hook(lambda _module, _inputs, output: fixed(output), prepend=True)
 
 
-class _Zero:
-    """Sets some neurons of [..., neuron] to 0, in a copy."""
+class _Fixed:
+    """Sets some neurons of [..., neuron] to their values, in a copy."""
 
-    def __init__(self, numbers: Sequence[int]) -> None:
-        self._index = torch.tensor(numbers)
+    def __init__(self, numbers: Sequence[int], values: np.ndarray) -> None:
+        self._index, self._values = torch.tensor(numbers), torch.tensor(values)
 
     def __call__(self, activations: torch.Tensor) -> torch.Tensor:
-        self._index = self._index.to(activations.device)
-        # filled rather than multiplied: inf times 0 is NaN
-        return activations.index_fill(-1, self._index, 0)
+        self._index, self._values = self._index.to(activations.device), self._values.to(activations)
+        # written rather than multiplied: inf times 0 is NaN
+        copy = activations.clone()
+        copy[..., self._index] = self._values
+        return copy
 
 
-class _ZeroInExperts:
-    """What `moe.replacing` calls to set some neurons of a mixture to 0, whose experts have `width` columns each."""
+class _FixedInExperts:
+    """What `moe.replacing` calls to set some neurons of a mixture, whose experts have `width` columns each.
 
-    def __init__(self, neurons: Neurons, width: int) -> None:
+    values: [layer, neuron].
+    """
+
+    def __init__(self, neurons: Neurons, values: np.ndarray, width: int) -> None:
         columns: dict[tuple[int, int], list[int]] = {}
         for layer, numbers in neurons.pairs:
             for number in numbers:
-                columns.setdefault((layer, number // width), []).append(number % width)
-        self._zero = {place: _Zero(some) for place, some in columns.items()}
+                columns.setdefault((layer, number // width), []).append(number)
+        self._fixed = {
+            place: _Fixed([number % width for number in some], values[place[0], some])
+            for place, some in columns.items()
+        }
 
     def __call__(self, layer: int, expert: int, _tokens: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
-        zero = self._zero.get((layer, expert))
-        return activations if zero is None else zero(activations)
+        fixed = self._fixed.get((layer, expert))
+        return activations if fixed is None else fixed(activations)

@@ -17,9 +17,9 @@ from neuronxa_core.measures.ablation import Ablation
 from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts
 from neuronxa_core.measures.lape import LapeMeasure
 from neuronxa_core.models import loading, sources
-from neuronxa_core.states import computing, planning, stored
+from neuronxa_core.states import computing, mean_activations, planning, stored
 from neuronxa_core.states.extraction import POOLINGS, STATES, extract
-from neuronxa_core.states.interventions import Neurons, random_like
+from neuronxa_core.states.interventions import Neurons, ablated, random_like
 from neuronxa_core.states.likelihood import negative_log_likelihood
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
@@ -172,6 +172,24 @@ def test_a_run_measures_every_set_and_the_baseline_once(plan, sets, store, pool,
     assert (first["nothing", "eng_Latn"]["emb"] == 1).all()
 
 
+def test_the_mean_is_of_the_sentences_that_chose_the_neurons_and_is_kept(plan, sets, store, pool, monkeypatch):
+    chosen_on, tested = ablation.halves(plan)
+    work = work_on(tested, sets[:1], ("deu_Latn",), set_to="mean", chosen_on=chosen_on)
+    work.run(store, pool)
+    with pool.acquire(plan, head=True) as loaded:
+        texts = {code: [plan.corpus.texts[code][row] for row in plan.corpus.usable[::2]] for code in plan.keys}
+        means = mean_activations.mean_activations(loaded, texts)
+        with ablated(loaded, sets[0][1], means=means):
+            nats = negative_log_likelihood(loaded, ablation._texts(tested, "deu_Latn", 3)).nats.sum()
+    found = work.results(store)
+    assert found["deu_Latn", "deu_Latn"]["likelihood"][0] == pytest.approx(nats, rel=1e-6)
+    # the model as it is and the means are not computed again
+    assert dataclasses.replace(work, set_to="zero").totals(store) == {"deu_Latn": 1}
+    monkeypatch.setattr(mean_activations, "mean_activations", None)
+    store.drop(work.key_of(("deu_Latn", "deu_Latn")))
+    assert all_equal(work.run(store, pool), found)
+
+
 def test_the_table_tells_changes_from_the_baseline(plan, sets, store, pool):
     work = work_on(plan, sets)
     work.run(store, pool)
@@ -247,6 +265,7 @@ def test_an_encoder_and_weights_without_a_head_have_alignment_only(family, tiny,
 def test_the_measure_of_the_command_line_ablates_what_lape_finds_specific(plan, store, pool):
     work = Ablation.make(plan, store, pool, share=0.02, controls=2, likelihood=False)
     on, tested = ablation.halves(plan)
+    assert work.chosen_on == on
     rows = plan.corpus.usable
     assert (on.corpus.usable, tested.corpus.usable, work.plan, work.sentences) == (rows[::2], rows[1::2], tested, 4)
     specific = LapeMeasure(on, 0.02)
@@ -278,6 +297,8 @@ def test_a_key_follows_what_decides_the_results(plan, sets):
         work_on(plan, sets, pooling="mean"),
         work_on(plan, sets, sentences=5),
         work_on(plan, sets, likelihood=False),
+        work_on(plan, sets, set_to="mean"),
+        work_on(plan, sets, set_to="mean", chosen_on=ablation.halves(plan)[0]),
         work_on(dataclasses.replace(plan, keys={**plan.keys, "eng_Latn": "states-other"}), sets),
         work_on(dataclasses.replace(plan, corpus=dataclasses.replace(plan.corpus, usable=(0, 2, 3, 4))), sets),
     ]
@@ -298,6 +319,7 @@ def test_a_key_follows_what_decides_the_results(plan, sets):
         ({"pooling": "median"}, "pooling is one of weighted, last, mean"),
         ({"sentences": 1}, "at least 2 sentences"),
         ({"controls": -1}, "0 or more, not -1"),
+        ({"set_to": "one"}, "set_to is one of zero, mean"),
     ],
 )
 def test_work_that_does_not_fit_is_refused(choices, message, plan):

@@ -146,6 +146,9 @@ def test_ablation_runs_in_the_background_and_shows_its_effects(computed, monkeyp
     as_large = sum(one >= change["tha_Thai", "tha_Thai"] for one in controls)
     assert (own["random: measured"].item(), own["p"].item()) == (19, (1 + as_large) / 20)
     assert own["effect on the others, mean"].item() == change["tha_Thai", "spa_Latn"]
+    # the model as it is, read by two languages, is not measured again
+    turn(test, causal_set_to="mean")
+    assert any(button.label == "Measure 40 of 42 effects" for button in test.button)
 
 
 @pytest.mark.full

@@ -1,4 +1,4 @@
-"""Zero-ablation against models whose last projections lack the neurons' columns; sets of neurons and random ones."""
+"""Ablation against models whose last projections lack the columns and against hooks by hand; sets of neurons."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tiny_models import COLUMNS, FAMILIES, LAYERS, MOE_FAMILIES, byte_tokenizer
 
-from neuronxa_core.errors import ExperimentError, ModelError
+from neuronxa_core.errors import ExperimentError, ExtractionError, ModelError
 from neuronxa_core.models import description, loading, moe, sources
 from neuronxa_core.states import interventions
 from neuronxa_core.states.extraction import extract
 from neuronxa_core.states.hooks import StateHooks
-from neuronxa_core.states.interventions import Neurons, random_like, zero_ablated
+from neuronxa_core.states.interventions import Neurons, ablated, random_like
 from neuronxa_core.states.likelihood import negative_log_likelihood
+from neuronxa_core.states.mean_activations import mean_activations
+from neuronxa_core.states.per_token import text_activations
 
 SENTENCES = ["a dog runs in the rain", "猫は昼に", "a", "кошка спит", "the cat sat on the mat"]
 SOME = Neurons(((0, (0, 5, 17)), (2, (1, 2, 47))))
@@ -111,7 +113,7 @@ def test_neurons_of_another_model(loaded):
             random_like(Neurons((pair,)), INFO, 0)
     model = loaded("llama")
     before = hooks_of(model)
-    with pytest.raises(ExperimentError, match="is not in model"), zero_ablated(model, Neurons(((LAYERS, (0,)),))):
+    with pytest.raises(ExperimentError, match="is not in model"), ablated(model, Neurons(((LAYERS, (0,)),))):
         raise AssertionError("nothing is to run here")
     assert hooks_of(model) == before
 
@@ -182,7 +184,7 @@ def test_ablation_is_taking_the_columns_of_the_last_projection_away(family, load
     for neuron in definitions(family):
         before, wanted = (extract(one, "eng", SENTENCES, neuron) for one in (model, spoilt))
         for budget in (1, 1024):
-            with zero_ablated(model, off, neuron):
+            with ablated(model, off, neuron):
                 got = extract(model, "eng", SENTENCES, neuron, token_budget=budget)
             for name, array in got.arrays.items():
                 expected = wanted.arrays[name].copy()
@@ -206,7 +208,7 @@ def test_likelihood_of_an_ablated_model_is_that_of_the_model_without_the_columns
     model, off = load_with_head(tiny, family), some_of(family)
     spoilt = without_columns(model, family, off)
     before = negative_log_likelihood(model, SENTENCES).nats
-    with zero_ablated(model, off):
+    with ablated(model, off):
         got = negative_log_likelihood(model, SENTENCES).nats
     np.testing.assert_allclose(got, negative_log_likelihood(spoilt, SENTENCES).nats, rtol=2e-6)
     assert not np.allclose(got, before, rtol=1e-3)
@@ -219,7 +221,7 @@ def test_all_neurons_ablated_leave_the_network_its_bias(loaded):
     outputs = []
     handle = model.model.layers[1].mlp.register_forward_hook(lambda _m, _i, output: outputs.append(output))
     try:
-        with zero_ablated(model, everything):
+        with ablated(model, everything):
             extract(model, "eng", SENTENCES)
     finally:
         handle.remove()
@@ -234,7 +236,7 @@ def test_what_others_hold_is_not_changed(loaded):
     weights = layer.fc2.weight.clone()
     handle = layer.activation_fn.register_forward_hook(lambda _m, _i, output: held.append((output, output.clone())))
     try:
-        with zero_ablated(model, SOME):
+        with ablated(model, SOME):
             extract(model, "eng", SENTENCES)
     finally:
         handle.remove()
@@ -247,12 +249,12 @@ def test_what_others_hold_is_not_changed(loaded):
 @pytest.mark.parametrize("neuron", ["product", "gate"])
 def test_hooks_that_were_there_before_see_the_zeros_too(neuron, loaded):
     model = loaded("llama")
-    with zero_ablated(model, SOME, neuron):
+    with ablated(model, SOME, neuron):
         wanted = extract(model, "eng", SENTENCES, neuron)
     ids = [model.tokenizer(sentence)["input_ids"] for sentence in SENTENCES]
     kept = {}
     keep = lambda state, layer, pooled: kept.update({(state, layer): pooled.copy()})  # noqa: E731
-    with StateHooks(model, neuron, keep) as hooks, zero_ablated(model, SOME, neuron):
+    with StateHooks(model, neuron, keep) as hooks, ablated(model, SOME, neuron):
         hooks.run(ids)
     for layer, counts in enumerate(wanted.arrays["nas_weighted"]):
         assert np.array_equal(kept["nas", layer][:, 0], counts)
@@ -260,13 +262,13 @@ def test_hooks_that_were_there_before_see_the_zeros_too(neuron, loaded):
 
 def test_infinite_activations_become_zero_in_a_copy():
     values = torch.tensor([[1.0, 2.0, float("inf")], [4.0, 5.0, float("nan")]])
-    assert interventions._Zero((0, 2))(values).tolist() == [[0, 2, 0], [0, 5, 0]]
+    assert interventions._Fixed((0, 2), np.zeros(2))(values).tolist() == [[0, 2, 0], [0, 5, 0]]
     assert values[0, 2] == float("inf")
-    assert interventions._Zero((0,))(values.half()[None]).dtype == torch.float16
+    assert interventions._Fixed((0,), np.zeros(1))(values.half()[None]).dtype == torch.float16
 
 
 def test_a_mixtures_neurons_are_zeroed_in_their_expert_alone():
-    off = interventions._ZeroInExperts(Neurons(((1, (3, 4, 8)),)), 4)
+    off = interventions._FixedInExperts(Neurons(((1, (3, 4, 8)),)), np.zeros((2, 12)), 4)
     activations = torch.ones(1, 4)
     assert off(1, 0, None, activations).tolist() == [[1, 1, 1, 0]]
     assert off(1, 1, None, activations).tolist() == off(1, 2, None, activations).tolist() == [[0, 1, 1, 1]]
@@ -277,9 +279,9 @@ def test_a_mixtures_neurons_are_zeroed_in_their_expert_alone():
 def test_two_sets_at_once_are_their_union(family, loaded):
     model, off = loaded(family), some_of(family)
     halves = [Neurons((pair,)) for pair in off.pairs]
-    with zero_ablated(model, off):
+    with ablated(model, off):
         wanted = extract(model, "eng", SENTENCES)
-    with zero_ablated(model, halves[1]), zero_ablated(model, halves[0]), zero_ablated(model, halves[1]):
+    with ablated(model, halves[1]), ablated(model, halves[0]), ablated(model, halves[1]):
         got = extract(model, "eng", SENTENCES)
     assert all(np.array_equal(got.arrays[name], wanted.arrays[name]) for name in got.arrays)
 
@@ -288,7 +290,7 @@ def test_two_sets_at_once_are_their_union(family, loaded):
 def test_no_hook_stays_after_an_error(neuron, loaded):
     model = loaded("phi3")
     before = hooks_of(model)
-    with pytest.raises(KeyboardInterrupt), zero_ablated(model, SOME, neuron):
+    with pytest.raises(KeyboardInterrupt), ablated(model, SOME, neuron):
         assert hooks_of(model) == before + len(SOME.pairs) * (1 + (neuron == "gate"))
         raise KeyboardInterrupt
     assert hooks_of(model) == before
@@ -306,10 +308,106 @@ def test_sets_compared_in_a_mixture_are_all_computed_in_one_way(loaded):
     model = loaded("qwen3_moe")
     with moe.recording(model, lambda *_seen: None):
         wanted = last_hidden(model)
-    with zero_ablated(model, Neurons()):
+    with ablated(model, Neurons()):
         assert all(np.array_equal(a, b) for a, b in zip(last_hidden(model), wanted, strict=True))
 
 
 def test_gate_is_refused_where_a_mixture_does_not_have_it(loaded):
-    with pytest.raises(ModelError, match="choose 'product'"), zero_ablated(loaded("gpt_oss"), IN_EXPERTS, "gate"):
+    with pytest.raises(ModelError, match="choose 'product'"), ablated(loaded("gpt_oss"), IN_EXPERTS, "gate"):
         raise AssertionError("nothing is to run here")
+
+
+# mean-ablation
+
+TEXTS = {"eng": SENTENCES[:2], "rus": SENTENCES[3:4]}
+
+
+@pytest.mark.parametrize(("neuron", "place"), [("product", "down_proj"), ("gate", "act_fn")])
+def test_mean_ablation_is_what_a_hook_by_hand_does(neuron, place, loaded):
+    """Sentence by sentence; a language's mean is over its tokens, whatever the batch and its padding."""
+    model = loaded("llama")
+    modules = {layer: model.model.get_submodule(f"layers.{layer}.mlp.{place}") for layer in range(LAYERS)}
+    seen = {layer: [] for layer in modules}
+
+    def hooked(module, change):
+        if neuron == "product":
+            return module.register_forward_pre_hook(lambda _m, inputs: change(inputs[0]))
+        return module.register_forward_hook(lambda _m, _i, output: change(output))
+
+    handles = [hooked(modules[k], lambda a, k=k: seen[k].append(a[0].clone())) for k in modules]
+    last_hidden(model)
+    for handle in handles:
+        handle.remove()
+    means = np.stack([
+        np.mean([torch.cat([rows[0], rows[1]]).mean(0).numpy(), rows[3].mean(0).numpy()], axis=0)
+        for rows in seen.values()
+    ])  # fmt: skip
+    np.testing.assert_allclose(mean_activations(model, TEXTS, neuron), means, rtol=1e-4, atol=1e-6)
+
+    def setting(layer):
+        def change(activations):
+            for number in SOME.by_layer[layer]:
+                activations[..., number] = float(means[layer, number])
+            return activations
+
+        return change
+
+    handles = [hooked(modules[layer], setting(layer)) for layer in SOME.by_layer]
+    wanted = last_hidden(model)
+    for handle in handles:
+        handle.remove()
+    with ablated(model, SOME, neuron, means):
+        got = last_hidden(model)
+    with ablated(model, SOME, neuron):
+        zeroed = last_hidden(model)
+    for one, other, zero in zip(got, wanted, zeroed, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+        assert not np.allclose(one, zero, atol=1e-5)
+    assert not np.allclose(wanted[0], last_hidden(model)[0], atol=1e-5)
+
+
+def test_a_neuron_set_to_its_own_constant_value_changes_nothing(tiny):
+    model = loading.load(sources.parse_source(str(tiny("gpt2"))), "float32", "cpu")
+    inner = model.model.get_submodule("h.1.mlp.c_fc")
+    with torch.no_grad():
+        inner.weight[:, 7], inner.bias[7] = 0, 0.7
+    constant = Neurons(((1, (7,)),))
+    means = mean_activations(model, TEXTS)
+    assert means[1, 7] == pytest.approx(torch.nn.functional.gelu(torch.tensor(0.7)).item(), rel=1e-3)
+    before = last_hidden(model)
+    with ablated(model, constant, means=means):
+        got = last_hidden(model)
+    for a, b in zip(got, before, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    with ablated(model, constant):
+        assert not np.allclose(last_hidden(model)[0], before[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("neuron", ["product", "gate"])
+def test_a_mixtures_means_are_those_of_the_tokens_that_chose_the_expert(neuron, loaded):
+    model = loaded("mixtral")
+    tokens = [
+        np.concatenate([one.values for one in text_activations(model, some, neuron)], axis=1) for some in TEXTS.values()
+    ]
+    # an activation of exactly 0 is one of an expert that was not chosen
+    wanted = np.zeros(tokens[0][:, 0].shape)
+    for layer, number in np.ndindex(wanted.shape):
+        chose = [values[layer, :, number][values[layer, :, number] != 0] for values in tokens]
+        wanted[layer, number] = np.mean([some.mean() for some in chose if len(some)] or 0)
+    means = mean_activations(model, TEXTS, neuron)
+    np.testing.assert_allclose(means, wanted, rtol=1e-4, atol=1e-6)
+    with ablated(model, IN_EXPERTS, neuron, means):
+        after = text_activations(model, SENTENCES, neuron)
+    for layer, numbers in IN_EXPERTS.pairs:
+        for number in numbers:
+            values = np.concatenate([one.values[layer, :, number] for one in after])
+            np.testing.assert_allclose(values[values != 0], means[layer, number], rtol=1e-6)
+
+
+def test_a_mean_that_is_not_finite_is_named(loaded, monkeypatch):
+    model = loaded("llama")
+    weight = model.model.get_submodule("layers.0.mlp.up_proj").weight
+    with torch.no_grad():
+        monkeypatch.setattr(weight, "data", torch.full_like(weight, float("inf")))
+    with pytest.raises(ExtractionError, match="eng: inf or NaN in the activations"):
+        mean_activations(model, TEXTS)

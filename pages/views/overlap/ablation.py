@@ -15,6 +15,7 @@ from neuronxa_core.measures.overlap_tables import CHANGES, CORE
 from neuronxa_core.states.interventions import Neurons
 from neuronxa_core.states.planning import Plan
 from pages.components import cached
+from pages.components.controls import segments
 from pages.components.exporting import downloads
 from pages.components.progress import ready
 from pages.components.wording import counted, label
@@ -90,7 +91,7 @@ def _measure(
 ) -> tuple[Ablation, int]:
     """The measure and how many random controls each set has, from widgets."""
     info, most = plan.info, len(plan.corpus.usable)
-    first, second, third = st.columns(3)
+    first, second, third, fourth = st.columns(4)
     sentences = first.number_input(
         "Sentences", 2, most, min(50, most), key="causal_sentences", help="The first so many; fewer are faster."
     )
@@ -103,14 +104,24 @@ def _measure(
         help="Neurons drawn anew: as many in the same layers, of about the same activation probability. The smallest "
         "p that k of them can give is 1 / (k + 1).",
     )
-    likelihood = info.causal and third.toggle(
+    with third:
+        set_to = segments(
+            "Neurons are",
+            ["zero", "mean"],
+            "zero",
+            "causal_set_to",
+            format_func={"zero": "set to zero", "mean": "set to their mean"}.get,
+            help="Zero takes a neuron away, but may be far from all that the network ever meets. The mean, over all "
+            "languages and the sentences that chose the neurons, takes away only how it varies.",
+        )
+    likelihood = info.causal and fourth.toggle(
         "Measure the likelihood",
         True,
         key="causal_likelihood",
         help="Needs the model's language-model head; without it the alignment score alone is measured.",
     )
     if not info.causal:
-        third.caption(
+        fourth.caption(
             f"{info.class_name} is an encoder, which gives no probability to a text: only alignment is measured."
         )
     measure = Ablation(
@@ -120,6 +131,8 @@ def _measure(
         selection.experiment.pooling,
         int(sentences),
         likelihood=bool(likelihood),
+        set_to=set_to,
+        chosen_on=selection.plan,
     )
     return measure, int(controls)
 
@@ -159,4 +172,4 @@ def _effects(
         named["p"] = st.column_config.NumberColumn(format="%.3f")
         st.dataframe(summary, hide_index=True, column_config=dict.fromkeys(summary.columns, number) | named)
     if chart is not None:
-        downloads(table, chart, f"ablation-{change}")
+        downloads(table, chart, f"ablation-{measure.set_to}-{change}")
