@@ -9,12 +9,12 @@ import streamlit as st
 
 from neuronxa_core import charts, exports
 from neuronxa_core.errors import NeuronXAError
-from neuronxa_core.measures import grid, task_tables
+from neuronxa_core.measures import task_tables
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.statistics import across_models, correlation
 from pages.components import cached, exporting, progress, wording
-from pages.views.downstream import methods
+from pages.views.downstream import model_grid
 from pages.views.downstream.selection import TaskSelection
 
 SAYS = (
@@ -48,42 +48,7 @@ def show(selection: TaskSelection) -> None:
         _measure_on(selection, plans[name])
     tasks = {name: selection.task.of_model(plans[name], selection.store) for name in others}
     _show_tasks(selection, task_tables.points_of_models(scores, {first: selection.task.scores, **tasks}))
-    _show_grid(selection, plans)
-
-
-def _show_grid(selection: TaskSelection, plans: dict[str, Plan]) -> None:
-    """The paper's table: every model, task and method, with averages, as files too."""
-    st.subheader("Models by tasks by methods", anchor=False)
-    tables, own = [], methods.tasks_of(selection)
-    for name, plan in plans.items():
-        others = plan is not selection.plan
-        tasks = [replace(task, scores=task.of_model(plan, selection.store)) for task in own] if others else own
-        for said in grid.left_out(name, plan, tasks):
-            st.caption(wording.safe(said))
-        tables.append(
-            grid.correlations(
-                name,
-                plan,
-                tasks,
-                lambda task, state, pooling, plan=plan: cached.alignment_of(plan, state, pooling, task.rows),
-            )
-        )
-    table = pd.concat(tables, ignore_index=True)
-    st.markdown(wording.safe(grid.conclusion(table)))
-    st.dataframe(exports.harmless_table(grid.wide(table)), hide_index=True)
-    st.caption(
-        "Pearson's r (number of languages); in averages, the number of correlations. A star marks the best method of a "
-        "model with a task where its lead on the next one is beyond chance."
-    )
-    row = st.container(horizontal=True)
-    for kind, ending in grid.FORMATS.items():
-        row.download_button(
-            kind,
-            lambda kind=kind: grid.text(table, kind),
-            f"grid.{ending}",
-            icon=":material/download:",
-            key=f"grid-{kind}",
-        )
+    model_grid.show(selection, plans)
 
 
 def _plan_of(selection: TaskSelection, model: str) -> Plan | None:
