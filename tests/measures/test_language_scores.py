@@ -209,7 +209,7 @@ def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, pair, real, po
 def test_what_is_alike_is_told_alike_and_noise_is_told_less(plan, store, pool):
     plan = small(plan)
     made_up(store, plan)
-    with store.get(plan.keys["eng_Latn"]) as entry:
+    with store.get(plan.entry_key("eng_Latn", "last")) as entry:
         emb = entry.array("emb_last").copy()
     # the source language under another name, with other numbers of tokens
     put_states(store, plan, "deu_Latn", emb, tokens=np.arange(SENTENCES) + 1)

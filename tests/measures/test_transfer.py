@@ -57,8 +57,9 @@ def small(plan, layers=3):
 def put(store, measure, states):
     """Made-up hidden states [layer, sentence, width] by language."""
     for code, values in states.items():
-        arrays = {"emb_last": values.astype(np.float32), "tokens": np.full(values.shape[1], 3)}
-        store.put(measure.plan.keys[code], arrays, {"truncated": 0})
+        for pooling in ("weighted", "last"):
+            arrays = {f"emb_{pooling}": values.astype(np.float32), "tokens": np.full(values.shape[1], 3)}
+            store.put(measure.plan.entry_key(code, pooling), arrays, {"truncated": 0})
 
 
 def plain_groups(texts):

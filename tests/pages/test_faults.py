@@ -53,8 +53,7 @@ def visit(monkeypatch):
         runs.clear()
         monkeypatch.setenv("NEURONXA_CACHE_DIR", str(cache))
         test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=PATIENCE_S)
-        if name != "alignment":
-            test._page_hash = calc_hash(name)  # how Streamlit names a page of st.navigation
+        test._page_hash = calc_hash(name)  # how Streamlit names a page of st.navigation
         for key, value in {**CHOSEN.to_query(), **query}.items():
             test.query_params[key] = value
         return again(test)
