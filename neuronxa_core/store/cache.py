@@ -122,8 +122,7 @@ class Store:
         self._reads: Counter[tuple[str, bool]] = Counter()
         self._last_use = 0  # ns since 1970, the latest that was seen in the folder
         self._unlooked_bytes = 0  # that may be written before `_evict` looks again what there is
-        self.last_write_error = ""
-        """What kept the last write from being done, "" where it was done."""
+        self._write_error, self._was_gone = "", False
         self.damage: Counter[str] = Counter()
         """How often an entry was found damaged, by key: more than once speaks of a failing disk."""
         try:
@@ -136,8 +135,13 @@ class Store:
             explained = self._explained(error)
             if not isinstance(explained, _Unwritable) or not os.access(self.folder, os.R_OK | os.X_OK):
                 raise explained from error
-            self.last_write_error = str(explained)
+            self._write_error, self._was_gone = str(explained), not self.folder.is_dir()
             logger.warning("%s; until then it is only read", explained)
+
+    @property
+    def last_write_error(self) -> str:
+        """What kept the last write from being done; "" where it was done, or where a vanished folder is back."""
+        return "" if self._was_gone and self.folder.is_dir() else self._write_error
 
     def put(self, key: str, arrays: Mapping[str, np.ndarray], meta: JSON) -> None:
         """Keep `arrays` and `meta` under `key`, in place of what was there; readers of the old entry keep it.
@@ -164,9 +168,9 @@ class Store:
                 raise
         except OSError as error:
             explained = self._explained(error)
-            self.last_write_error = str(explained)
+            self._write_error, self._was_gone = str(explained), not self.folder.is_dir()
             raise explained from error
-        self.last_write_error = ""
+        self._write_error = ""
         if self._unlooked_bytes < 0:
             self._evict(path)
 
@@ -206,7 +210,7 @@ class Store:
             self._documents.put(key, value)
         except ERRORS as error:
             explained = self._of_documents(error)
-            self.last_write_error = str(explained)
+            self._write_error, self._was_gone = str(explained), not self.folder.is_dir()
             raise explained from error
 
     def try_put_json(self, key: str, value: JSON) -> bool:

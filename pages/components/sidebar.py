@@ -54,12 +54,13 @@ def runs() -> list[Experiment]:
 
 def remember(run: Experiment) -> None:
     """Put a run first in the list; one on an upload stays with whoever has its link."""
-    query = _run_of(run).to_query()
-    if st.session_state.get("remembered") == query or uploads.FOLDER in Path(run.corpus).parts:
+    query, store = _run_of(run).to_query(), services().store
+    known = st.session_state.get("remembered") == query
+    if known or uploads.FOLDER in Path(run.corpus).parts or not store.folder.is_dir():
         return
     st.session_state.remembered = query
-    others = [one for one in services().store.get_json(KEY) or [] if one != query]
-    services().store.try_put_json(KEY, [query, *others][:MOST_RUNS])
+    others = [one for one in store.get_json(KEY) or [] if one != query]
+    store.try_put_json(KEY, [query, *others][:MOST_RUNS])
 
 
 def run_choice() -> None:
