@@ -126,7 +126,7 @@ def test_uploaded_corpora(files, pivot):
     read_and_select(files, pivot)
 
 
-@settings(fuzz, max_examples=round(settings.get_profile("fuzz").max_examples / 10) or 3)
+@settings(fuzz, max_examples=round(settings.get_profile("fuzz").max_examples / 25) or 3)
 @given(parquets() | some_bytes, codes)
 def test_uploaded_parquet_files(content, pivot):
     """Each is read in a process of its own, which takes its time."""

@@ -140,7 +140,7 @@ def test_a_damaged_parquet_file_is_one_sentence(full):
     data = bytearray(as_parquet(pa.table({"eng": ["a", "b"], "deu": ["c", "d"]}), compression="none"))
     random = np.random.default_rng(5)
     refused = 0
-    tries = 300 if full else 5
+    tries = 60 if full else 5
     for _ in range(tries):
         broken = bytearray(data)
         for place in random.integers(0, len(data), 3):
