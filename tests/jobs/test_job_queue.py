@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 
 import pytest
 
@@ -78,6 +79,9 @@ def test_a_cancelled_extraction_keeps_finished_languages_and_a_new_request_compu
     plan = planning.make_plan(Experiment(languages=("deu_Latn", "spa_Latn"), sentences=4), store)
     job = queue.submit(Extraction(plan))
     assert reached.wait(LONG)
+    until = time.monotonic() + LONG
+    while plan.entry_key("deu_Latn", "weighted") not in store and time.monotonic() < until:
+        time.sleep(0.01)  # it is written beside the next language
     job.cancel()
     again = queue.submit(Extraction(plan))
     assert again is not job
