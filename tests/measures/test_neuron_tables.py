@@ -1,9 +1,8 @@
 """What is shown of one neuron, on activations by hand."""
 
-from types import SimpleNamespace
-
 import numpy as np
 
+from neuronxa_core.corpora.parallel import Corpus
 from neuronxa_core.measures import neuron_tables
 from neuronxa_core.measures.activation_counts import ActivationCounts
 from neuronxa_core.models.token_text import Unit
@@ -40,7 +39,7 @@ def test_top_sentences_are_those_of_any_language_and_shown_in_all():
     values = {"eng_Latn": np.array([0.1, 0.9, 0.5]), "deu_Latn": np.array([0.2, 0.8, 0.9])}
     by_row = neuron_tables.top_sentences(values, 1)
     assert by_row == {1: ["eng_Latn"], 2: ["deu_Latn"]}
-    corpus = SimpleNamespace(lines=(4, 5, 6, 9), usable=(0, 2, 3))
+    corpus = Corpus("made", "eng_Latn", ("deu_Latn",), {}, (4, 5, 6, 9), (0, 2, 3), None, ())
     read = {
         code: [TokenActivations(f"{code} {row}", (1, 2), np.array([0.5, -2.0]), False) for row in by_row]
         for code in values
