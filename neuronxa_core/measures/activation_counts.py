@@ -191,6 +191,7 @@ class ActiveSetsMeasure(Measure):
     instant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.plan.all_languages) < 2:
             raise ExperimentError(f"{self.name.replace('_', ' ')} compares languages; choose at least 2")
         # an unknown criterion is said at once

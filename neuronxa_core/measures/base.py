@@ -107,12 +107,9 @@ class Measure:
     needs_shared: ClassVar[bool] = True
     instant: ClassVar[bool] = False
 
-    def __new__(cls, plan: Plan | None = None, *_choices: Any, **_named: Any) -> Self:
-        if cls.needs_corpus and cls.needs_shared and isinstance(plan, Plan):
-            planning.check_shared(plan, f"The measure {cls.name.replace('_', ' ')}")
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
+        if self.needs_corpus and self.needs_shared:
+            planning.check_shared(self.plan, f"The measure {self.name.replace('_', ' ')}")
         for one in options(type(self)):
             among, chosen = one.metadata["among"], getattr(self, one.name)
             for value in chosen if isinstance(chosen, tuple) else (chosen,):

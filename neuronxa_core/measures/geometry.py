@@ -68,6 +68,7 @@ class Geometry(Measure):
     instant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.k < 1:
             raise ExperimentError(f"k is at least 1, not {self.k}")
 

@@ -193,6 +193,7 @@ class LapeMeasure(Measure):
     instant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self.plan.all_languages, self.share, self.drop_percentile, self.assign_percentile)
 
     @classmethod

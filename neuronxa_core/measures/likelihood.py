@@ -33,6 +33,7 @@ class NatsPerByte(LanguageScores):
     higher_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.plan.info.causal:
             raise ModelError(
                 f"model {self.plan.source.name} ({self.plan.info.class_name}) is an encoder, which predicts no next "

@@ -209,6 +209,7 @@ class HarnessRun(Measure):
     needs_corpus: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "tasks", tuple(self.tasks))
         _check_tasks(self.tasks)
         for name, least in (("limit", 1), ("num_fewshot", 0), ("batch_size", 1)):

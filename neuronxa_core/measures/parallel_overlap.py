@@ -128,6 +128,7 @@ class ParallelOverlapMeasure(Measure):
     unit: ClassVar[str] = "languages"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.threshold < 1:
             raise ExperimentError(f"the threshold is a share of tokens, at least 0 and below 1, not {self.threshold}")
 

@@ -79,6 +79,7 @@ class TokenActivationsMeasure(Measure):
     needs: ClassVar[str] = "model"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         per_token.check_neuron(self.plan.info, self.layer, self.number)
 
     def parts(self) -> tuple[str, ...]:
