@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core import charts, exports
-from pages.components.session import experiment
+from pages.components import links
 
 # cells of a table that is sent before anyone opens it
 MOST_SENT_UNSEEN = 10_000
@@ -66,13 +66,6 @@ def figures(values: Mapping[str, object]) -> None:
             st.metric(name, value, width="content")
 
 
-def open_microscope(layer: int, neuron: int) -> None:
-    """Go to the Microscope with this neuron."""
-    # the parameters of this page's widgets cannot be cleared here, only replaced
-    named = {"neuron_layer": str(int(layer)), "neuron_number": str(int(neuron))}
-    st.switch_page("pages/microscope.py", query_params={**experiment().to_query(), **named})
-
-
 def neuron_table(table: pd.DataFrame, key: str, on_select: object = "rerun", **columns: object) -> Any:
     """A table of neurons, with `layer` and `neuron` columns, of which a row can be chosen; the event, or None."""
     if table.empty:
@@ -100,4 +93,4 @@ def neuron_list(table: pd.DataFrame, key: str, **columns: object) -> None:
         return
     layer, neuron = int(table["layer"].iloc[rows[0]]), int(table["neuron"].iloc[rows[0]])
     if st.button(f"Open neuron {neuron} of layer {layer}", key=f"{key}-open", icon=":material/biotech:"):
-        open_microscope(layer, neuron)
+        links.open_page("microscope", neuron_layer=str(layer), neuron_number=str(neuron))

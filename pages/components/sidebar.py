@@ -12,6 +12,7 @@ from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.states.planning import Plan
 from pages.access.host import host_settings
+from pages.components import links
 from pages.components.process import services
 from pages.components.session import choose, experiment
 from pages.components.wording import counted, label
@@ -77,7 +78,7 @@ def run_choice() -> None:
 
     named = {run: name_of(run) if run else "New run …" for run in offered}
     if st.sidebar.selectbox("Run", offered, 0, format_func=named.get, key=key, on_change=take) is None:
-        st.switch_page("pages/run.py", query_params=experiment().to_query())
+        links.open_page("run")
 
 
 def pivot_choice(whole: Plan) -> None:
