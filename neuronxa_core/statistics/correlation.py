@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -273,6 +274,12 @@ class ByFamily:
         return f"{said}."
 
 
+@lru_cache(maxsize=4)
+def _times_drawn(n: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each of n families is in each resample, [resample, family]: the same for every column of a table."""
+    return np.stack([np.bincount(draw, minlength=n) for draw in bootstrap_draws(n, resamples, seed)])
+
+
 def by_family(
     x: ArrayLike,
     y: ArrayLike,
@@ -292,8 +299,7 @@ def by_family(
     own, names = pd.factorize(np.array(named, dtype=object)[kept])
     if len(names) < FEWEST:
         return ByFamily(len(names), np.nan, np.nan, 0)
-    draws = bootstrap_draws(len(names), resamples, seed)
-    times = np.stack([np.bincount(draw, minlength=len(names)) for draw in draws])[:, own]
+    times = _times_drawn(len(names), resamples, seed)[:, own]
     x, y = (values / (np.abs(values).max() or 1) for values in (x, y))
     count = times.sum(axis=1, keepdims=True)
     far = [values - (times * values).sum(axis=1, keepdims=True) / count for values in (x, y)]
