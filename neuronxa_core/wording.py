@@ -8,6 +8,11 @@ PARALLEL_KINDS = ("translations", "mismatched sentences", "translations − mism
 """What the overlap of sentences' active neurons is taken over, in a measure's table and in the chart's legend."""
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number of things: `1 language`, `1,024 languages`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def some_of(names: Iterable[str], most: int = 12, separator: str = ", ") -> str:
     """The first names, and how many more there are."""
     names = list(names)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from neuronxa_core.wording import counted
+
 Severity = Literal["error", "warning", "info"]
 
 
@@ -105,7 +107,7 @@ class Corpus:
         fewest, most = min(self.counts), max(self.counts)
         if self.own_sentences:
             return f"{fewest:,} sentences per pair" if fewest == most else f"{fewest:,} to {most:,} sentences per pair"
-        return f"{most:,} {'sentence' if most == 1 else 'sentences'}"
+        return counted(most, "sentence")
 
     def rows(self, code: str) -> list[int]:
         """The rows that have text in a language."""

@@ -15,7 +15,7 @@ from neuronxa_core.states import planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import StatesReader
 from neuronxa_core.store.cache import Store
-from neuronxa_core.wording import ALIGNED, MISSED, WRONG
+from neuronxa_core.wording import ALIGNED, MISSED, WRONG, counted
 
 
 def ranked(found: Alignment, layers: str) -> list[str]:
@@ -69,8 +69,7 @@ def conclusion(found: Alignment, table: pd.DataFrame, layers: str) -> str:
     if layers == "max":
         return best
     above = above_chance(found, table)
-    every = f"{len(table)} {'language' if len(table) == 1 else 'languages'}"
-    return f"**{above} of {every}** {'is' if above == 1 else 'are'} above chance. {best}"
+    return f"**{above} of {counted(len(table), 'language')}** {'is' if above == 1 else 'are'} above chance. {best}"
 
 
 def curve_table(found: Alignment, codes: Sequence[str]) -> pd.DataFrame:
@@ -98,7 +97,7 @@ def heat_map_table(found: Alignment, layers: str) -> pd.DataFrame:
             "language": codes,
             "label": [languages.label(code) for code in codes],
             "family": [languages.family(code) for code in codes],
-            "scores": [found.score[found.languages.index(code)].round(4).tolist() for code in codes],
+            "scores": found.only(codes).score.round(4).tolist(),
         }
     )
 

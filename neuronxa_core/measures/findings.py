@@ -40,7 +40,7 @@ def figures(found: Alignment, ranking: pd.DataFrame) -> dict[str, str]:
     ordered = ranking.sort_values(["score", "label"], ascending=[False, True])
     values = {
         "Above chance": f"{alignment_tables.above_chance(found, ranking)} of {len(ranking)}",
-        "Best layer": f"{int(by_layer.argmax())}",
+        "Best layer": f"{alignment_tables.best_layer(found)}",
         "Mean score there": f"{by_layer.max():.3f}",
     }
     for name, row in (("Highest", ordered.iloc[0]), ("Lowest", ordered.iloc[-1])):
@@ -50,14 +50,15 @@ def figures(found: Alignment, ranking: pd.DataFrame) -> dict[str, str]:
 
 def answer(found: Alignment, ranking: pd.DataFrame, method: str, model: str, pivot: str) -> str:
     """The whole result in one sentence. pivot: its code."""
-    above, by_layer = alignment_tables.above_chance(found, ranking), found.score.mean(axis=0)
+    above = alignment_tables.above_chance(found, ranking)
     against = f"with {languages.name(pivot)} by {method}"
     if not above:
         return f"**No language is aligned above chance** {against} in {model}."
     many = "All" if above == len(ranking) else f"{above} of"
     verb = "is" if len(ranking) == 1 else "are"
     noun = "language" if len(ranking) == 1 else "languages"
-    where = f"; the scores peak at layer {int(by_layer.argmax())}" if len(by_layer) > 1 else ""
+    peak = f"; the scores peak at layer {alignment_tables.best_layer(found)}"
+    where = peak if found.score.shape[1] > 1 else ""
     return f"**{many} {len(ranking)} {noun} {verb} aligned above chance** {against} in {model}{where}."
 
 

@@ -269,10 +269,10 @@ def effects_sentences(summary: pd.DataFrame, controls: int, change: str) -> list
             )
         elif loss * own > 0 and row["p"] <= 0.05:
             text = f"ablation costs the language more than random neurons as often active do (p = {row['p']:.3f})"
+        elif loss * own <= 0:
+            text = f"ablation costs the language nothing (p = {row['p']:.3f})"
         else:
             text = f"no more than random neurons as often active: {as_large} of {controls} random sets {cost} the "
             text += f"language as much or more (p = {row['p']:.3f})"
-            if loss * own <= 0:
-                text = f"ablation costs the language nothing (p = {row['p']:.3f})"
         said.append(f"{row['set']}: {text}.")
     return said

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from neuronxa_core.corpora import languages
 from neuronxa_core.experiment import Experiment
+from neuronxa_core.wording import counted as counted  # pages say all their words from here
 
 STATE_NAMES = {
     "nas": "NAS · activation state (NASCA)",
@@ -22,11 +23,6 @@ NEURON_NAMES = {"product": "product · input of the last projection", "gate": "g
 def label(code: str) -> str:
     """A language's English name and code."""
     return languages.label(code)
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """A number of things: `1 language`, `1,024 languages`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
