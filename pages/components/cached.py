@@ -9,10 +9,11 @@ import pandas as pd
 
 from neuronxa_core.corpora import parallel, reading
 from neuronxa_core.experiment import Experiment, digest
-from neuronxa_core.measures import activation_counts, alignment, bitext_retrieval
+from neuronxa_core.measures import activation_counts, alignment, bitext_retrieval, task_correlation
 from neuronxa_core.measures.activation_counts import ActivationCounts
 from neuronxa_core.measures.alignment import Alignment
 from neuronxa_core.measures.base import Arrays, Measure, Part
+from neuronxa_core.measures.transfer import Transfer
 from neuronxa_core.models import description, structure
 from neuronxa_core.models.description import ModelSource
 from neuronxa_core.states import planning
@@ -129,3 +130,32 @@ def _activity(key: str, _plan: Plan) -> ActivationCounts:
 def activity_of(plan: Plan) -> ActivationCounts:
     """Activation counts of a plan whose states are all stored."""
     return _activity(activation_counts.counts_key(plan), plan)
+
+
+@kept()
+def _tokens(key: str, _plan: Plan) -> dict[str, float]:
+    return task_correlation.tokens_per_sentence(_plan, services().store)
+
+
+def tokens_of(plan: Plan) -> dict[str, float]:
+    """Mean tokens per sentence by language, of a plan whose states are all stored."""
+    return _tokens(plan.key, plan)
+
+
+@kept("Reading the labelled data …")
+def _transfer(
+    plan_key: tuple[str, str],
+    data: str,
+    fingerprint: str,
+    items: int | None,
+    state: str,
+    pooling: str,
+    layer: int | str,
+    _plan: Plan,
+) -> Transfer:
+    return Transfer(_plan, data, items=items, state=state, pooling=pooling, layer=layer)
+
+
+def transfer_of(plan: Plan, data: str, items: int | None, state: str, pooling: str, layer: int | str) -> Transfer:
+    """The measure, its data read and parted once as long as they do not change on disk. Raises as `Transfer`."""
+    return _transfer((plan.key, plan.pivot), data, _fingerprint(data), items, state, pooling, layer, plan)

@@ -14,7 +14,7 @@ from neuronxa_core.measures.task import Task
 from neuronxa_core.measures.transfer import Transfer
 from neuronxa_core.states.computing import Extraction
 from pages.access import host
-from pages.components import controls, progress, wording
+from pages.components import cached, controls, progress, wording
 from pages.components.process import services
 from pages.components.selection import Selection
 from pages.views.downstream.tables import task_choice
@@ -94,7 +94,7 @@ def _transfer(opened: Selection) -> Transfer | None:
         st.caption("Name a file to go on.")
         return None
     data, pooling = str(allowed.score_source(path)), opened.experiment.pooling
-    measure = Transfer(opened.plan, data, items=int(items) or None, state=state, pooling=pooling, layer=layer)
+    measure = cached.transfer_of(opened.plan, data, int(items) or None, state, pooling, layer)
     for finding in measure.plan.corpus.findings:
         st.caption(wording.safe(finding.message))
     chosen = measure.chosen_layer(measure.results(opened.store))

@@ -5,12 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from neuronxa_core.measures import task_correlation, task_tables
-from neuronxa_core.states.planning import Plan
+from neuronxa_core.measures import task_tables
 from neuronxa_core.statistics import correlation, regression
-from pages.components import exporting, wording
-from pages.components.kept import kept
-from pages.components.process import services
+from pages.components import cached, exporting, wording
 from pages.views.downstream import own_table
 from pages.views.downstream.selection import TaskSelection
 
@@ -20,15 +17,9 @@ SAYS = (
 )
 
 
-@kept()
-def _tokens(key: str, _plan: Plan) -> dict[str, float]:
-    return task_correlation.tokens_per_sentence(_plan, services().store)
-
-
 def with_controls(selection: TaskSelection) -> tuple[pd.DataFrame, dict[str, str]]:
     """The correlation, plain and with each control held constant; see `task_tables.held_constant`."""
-    tokens = _tokens(selection.plan.key, selection.plan)
-    controls = task_tables.controls_of(tokens, selection.known)
+    controls = task_tables.controls_of(cached.tokens_of(selection.plan), selection.known)
     return task_tables.held_constant(selection.pooled(), selection.points.y, controls)
 
 

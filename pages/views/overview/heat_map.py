@@ -5,11 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from neuronxa_core import charts
-from neuronxa_core.measures import alignment_tables, findings
+from neuronxa_core.measures import alignment, alignment_tables, findings
 from neuronxa_core.measures.alignment import Alignment, chance_level
-from neuronxa_core.states.stored import StatesReader
-from pages.components import links
+from neuronxa_core.measures.findings import Finding
+from neuronxa_core.states.planning import Plan
+from pages.components import cached, links
 from pages.components.exporting import downloads, figures
+from pages.components.kept import kept
 from pages.components.selection import Selection
 from pages.components.wording import label, safe
 
@@ -49,9 +51,8 @@ def show(selection: Selection) -> None:
 def _findings(selection: Selection, found: Alignment) -> None:
     """What the numbers hold beyond the ranking, each with a way to the view that shows it."""
     st.markdown("**What stands out**")
-    with StatesReader(selection.plan, selection.store) as reader:
-        tokens = [float(reader.tokens(code).mean()) for code in found.languages]
-    every = findings.findings(found, selection.experiment.layers, selection.plan.pivot, tokens)
+    chosen, plan = selection.experiment, selection.plan
+    every = _found_out(alignment.scores_key(plan, chosen.state, chosen.pooling), chosen.layers, found, plan)
     for number, one in enumerate(every):
         st.markdown(one.says)
         st.caption(one.evidence)
@@ -61,6 +62,13 @@ def _findings(selection: Selection, found: Alignment) -> None:
     if not every:
         st.caption("No difference between layers, scripts or directions is beyond chance here.")
     st.caption("Click a cell of the map to see its language.")
+
+
+@kept()
+def _found_out(key: str, layers: str, _found: Alignment, _plan: Plan) -> list[Finding]:
+    """What stands out: tests by permutation, which a click on the map need not do again."""
+    tokens = cached.tokens_of(_plan)
+    return findings.findings(_found, layers, _plan.pivot, [tokens[code] for code in _found.languages])
 
 
 def _language(selection: Selection, found: Alignment, code: str, layer: int) -> None:
