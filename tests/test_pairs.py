@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuronxa_core.errors import ExperimentError, StoreError
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.measures import all_pairs
 from neuronxa_core.measures.all_pairs import PairScores
 from neuronxa_core.states import computing, planning
@@ -16,7 +16,8 @@ from neuronxa_core.store.cache import Store
 
 @pytest.fixture
 def plan(store):
-    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=6), store)
+    chosen = Experiment(languages=("spa_Latn", "hin_Deva"), sentences=6, poolings=CHOICES["pooling"])
+    plan = planning.make_plan(chosen, store)
     computing.compute_missing(plan, store, ModelPool())
     return plan
 

@@ -86,7 +86,7 @@ def test_verification_finds_what_was_damaged_since_it_was_read_and_drops_it(fill
     assert whole.units_done == whole.units
 
     plan = planning.make_plan(CHOSEN, filled)
-    alignment.align(plan, filled, "emb", "mean")  # reads every block, so that this process takes them for verified
+    alignment.align(plan, filled, "emb", "weighted")  # reads every block, so that this process takes them for verified
     victim = plan.keys["rus_Cyrl"]
     with filled.get(victim) as entry:
         path = Path(entry.file.name)
