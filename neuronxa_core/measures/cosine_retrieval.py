@@ -192,11 +192,11 @@ def _decide(cosines: np.ndarray, x: np.ndarray, language: Callable[[int], np.nda
         involved = np.flatnonzero(src2trg | trg2src | rivals.any(axis=1) | counter_rivals.any(axis=0))
         exact = _exact_cosines(language(number)[involved], x[involved])
         for axis, undecided in enumerate((src2trg, trg2src)):
-            found[axis, number, undecided] = leads(exact, axis)[undecided[involved]]
+            found[axis, number, undecided] = is_strictly_nearest(exact, axis)[undecided[involved]]
     return found
 
 
-def leads(cosines: np.ndarray, axis: int) -> np.ndarray:
+def is_strictly_nearest(cosines: np.ndarray, axis: int) -> np.ndarray:
     """Whether each cell of the diagonal is above all others of its column (axis 0) or row (1) by more than a tie."""
     rivals = cosines.copy()
     np.fill_diagonal(rivals, -np.inf)

@@ -23,7 +23,7 @@ from neuronxa_core.host.threads import side_by_side
 from neuronxa_core.measures import alignment
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice, pooling_choice, state_choice
 from neuronxa_core.measures.cka import cka
-from neuronxa_core.measures.cosine_retrieval import leads
+from neuronxa_core.measures.cosine_retrieval import is_strictly_nearest
 from neuronxa_core.statistics import correlation
 from neuronxa_core.statistics.correlation import NEGLIGIBLE
 
@@ -99,7 +99,7 @@ def cosines(products: np.ndarray, x_squares: np.ndarray, y_squares: np.ndarray) 
 
 def strict_score(similarities: np.ndarray) -> float:
     """The share of sentences above all others of their row and their column of [n, n] by more than a tie."""
-    return float((leads(similarities, 0) & leads(similarities, 1)).mean())
+    return float((is_strictly_nearest(similarities, 0) & is_strictly_nearest(similarities, 1)).mean())
 
 
 def nearest_mean(similarities: np.ndarray, k: int) -> np.ndarray:
