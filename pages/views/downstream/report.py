@@ -26,8 +26,11 @@ def show(selection: TaskSelection) -> None:
     st.caption("The report is made when you ask for it; it opens in any browser, without a network.")
     key = _key(selection)
     if st.button("Make the report", icon=":material/summarize:", key="report_make"):
+        st.session_state.report_wanted = key
+    if st.session_state.get("report_wanted") == key:  # also after a pass that the report needed
         with st.spinner("Drawing …"):
             st.session_state.report = (key, _report(selection))
+        del st.session_state.report_wanted
     kept_key, text = st.session_state.get("report", (None, ""))
     if kept_key == key:
         name = f"downstream-{exports.file_name(selection.plan.source.name)}.html"

@@ -24,8 +24,10 @@ def show(selection: OverlapSelection) -> None:
         key="sets",
         max_selections=MOST_SETS,
     )
-    whole = st.toggle("All layers together", key="sets_all_layers", bind="query-params")
-    layer = None if whole else layer_slider(selection, "sets_layer")
+    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    whole = left.toggle("All layers together", key="sets_all_layers", bind="query-params")
+    with right:
+        layer = None if whole else layer_slider(selection, "sets_layer")
     if len(chosen) < 2:
         st.info("Choose at least two languages.")
         return

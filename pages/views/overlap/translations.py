@@ -17,21 +17,23 @@ from pages.views.overlap.selection import OverlapSelection
 
 def show(selection: OverlapSelection) -> None:
     codes, chosen = selection.codes, selection.experiment
-    columns = st.columns(2)
-    common = {"format_func": label, "bind": "query-params"}
-    x = columns[0].selectbox("Language", codes, 0, key="meaning_x", **common)
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    common = {"format_func": label, "bind": "query-params", "width": 210}
+    x = row.selectbox("Language", codes, 0, key="meaning_x", **common)
     best = codes.index(selection.best_aligned()[0])
-    y = columns[1].selectbox("and", codes, best, key="meaning_y", **common)
-    threshold = st.slider(
-        "A neuron is active in a sentence if it is in more than this share of the sentence's tokens, %",
+    y = row.selectbox("and", codes, best, key="meaning_y", **common)
+    threshold = row.slider(
+        "Active above, % of tokens",
         0,
         95,
         50,
         key="meaning_threshold",
         bind="query-params",
+        width=220,
+        help="A neuron is active in a sentence if it is in more than this share of the sentence's tokens.",
     )
-    match_length = st.toggle(
-        "Compare with mismatched sentences of the same length",
+    match_length = row.toggle(
+        "Mismatches of the same length",
         True,
         key="meaning_length",
         bind="query-params",
