@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from neuronxa_core.cli.correlate import correlate
 from neuronxa_core.cli.measure import measure
 from neuronxa_core.cli.options import OneLineParser, add_options, complain
-from neuronxa_core.cli.score import add_cluster_options, add_no_keep, score
+from neuronxa_core.cli.score import add_cluster_options, add_table_options, score
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES
 from neuronxa_core.host import redaction
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         "failure is one line on stderr, and the exit status is then 2.",
     )
     add_options(score, states=["nas"], several_models=True)
-    add_no_keep(score)
+    add_table_options(score)
     add_cluster_options(score)
     correlate = commands.add_parser(
         "correlate",

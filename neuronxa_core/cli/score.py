@@ -13,9 +13,11 @@ import pandas as pd
 from neuronxa_core import exports
 from neuronxa_core.cli.options import complain, destination, plans_of, prepared, progress
 from neuronxa_core.errors import CorruptEntry, NeuronXAError
+from neuronxa_core.experiment import CHOICES
 from neuronxa_core.jobs import cluster
 from neuronxa_core.measures import alignment
-from neuronxa_core.measures.alignment import AlignmentScores
+from neuronxa_core.measures.alignment import AlignmentScores, pool_layers
+from neuronxa_core.measures.base import Run
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
@@ -39,8 +41,24 @@ COLUMNS = {
 """Columns of the measure's table, and as they are called in the CSV."""
 
 
-def add_no_keep(command: argparse.ArgumentParser) -> None:
-    """Whether states stay in the cache."""
+# what is pooled over layers, by the measure's names
+POOLED = ["score", "retrieval_src2trg", "retrieval_trg2src"]
+
+
+def add_table_options(command: argparse.ArgumentParser) -> None:
+    """Which rows the table has, and whether states stay in the cache."""
+    command.add_argument(
+        "--pairs",
+        choices=("pivot", "all"),
+        default="pivot",
+        help="all: every pair of languages once; the column pivot has the first of the two (default: pivot)",
+    )
+    command.add_argument(
+        "--layers",
+        choices=("all", *CHOICES["layers"]),
+        default="all",
+        help="every layer, or the mean or maximum over layers, of each column by itself (default: all)",
+    )
     command.add_argument(
         "--no-keep",
         action="store_true",
@@ -86,7 +104,7 @@ Compute = Callable[[dict[str, Plan]], Iterator[tuple[str, NeuronXAError | None]]
 
 def score(options: argparse.Namespace) -> int:
     """Compute what is missing and write the table; 2 where a model failed."""
-    _check_cluster_options(options)
+    _check_options(options)
     store = prepared(options)
     if options.ray is None:
         plans = plans_of(options, options.model, planning.make_plan, store, kept=not options.no_keep)
@@ -111,13 +129,15 @@ def score(options: argparse.Namespace) -> int:
     return 2 if failures else 0
 
 
-def _check_cluster_options(options: argparse.Namespace) -> None:
+def _check_options(options: argparse.Namespace) -> None:
     """Raise NeuronXAError for those that make no sense."""
     for name in ("chunk", "gpus_per_task", "cpus_per_task"):
         if options.ray is None and getattr(options, name) is not None:
             raise NeuronXAError(f"--{name.replace('_', '-')} goes with --ray")
     if options.chunk is not None and options.chunk < 1:
         raise NeuronXAError(f"--chunk must be at least 1, not {options.chunk}")
+    if options.pairs == "all" and options.no_keep:
+        raise NeuronXAError("--no-keep does not go with --pairs all, which compares the states of all languages")
     if options.ray is not None and options.no_keep:
         raise NeuronXAError("--no-keep does not go with --ray, whose tasks hand their states over through the cache")
 
@@ -173,6 +193,8 @@ def _aligned(
     A model is aligned as soon as its states are there. Where they turn out damaged (the store has dropped them), they
     are computed again.
     """
+    for plan in plans.values() if options.pairs == "all" else ():
+        planning.check_shared(plan, "--pairs all")
     tables: dict[str, pd.DataFrame] = {}
     failures: dict[str, NeuronXAError] = {}
     todo = plans
@@ -197,18 +219,27 @@ def _aligned(
 
 def _rows(name: str, plan: Plan, store: Store, options: argparse.Namespace) -> pd.DataFrame:
     """A model's part of the table; sentences that were cut are said on stderr."""
-    parts = []
+    parts, truncated = [], {}
     for state in dict.fromkeys(options.states):
-        measure = AlignmentScores(plan, state, options.pooling)
-        results = measure.run(store)
-        parts.append(measure.frame(results))
-    truncated = {code: int(arrays["truncated"][0]) for code, arrays in results.items()}
-    truncated[plan.pivot] = int(next(iter(results.values()))["truncated"][1])
+        for one in planning.pair_by_pair(plan) if options.pairs == "all" else [plan]:
+            measure = AlignmentScores(one, state, options.pooling)
+            if options.pairs == "all":  # of so many pairs nothing is kept
+                results = dict(measure.compute_all(measure.parts(), Run(one, store, lambda: False)))
+            else:
+                results = measure.run(store)
+            parts.append(measure.frame(results).assign(pivot=one.pivot))
+            truncated |= {code: int(arrays["truncated"][0]) for code, arrays in results.items()}
+            truncated[one.pivot] = int(next(iter(results.values()))["truncated"][1])
     cut = [f"{count} of {code}" for code, count in truncated.items() if count]
     if cut:
         print(
             f"warning: {name} reads at most {plan.info.max_length} tokens; sentences that were cut: {', '.join(cut)}",
             file=sys.stderr,
         )
-    about = {"model": name, "corpus": plan.corpus.name, "neuron": plan.experiment.neuron, "pivot": plan.pivot}
-    return pd.concat(parts).assign(**about)[list(COLUMNS)].rename(columns=COLUMNS)
+    table = pd.concat(parts)
+    if options.layers != "all":
+        by_language = table.groupby(["state", "pivot", "language"], sort=False)
+        pooled = by_language[POOLED].agg(lambda column: pool_layers(column.to_numpy(), options.layers))
+        table = by_language.first().assign(layer=options.layers, **pooled).reset_index()
+    about = {"model": name, "corpus": plan.corpus.name, "neuron": plan.experiment.neuron}
+    return table.assign(**about)[list(COLUMNS)].rename(columns=COLUMNS)

@@ -11,9 +11,10 @@ language alone: a row that is empty in one language is left out of `usable` for 
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from neuronxa_core.corpora import languages, pairs, parquet, tables
 from neuronxa_core.corpora.parallel import Columns, RawCorpus, normalise
@@ -22,6 +23,7 @@ from neuronxa_core.errors import CorpusError
 from neuronxa_core.host import limits
 from neuronxa_core.wording import some_of
 
+T = TypeVar("T")
 DEMO = Path(__file__).parents[1] / "demo" / "corpus"
 # FLORES-200's folders; the first that is there is read
 SPLITS = ("devtest", "dev")
@@ -125,18 +127,27 @@ def read_hub(
     test for others unless given. Raises CorpusError where `datasets` is not installed or the data set cannot be loaded.
     """
     parse_hub(f"hub:{dataset}")
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise CorpusError("Reading from the hub needs the datasets library: pip install datasets") from error
-    split = split or ("devtest" if dataset == FLORES_PLUS else "test")
-    try:
-        rows = load_dataset(dataset, name=config, split=split, revision=revision)
+
+    def table_of(rows: Any) -> tuple[dict[str, list], list[str]]:
         headings = list(rows.column_names)
         tables.check_headings(dataset, headings)
         wanted = tables.headings_to_read(headings)
         parquet.check_cells(dataset, getattr(rows, "num_rows", 0), len(wanted))
-        table = {heading: list(rows[heading]) for heading in wanted}
+        return {heading: list(rows[heading]) for heading in wanted}, headings
+
+    split = split or ("devtest" if dataset == FLORES_PLUS else "test")
+    table, headings = from_hub(table_of, dataset, config, split, revision)
+    return _corpus(dataset, f"hub:{dataset}", tables.columns_of_table(dataset, table, headings))
+
+
+def from_hub(take: Callable[[Any], T], dataset: str, config: str | None, split: str, revision: str | None = None) -> T:
+    """What `take` makes of a data set of the hub, loaded with the `datasets` library. Raises as `read_hub`."""
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise CorpusError("Reading from the hub needs the datasets library: pip install datasets") from error
+    try:
+        return take(load_dataset(dataset, name=config, split=split, revision=revision))
     except CorpusError:
         raise
     except Exception as error:
@@ -145,7 +156,6 @@ def read_hub(
             f"The data set {dataset} (split {split}) cannot be loaded: {reason}; if it is gated, accept its terms on "
             "the hub and log in with hf auth login"
         ) from error
-    return _corpus(dataset, f"hub:{dataset}", tables.columns_of_table(dataset, table, headings))
 
 
 def _read_folder(folder: Path, source: str, name: str) -> RawCorpus:

@@ -185,6 +185,19 @@ def of_pair(plan: Plan, x: str, y: str) -> Plan:
     return restrict(plan, [x, y])
 
 
+def pair_by_pair(plan: Plan) -> list[Plan]:
+    """Plans whose pivot and languages are every pair of the plan's languages once. They have the same sentences."""
+    codes = plan.all_languages
+    return [
+        replace(
+            plan,
+            corpus=replace(plan.corpus, pivot=pivot, languages=codes[k + 1 :]),
+            keys={code: plan.keys[code] for code in codes[k:]},
+        )
+        for k, pivot in enumerate(codes[:-1])
+    ]
+
+
 def check_shared(plan: Plan, what: str) -> None:
     """Raise ExperimentError, which begins with what needs them, unless all languages have the same sentences."""
     if plan.corpus.own_sentences:

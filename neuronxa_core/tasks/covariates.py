@@ -15,7 +15,8 @@ from neuronxa_core.tasks import cells, matching
 from neuronxa_core.tasks.headings import share_of
 from neuronxa_core.tasks.language_names import code_of
 
-# languages of XLM-R's training data and millions of tokens (Conneau et al., ACL 2020, table 6; Burmese without Zawgyi)
+# languages of XLM-R's training data and millions of tokens (Conneau et al., ACL 2020, table 6; Burmese without Zawgyi),
+# as github.com/mayhewsw/multilingual-data-stats transcribes them, which corrects Swedish and Ukrainian
 XLMR_FILE = Path(__file__).with_name("xlmr_training.csv")
 HEAD, LONG_TAIL = "head", "long tail"
 HEAD_COLUMN, TOKENS_COLUMN, SHARE_COLUMN = "head or long tail", "ln tokens in XLM-R's training", "training share"

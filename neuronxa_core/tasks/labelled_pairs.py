@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from neuronxa_core.corpora import parquet, reading
 from neuronxa_core.corpora.parallel import normalise
 from neuronxa_core.corpora.texts import lines_of, stem, suffix
 from neuronxa_core.errors import CorpusError
@@ -45,24 +47,23 @@ class _Row:
 def read(path: Path, languages: Sequence[str] = ()) -> LabelledTexts:
     """The labelled sentences of a file, or of a folder's .tsv and .jsonl files; of some languages, or of all.
 
+    hub:owner/name[:config[:split]] is a data set of the hub, of its split test unless given: its rows are those of such
+    a file, or have the sentences of all languages, as the config all_languages of XNLI.
+
     A row's language is in its column `language`, or else the file's name says it: en.tsv and xnli.test.en.tsv are en.
     Rows of languages belong together by pairID or id, where every file has it, or else by their order. Items that not
     every language has, or that have no label ("" or XNLI's "-"), are left aside, which a note says.
 
     Raises CorpusError for what cannot be read, is no such file, or holds languages that do not fit each other.
     """
-    path = path.expanduser()
-    try:
-        files = sorted(f for end in ("tsv", "jsonl") for f in path.glob(f"[!.]*.{end}")) if path.is_dir() else [path]
-        contents = {file.name: limits.first_bytes(file, limits.CORPUS_FILE_BYTES) for file in files}
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror or error}") from error
-    if not files:
-        raise CorpusError(f"{path} holds no .tsv or .jsonl file; give a folder or file of labelled sentences")
+    if str(path).startswith("hub:"):
+        rows_of = {str(path): _hub_rows(str(path))}
+    else:
+        rows_of = {name: _rows(name, data) for name, data in _contents(path.expanduser()).items()}
     found: dict[str, list[_Row]] = {}
     file_of: dict[str, str] = {}
-    for name, data in contents.items():
-        for language, row in _rows(name, data):
+    for name, rows in rows_of.items():
+        for language, row in rows:
             if file_of.setdefault(language, name) != name:
                 raise CorpusError(f"{language} is in both {file_of[language]} and {name}; give one of them alone")
             found.setdefault(language, []).append(row)
@@ -72,18 +73,64 @@ def read(path: Path, languages: Sequence[str] = ()) -> LabelledTexts:
     return _joined(path.name, {code: found[code] for code in languages or found})
 
 
+def _contents(path: Path) -> dict[str, bytes]:
+    """The bytes of a file, or of each file of a folder, by name."""
+    try:
+        files = sorted(f for end in ("tsv", "jsonl") for f in path.glob(f"[!.]*.{end}")) if path.is_dir() else [path]
+        contents = {file.name: limits.first_bytes(file, limits.CORPUS_FILE_BYTES) for file in files}
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not files:
+        raise CorpusError(f"{path} holds no .tsv or .jsonl file; give a folder or file of labelled sentences")
+    return contents
+
+
+def _hub_rows(source: str) -> Iterator[tuple[str, _Row]]:
+    """(language, row) of every row of a data set of the hub; its config names the language where no column does."""
+    dataset, config, split = reading.parse_hub(source)
+
+    def records(rows: Any) -> list[tuple[str, dict]]:
+        parquet.check_cells(dataset, getattr(rows, "num_rows", 0), len(rows.column_names))
+        names = getattr(rows.features.get("label"), "names", None)
+        found = []
+        for number, row in enumerate(rows, 1):
+            if names:
+                row = {**row, "label": names[row["label"]] if row["label"] >= 0 else ""}
+            by_language = {column: _translations(cell) for column, cell in row.items() if isinstance(cell, dict)}
+            parts = [
+                {**row, "language": code, **{c: one.get(code, "") for c, one in by_language.items()}}
+                for code in next(iter(by_language.values()), ())
+            ] or [row]
+            found += [(f"{dataset}, row {number}", part) for part in parts]
+        return found
+
+    return _checked(dataset, reading.from_hub(records, dataset, config, split or "test"), config or "")
+
+
+def _translations(cell: Mapping[str, Any]) -> dict[str, str]:
+    """A cell of the `datasets` library that has a text in several languages, by language."""
+    if set(cell) == {"language", "translation"}:
+        return dict(zip(cell["language"], cell["translation"], strict=True))
+    return dict(cell)
+
+
 def _rows(name: str, data: bytes) -> Iterator[tuple[str, _Row]]:
     """(language, row) of every row of a file."""
     if len(data) > limits.CORPUS_FILE_BYTES:
         raise CorpusError(f"{name} is larger than {limits.CORPUS_FILE_BYTES // limits.MIB} MiB; give fewer rows")
     lines = lines_of(name, data)
     records = _json_records(name, lines) if suffix(name) == "jsonl" else _tsv_records(name, lines)
+    return _checked(name, records, stem(name).rpartition(".")[2])
+
+
+def _checked(name: str, records: Iterable[tuple[str, dict]], language_of_all: str) -> Iterator[tuple[str, _Row]]:
+    """(language, row) of records (where, cells by heading). language_of_all: where no column says it."""
     count, columns = 0, None
     for where, record in records:
         columns = columns or _columns(name, record)
         values = [_cell(where, column, record.get(column)) for column in columns]
         language, label, id_, *texts = values
-        language = language or ("" if "language" in record else stem(name).rpartition(".")[2])
+        language = language or ("" if "language" in record else language_of_all)
         if not language:
             raise CorpusError(f"{where}: the language is empty; fill it in")
         empty = next((c for c, text in zip(columns[3:], texts, strict=True) if not text), None)

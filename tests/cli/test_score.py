@@ -258,16 +258,37 @@ def test_damaged_states_are_computed_again(capsys, tiny, tmp_path):
     store.close()
 
 
+def test_all_pairs_are_scored_once_each_and_pooled_over_layers_where_asked(capsys, cache):
+    chosen = ("--sentences", "6", "--states", "nas", "emb", "--languages", "spa_Latn", "ell_Grek")
+    table = pd.read_csv(io.StringIO(run(capsys, cache, *chosen, "--pairs", "all")[1]))
+    pairs = [("eng_Latn", "spa_Latn"), ("eng_Latn", "ell_Grek"), ("spa_Latn", "ell_Grek")]
+    assert list(dict.fromkeys(zip(table["pivot"], table["language"], strict=True))) == pairs
+    assert len(table) == 3 * 2 * 8
+    alone = []
+    for pivot, language in pairs:
+        _, out, _ = run(capsys, cache, *chosen[:-2], language, "--pivot", pivot)
+        alone.append(pd.read_csv(io.StringIO(out)))
+    alone = pd.concat(alone).sort_values("state", ascending=False, kind="stable")
+    pd.testing.assert_frame_equal(table, alone.reset_index(drop=True))
+    for how in ("mean", "max"):
+        pooled = pd.read_csv(io.StringIO(run(capsys, cache, *chosen, "--pairs", "all", "--layers", how)[1]))
+        assert set(pooled["layer"]) == {how}
+        by_pair = table.groupby(["state", "pivot", "language"], sort=False)
+        for column in ("score", "retrieval_forward", "retrieval_backward"):
+            assert pooled[column].tolist() == pytest.approx(by_pair[column].agg(how).tolist())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--pairs", "all", "--no-keep"], "--no-keep does not go with --pairs all"),
         (["--chunk", "2"], "--chunk goes with --ray"),
         (["--gpus-per-task", "1"], "--gpus-per-task goes with --ray"),
         (["--cpus-per-task", "1"], "--cpus-per-task goes with --ray"),
         (["--ray", "auto", "--chunk", "0"], "--chunk must be at least 1"),
     ],
 )
-def test_options_of_a_cluster_that_make_no_sense_are_refused(capsys, cache, options, said):
+def test_options_that_make_no_sense_are_refused(capsys, cache, options, said):
     status, out, err = run(capsys, cache, *options)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert said in err

@@ -99,6 +99,8 @@ def test_the_command_line_says_each_languages_own_number(pairs, capsys, tmp_path
     assert capsys.readouterr().out == said.out
     assert main(["measure", "all_pairs", *common]) == 2
     assert "The measure all pairs needs the same sentences in all languages" in capsys.readouterr().err
+    assert main(["score", *common, "--pairs", "all"]) == 2
+    assert "--pairs all needs the same sentences in all languages" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", list(registry.MEASURES))

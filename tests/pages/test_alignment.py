@@ -20,7 +20,8 @@ def test_a_walk_through_the_views_shows_what_the_core_computes(computed, monkeyp
     test = page("alignment", SMALL, computed, monkeypatch)
     with plan_of(SMALL, computed) as (plan, store):
         scores = alignment.align(plan, store, "nas", "weighted")
-        pairs = all_pairs.pair_matrix(plan, store, "nas", "weighted", 2)
+        by_layer = all_pairs.AllPairs(plan).run(store)
+        pairs = by_layer[2]["scores"]
         Rivals(plan).run(store)
     for layers in ("mean", "max"):
         table = turn(test, alignment_layers=layers).dataframe[0].value.set_index("language")
@@ -45,6 +46,10 @@ def test_a_walk_through_the_views_shows_what_the_core_computes(computed, monkeyp
     assert process.services().pairs.wait(60)
     monkeypatch.setattr(all_pairs, "pair_matrix", None)  # the layers around it were computed ahead
     turn(test, layer=0)
+    table = turn(test, pairs_pooled=True).dataframe[0].value.set_index("language")
+    pooled = sum(one["scores"] for one in by_layer.values()) / len(by_layer)
+    for k, code in enumerate(plan.all_languages):
+        assert table.loc[code, list(plan.all_languages)].tolist() == pytest.approx(pooled[k].tolist())
 
     turn(test, view="Retrieval")
     assert "Mean accuracy of both directions" in everything_said(test)

@@ -1,6 +1,8 @@
 """Labelled sentences as XNLI's files have them, and what is wrong with a file said in a sentence."""
 
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,53 @@ def refused(path: Path, said: str) -> None:
         read(path)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+class HubRows(list):
+    """What load_dataset gives, as far as it is read."""
+
+    column_names = ("premise", "hypothesis", "label")
+    features = types.MappingProxyType({"label": types.SimpleNamespace(names=["entailment", "neutral"])})
+
+
+TOLD = {"language": ["en", "de"], "translation": ["He left.", "Er ging."]}
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "found"),
+    [
+        (
+            "hub:facebook/xnli:all_languages",
+            {"premise": {"en": "He said", "de": "Er sagte"}, "hypothesis": TOLD},
+            {"en": (("He said",), ("He left.",)), "de": (("Er sagte",), ("Er ging.",))},
+        ),
+        (
+            "hub:facebook/xnli:en:validation",
+            {"premise": "He said", "hypothesis": "He left."},
+            {"en": (("He said",), ("He left.",))},
+        ),
+        ("hub:a/b", {"language": "sw", "sentence": "Habari"}, {"sw": (("Habari",),)}),
+    ],
+)
+def test_a_data_set_of_the_hub_is_read_as_a_file(source, row, found, monkeypatch):
+    asked = []
+
+    def load_dataset(*args, **kwargs):
+        asked.append((args, kwargs))
+        return HubRows([row | {"label": 1}, row | {"label": -1}])
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    read_back = read(Path(source))
+    assert (read_back.texts, read_back.labels) == (found, ("neutral",))
+    assert read_back.notes == ("Items left aside, since they have no label: 1 of 2.",)
+    name, config, split = [*source.removeprefix("hub:").split(":"), None, None][:3]
+    assert asked == [((name,), {"name": config, "split": split or "test", "revision": None})]
+
+
+def test_what_a_data_set_of_the_hub_lacks_is_one_sentence(monkeypatch):
+    rows = HubRows([{"premise": {"en": "He said", "de": "Er sagte"}, "hypothesis": {"en": "He left."}, "label": 0}])
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=lambda *_a, **_k: rows))
+    with pytest.raises(CorpusError, match="a/b, row 1: hypothesis is empty; fill it in"):
+        read(Path("hub:a/b"))
+    with pytest.raises(CorpusError, match="too many parts"):
+        read(Path("hub:a/b:c:d:e"))
