@@ -1,7 +1,10 @@
 """Text of files that nobody checked: names, lines, and bytes that must be UTF-8."""
 
 import codecs
+import json
+import re
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +39,14 @@ def decode(file_name: str, data: bytes, encoding: str = "utf-8", error: type[Neu
         line = text.count("\n", 0, text.index("\0")) + 1
         raise error(f"{file_name}, line {line}: a NUL byte, so this is no text; save the file as UTF-8")
     return text
+
+
+def json_of(text: str) -> Any:
+    """What a text says as JSON. Raises ValueError, for an escape that is half a character too, and RecursionError."""
+    content = json.loads(text)
+    if re.search(r"\\u[dD]", text):
+        json.dumps(content, ensure_ascii=False).encode()
+    return content
 
 
 def lines_of(file_name: str, data: bytes) -> list[str]:

@@ -106,11 +106,12 @@ class Verified:
 
 
 def last_verified(store: Store) -> Verified | None:
-    """What the last verification found; None where there was none."""
+    """What the last verification found; None where there was none, or none that can be read."""
     found = store.get_json(VERIFIED)
-    if found is None:
+    try:
+        return Verified(datetime.fromisoformat(found["when"]), int(found["entries"]), tuple(found["damaged"]))
+    except (TypeError, ValueError, KeyError):
         return None
-    return Verified(datetime.fromisoformat(found["when"]), found["entries"], tuple(found["damaged"]))
 
 
 @dataclass(frozen=True)

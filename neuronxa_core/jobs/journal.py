@@ -12,10 +12,10 @@ import time
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import Experiment
@@ -40,7 +40,7 @@ class Note:
     experiment: Experiment
     who: str
     by: str
-    asked: float
+    asked: Annotated[float, Field(ge=0, lt=2**33, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)

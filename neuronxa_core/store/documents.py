@@ -50,7 +50,7 @@ class Documents:
             return None
         try:
             return self._do(lambda cache: cache.get(key))
-        except (*ERRORS, ValueError, zlib.error) as error:
+        except (*ERRORS, TypeError, ValueError, zlib.error) as error:  # also a row of other types than were written
             log.warning("the document %s cannot be read: %s", key, error)
             return None
 

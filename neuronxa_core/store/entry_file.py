@@ -108,20 +108,29 @@ class Entry:
         seal = slice(SEAL_START, SEAL_START + len(UNSEALED))
         if _checksum(text[: seal.start] + UNSEALED + text[seal.stop :]).encode() != text[seal]:
             self._give_up("its header does not match its checksum")
-        header = json.loads(text)
+        try:
+            self._take(json.loads(text), 8 + header_bytes, file_bytes)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            self._give_up(f"its header is none that this program writes ({type(error).__name__})")
+
+    def _take(self, header: dict, start: int, file_bytes: int) -> None:
+        """Take what a header says of the arrays, which begin at byte `start`; any error means that another wrote it."""
         metadata = header.pop("__metadata__")
         if metadata["format"] != FORMAT:
             self._give_up(f"its file has the format {metadata['format']}, and this program reads {FORMAT}")
         self.key = metadata["key"]
-        if file_name(self.key) != Path(file.name).name:
+        if file_name(self.key) != Path(self.file.name).name:
             self._give_up("its file belongs to another key")
-        start = 8 + header_bytes
         whole = max((start + it["data_offsets"][1] for it in header.values()), default=start)
         if file_bytes != whole:
             self._give_up(f"its file has {file_bytes} bytes and should have {whole}")
         self.meta = json.loads(metadata["meta"])
         self.stored = float(metadata["stored"])
         self.arrays = {name: (tuple(it["shape"]), np.dtype(DTYPES[it["dtype"]])) for name, it in header.items()}
+        for name, (shape, dtype) in self.arrays.items():
+            first, end = header[name]["data_offsets"]
+            if math.prod(shape) * dtype.itemsize != end - first:
+                raise ValueError(name)
         self._checksums: dict[str, str] = json.loads(metadata["checksums"])
         self._starts = {name: start + it["data_offsets"][0] for name, it in header.items()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 from collections import abc
@@ -12,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from neuronxa_core.corpora.texts import json_of
 from neuronxa_core.errors import ScoresError
 from neuronxa_core.tasks.cells import as_shares, decode_table, stem_of
 from neuronxa_core.tasks.task_names import TaskName, split, task_languages
@@ -75,7 +75,7 @@ def harness_scores(files: Iterable[tuple[str, bytes]], *, model: str = "") -> Ta
 def _content(name: str, data: bytes) -> dict[str, Any]:
     """A file's content, its results those of tasks alone. Raises ScoresError for what is no results file."""
     try:
-        content = json.loads(decode_table(name, data))
+        content = json_of(decode_table(name, data))
     except (ValueError, RecursionError) as error:
         raise ScoresError(f"{name} is no JSON: {f'{error}':.100}; give the file that lm_eval wrote") from error
     results = content.get("results") if isinstance(content, dict) else None

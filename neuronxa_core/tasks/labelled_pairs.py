@@ -10,7 +10,7 @@ from typing import Any
 
 from neuronxa_core.corpora import parquet, reading
 from neuronxa_core.corpora.parallel import normalise
-from neuronxa_core.corpora.texts import lines_of, stem, suffix
+from neuronxa_core.corpora.texts import json_of, lines_of, stem, suffix
 from neuronxa_core.errors import CorpusError
 from neuronxa_core.host import limits
 from neuronxa_core.wording import some_of
@@ -159,7 +159,7 @@ def _json_records(name: str, lines: list[str]) -> Iterator[tuple[str, dict]]:
     for number, line in enumerate(lines, 1):
         where = f"{name}, line {number}"
         try:
-            record = json.loads(line)
+            record = json_of(line)
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):

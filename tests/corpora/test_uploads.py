@@ -41,7 +41,8 @@ def test_no_name_and_equal_names_are_refused(tmp_path):
         uploads.keep([("a/eng.txt", b"1"), ("b/eng.txt", b"2")], tmp_path)
 
 
-def test_uploads_are_as_many_and_as_large_as_the_host_allows(tmp_path):
+def test_uploads_are_as_many_and_as_large_as_the_host_allows(tmp_path, caplog):
+    caplog.set_level("INFO", "neuronxa_core")
     most = {"file_mib": 1, "most_files": 2, "kept_mib": 2}
     mib = b"x" * limits.MIB
     with pytest.raises(NotAllowed, match="3 files"):
@@ -58,6 +59,7 @@ def test_uploads_are_as_many_and_as_large_as_the_host_allows(tmp_path):
     os.utime(first.parent, (yesterday, yesterday))
     third = uploads.keep([("c.txt", mib)], tmp_path, **most)
     assert third.is_file() and second.is_file() and not first.parent.exists()
+    assert caplog.messages == [f"removed the upload {first.parent.name} to make room for another"]
 
 
 def test_an_upload_that_fails_leaves_nothing_and_names_no_folder(tmp_path, monkeypatch):

@@ -106,6 +106,12 @@ def test_verification_finds_what_was_damaged_since_it_was_read_and_drops_it(fill
     queue.close()
 
 
+@pytest.mark.parametrize("planted", [3, "x", {"when": "soon", "entries": 1, "damaged": []}, {"when": "2026-01-01"}])
+def test_what_is_no_record_of_a_verification_is_none(store, planted):
+    store.put_json(cache_report.VERIFIED, planted)
+    assert cache_report.last_verified(store) is None
+
+
 def test_nothing_is_to_verify_in_an_empty_cache(store):
     assert Verification().totals(store) == {}
 

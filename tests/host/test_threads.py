@@ -1,6 +1,10 @@
 """Work side by side: in order, as many at a time as BLAS has threads, and each product on one thread."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,3 +59,13 @@ def test_the_threads_of_a_product_come_back_when_the_last_is_done(three_threads)
             side_by_side(lambda number: 1 // number, 4, 4)
         assert (now(), blas.threads()) == (1, 3)
     assert (now(), blas.threads()) == (3, 3)
+
+
+def test_threads_that_wait_do_not_spin_unless_the_environment_says_so():
+    """OpenMP reads it when it is loaded, so that it is set before; benchmarks/processes.py has what it is worth."""
+    code = "import sys, os, neuronxa_core; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    root = Path(__file__).parents[2]
+    for given, policy in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        clean = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+        said = subprocess.check_output([sys.executable, "-c", code], env=clean, cwd=root, text=True)
+        assert said.split() == [policy, "False"]

@@ -91,6 +91,8 @@ def test_what_servers_without_jobs_left_is_cleared_away_after_a_day(tmp_path):
         b"\xff\xfe",
         b"[" * 100_000,
         json.dumps({**WRITTEN, "asked": "soon"}).encode(),
+        json.dumps({**WRITTEN, "asked": 1e300}).encode(),
+        json.dumps({**WRITTEN, "asked": float("nan")}).encode(),
         json.dumps({**WRITTEN, "title": 3}).encode(),
         json.dumps({**WRITTEN, "experiment": {**WRITTEN["experiment"], "sentences": "4"}}).encode(),
         json.dumps({**WRITTEN, "experiment": {**WRITTEN["experiment"], "sentences": True}}).encode(),

@@ -77,6 +77,7 @@ def test_a_file_is_no_folder(tmp_path):
         (b'{"model_type": ', "config.json is not readable JSON"),
         (b"{}", ""),
         (b'{"model_type": 3}', ""),
+        (b'{"model_type": "a\\u001b[2Jb"}', r"a\x1b[2Jb"),
         (b'{"model_type": "frobnicator"}', f"transformers {transformers.__version__} does not know"),
     ],
 )

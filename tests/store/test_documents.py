@@ -34,6 +34,20 @@ def test_a_planted_pickle_is_not_read(store, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("planted", "found"),
+    [("store_time = 1e300", 1), ("size = 'x'", 1), ("value = 'x'", None), ("value = NULL", None), ("mode = 'x'", None)],
+)
+def test_a_row_of_other_types_is_read_or_none_and_the_next_write_is_kept(store, planted, found):
+    store.put_json("key", 1)
+    store.close()
+    with sqlite3.connect(store.folder / "documents" / "cache.db") as database:
+        database.execute(f"UPDATE Cache SET {planted}")
+    assert store.get_json("key") == found
+    store.put_json("key", 2)
+    assert store.get_json("key") == 2
+
+
 @pytest.mark.parametrize("start", [0, 4096])
 def test_a_damaged_database_is_begun_anew_with_one_line_in_the_log(store, caplog, start):
     store.put("key", {"x": np.arange(3)}, {})

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from neuronxa_core.errors import CorruptEntry
+from neuronxa_core.store import entry_file
 from neuronxa_core.store.entry_file import DTYPES, Entry, file_name, write_entry
 
 STATES = np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7)
@@ -169,6 +170,31 @@ def test_any_flipped_bit_of_the_header_is_found(written):
         flip(path, position)
         with pytest.raises(CorruptEntry, match="unknown was damaged"):
             opened(path)
+
+
+@pytest.mark.parametrize(
+    ("written_so", "planted"),
+    [
+        (b'"stored": "1.5"', b'"stored": "one"'),
+        (b'"shape": [5, 6, 7]', b'"shape": "5, 6, 7"'),
+        (b'"shape": [5, 6, 7]', b'"shape": [5, 6, 8]'),
+        (b'"data_offsets": [0,', b'"data_offsets": {0,'),
+        (b'"data_offsets": [0,', b'"data_offset_": [0,'),
+        (b'"key": "states-1"', b'"key": 1234567890'),
+    ],
+)  # fmt: skip
+def test_a_sealed_header_that_this_program_did_not_write_is_found(written, written_so, planted):
+    path = written()
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    seal = slice(8 + entry_file.SEAL_START, 8 + entry_file.SEAL_START + 16)
+    assert written_so in content[:start]
+    header = bytearray(content[:start].replace(written_so, planted.ljust(len(written_so))))
+    header[seal] = entry_file.UNSEALED
+    header[seal] = entry_file._checksum(bytes(header[8:])).encode()
+    path.write_bytes(bytes(header) + content[start:])
+    with pytest.raises(CorruptEntry, match=r"is none that this program writes \(\w+Error\)"):
+        opened(path)
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, -1, 1], ids=lambda length: f"{length} bytes")

@@ -303,6 +303,8 @@ def test_two_runs_of_one_model(tmp_path):
         (b'{"results": {"piqa": {"acc,none": 0.5}}}', "its tasks are piqa"),
         (b'{"results": {"xnli_de": {"acc,none": -1}}}', "outside 0 to 100"),
         (b"\xff\xff", "not UTF-8"),
+        (b'{"results": {"xnli_de": {"acc\\ud800,none": 0.5}}}', r"is no JSON: .* '\\ud800'"),
+        (b'{"results": {"a\\uDc01_de": {"acc": 0.5}}}', "is no JSON"),
     ],
 )
 def test_results_that_are_none(data, message):

@@ -110,6 +110,7 @@ def test_a_malformed_table_is_refused(text, said, tmp_path):
     [
         ("{", "x.jsonl, line 1 is no JSON object"),
         ("[1]\n", "x.jsonl, line 1 is no JSON object"),
+        ('{"label": 1, "sentence": "\\ud800"}\n', "x.jsonl, line 1 is no JSON object"),  # half a character
         (jsonl(ROWS[0]) + '{"language": "de"}\n', "x.jsonl, line 2: sentence1 is empty"),
         ('{"label": 1, "sentence": ["a"]}\n', 'x.jsonl, line 1: sentence is ["a"], which is no text'),
     ],

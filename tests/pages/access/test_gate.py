@@ -1,5 +1,8 @@
 """The gate before the app: hosts, origins, cookies, headers, and who is whose own user."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import PlainTextResponse
@@ -7,6 +10,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamlit import config
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from neuronxa_core.host.settings import Settings, Uploads
 from pages.access import addresses, cookies, gate, startup, upload_budget
@@ -137,6 +142,26 @@ def test_uploads_are_counted_by_visitor_and_in_all_and_given_back(served, monkey
     assert put("ann", "a2", mib // 2) == put("", "c", mib // 2) == 200
     assert upload_budget._coming.total() == 0
     assert sender.keys() == {"a2", "b", "c"}
+
+
+def test_uploads_of_a_page_that_does_not_come_back_are_given_back(monkeypatch):
+    manager, active, closed = MemoryUploadedFileManager("/"), {"open", "back"}, []
+    for session in ("open", "gone", "back"):
+        manager.add_file(session, UploadedFileRec("1", "a.csv", "text/csv", b"x" * 10))
+    app = SimpleNamespace(uploaded_file_mgr=manager, is_active_session=active.__contains__, close_session=closed.append)
+    monkeypatch.setattr(upload_budget, "runtime", SimpleNamespace(exists=lambda: True, get_instance=lambda: app))
+    monkeypatch.setattr(upload_budget, "RECONNECT_SECONDS", 0.02)
+
+    async def close_pages():
+        active.discard("back")  # loses its connection for a moment
+        upload_budget.page_closed()
+        assert upload_budget.held().keys() == {"open", "gone", "back"}
+        active.add("back")
+        await asyncio.sleep(0.1)
+
+    asyncio.run(close_pages())
+    assert upload_budget.held() == dict.fromkeys(("open", "back"), 10 + upload_budget.FILE_BYTES)
+    assert closed == ["gone"]
 
 
 # cookies and headers
