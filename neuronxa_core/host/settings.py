@@ -166,9 +166,10 @@ def _gib() -> Any:
 
 
 class Cache(_Table):
-    """[cache]. gib: None for the usual limit."""
+    """[cache]. gib: None for the usual limit. kept_days: since its last use, before which a result is not evicted."""
 
     gib: float | None = _gib()
+    kept_days: int = _whole(30, 0, 36_500)
 
     @property
     def limit_bytes(self) -> int:
@@ -218,10 +219,15 @@ class Settings(_Table):
         """Everything that this account can read, for its own user."""
         any_folder_or_id = {"folders": [ANY], "hub": [ANY]}
         scores = {"folders": [ANY], "harness": True, "task_folders": [ANY]}
-        runs = {"sentences": None, "gib": 1e6}
-        return cls.model_validate(
-            {"models": any_folder_or_id, "corpora": any_folder_or_id, "scores": scores, "runs": runs}
-        )
+        runs, cache = {"sentences": None, "gib": 1e6}, {"kept_days": 0}
+        whole = {
+            "models": any_folder_or_id,
+            "corpora": any_folder_or_id,
+            "scores": scores,
+            "runs": runs,
+            "cache": cache,
+        }
+        return cls.model_validate(whole)
 
     # what may be loaded -----------------------------------------------------------------------------------------------
 

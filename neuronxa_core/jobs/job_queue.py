@@ -276,6 +276,10 @@ class JobQueue:
         pace = self._seconds_per_unit.get(job.pace_key)
         return None if pace is None else pace * job.units
 
+    def seconds_for(self, work: Work) -> float | None:
+        """Running time of what is missing of some work; None where no like job was run before."""
+        return self.seconds_needed(Job(0, work, work.totals(self.store)))
+
     def seconds_until(self, job: Job) -> float | None:
         """Until a waiting job starts; None where that is unknown."""
         before = [self.seconds_needed(other) for other in self._jobs if other.active and other.number < job.number]

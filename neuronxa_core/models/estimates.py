@@ -1,4 +1,4 @@
-"""How much memory a model takes, and the dtype and device that `auto` stands for."""
+"""How much memory and time a model takes, and the dtype and device that `auto` stands for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from neuronxa_core.models.description import ModelInfo
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # bytes of a weight of a linear projection: nf4 keeps a float32 scale for every 64 weights of half a byte
 QUANTIZED = {"int8": 1.0, "nf4": 0.5 + 4 / 64}
+# weights times sentences per second that two cores read; the bundled model was measured
+CPU_PACE = 1.5e9
 # tokens of sentences as they usually are, for estimates of memory
 SHORT, LONG = 16, 512
 
@@ -92,6 +94,11 @@ def estimate_memory(info: ModelInfo, dtype: str, device: str, token_budget: int)
     working = token_budget * (size * vectors + 4 * inner + pooled + pairs)
     free = sum(free_gpu_bytes()) if device == "cuda" else psutil.virtual_memory().available
     return MemoryEstimate(weights, working, free)
+
+
+def cpu_seconds(info: ModelInfo, sentences: int) -> float:
+    """Seconds in which two CPU cores read so many sentences, about: weights times sentences, by CPU_PACE."""
+    return info.parameters * sentences / CPU_PACE
 
 
 def free_gpu_bytes() -> list[int]:

@@ -252,6 +252,11 @@ def check_size(plan: Plan, store: Store) -> None:
             f"the states of {len(plan.all_languages)} languages take {all_bytes / gib:,.1f} GiB and the cache holds "
             f"at most {store.size_limit / gib:,.1f} GiB; {smaller}, or set {LIMIT_VARIABLE} higher"
         )
+    if new_bytes > (room := store.room()):
+        raise ExperimentError(
+            f"the states to compute take {new_bytes / gib:,.3g} GiB and the cache has room for "
+            f"{max(0, room) / gib:,.3g} GiB{store.spared}, or {smaller}"
+        )
     if new_bytes > free:
         raise ExperimentError(
             f"the states to compute take {new_bytes / gib:,.1f} GiB and {free / gib:,.1f} GiB are free in "

@@ -31,6 +31,7 @@ import xxhash
 from neuronxa_core.errors import Cancelled, CorruptEntry, StoreError
 from neuronxa_core.store.documents import ERRORS, Documents
 from neuronxa_core.store.entry_file import Entry, file_name, write_entry
+from neuronxa_core.wording import counted
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
@@ -40,6 +41,7 @@ FOLDER_VARIABLE = "NEURONXA_CACHE_DIR"
 LIMIT_VARIABLE = "NEURONXA_CACHE_GIB"
 SIZE_LIMIT = 50 * 2**30
 UNFINISHED = ".part"
+DAY_S = 24 * 3600.0
 ORPHAN_AGE_S = 3600.0
 """An unfinished file that was not written to for so long has no writer any more."""
 
@@ -108,14 +110,16 @@ class Store:
     size_limit: bytes of all entries together. After a write, those not used for longest are evicted until the rest
         fits; the one just written is spared, so an entry larger than the limit is kept too. An open entry stays
         readable where the system lets an open file be removed, as all but Windows do.
+    kept_days: what was used within so many days is not evicted; writing raises StoreError where there is no other room.
 
     Every method raises StoreError if the folder cannot be used.
     """
 
-    def __init__(self, folder: Path | str | None = None, size_limit: int | None = None) -> None:
+    def __init__(self, folder: Path | str | None = None, size_limit: int | None = None, kept_days: int = 0) -> None:
         named = default_folder() if folder is None else Path(folder)
         self.folder = Path(os.path.expandvars(named)).expanduser().absolute()
         self.size_limit = default_limit() if size_limit is None else size_limit
+        self.kept_days = kept_days
         self._entries = self.folder / "entries"
         self._documents = Documents(self.folder / "documents", self.size_limit // 16)
         self._lock = threading.Lock()
@@ -150,7 +154,7 @@ class Store:
         as JSON gives it: tuples as lists, dictionary keys as text.
 
         Raises TypeError if an array is not of numbers or booleans or `meta` is not JSON; StoreError if the entry
-        cannot be written, for instance because the disk is full: nothing of it is left then.
+        cannot be written, for instance because disk or cache are full: nothing of it is left then.
         """
         path = self._path(key)
         unfinished = Path(f"{path}.{secrets.token_hex(8)}{UNFINISHED}")
@@ -160,6 +164,7 @@ class Store:
                 with unfinished.open("xb") as file:
                     write_entry(file, key, arrays, meta, time.time())
                     self._unlooked_bytes -= file.tell()
+                    self._check_room(file.tell())
                 self._note_use(unfinished)
                 unfinished.replace(path)
             except BaseException:
@@ -265,6 +270,20 @@ class Store:
         """Bytes of all entries."""
         return sum(status.st_size for _, status in self._files())
 
+    def room(self) -> int:
+        """Bytes that entries may still take: the limit, without what was used within `kept_days`."""
+        return self.size_limit - sum(status.st_size for _, status in self._files() if self._is_kept(status))
+
+    @property
+    def spared(self) -> str:
+        """The end of a sentence that says why there is no more room: what is not evicted, and what to do."""
+        if not self.kept_days:
+            return ""
+        return (
+            f", since nothing is removed that was used within the last {counted(self.kept_days, 'day')}; ask somebody "
+            "who manages this app to delete what is not needed"
+        )
+
     def version(self) -> str:
         """A text that is another where what is kept is another: written since, dropped or evicted."""
         files = sorted((path.name, status.st_ino, status.st_size) for path, status in self._files())
@@ -339,6 +358,14 @@ class Store:
             self._last_use = max([self._last_use, *(status.st_mtime_ns for _, status in found[-1:])])
         return found
 
+    def _is_kept(self, status: os.stat_result) -> bool:
+        return self.kept_days > 0 and status.st_mtime > time.time() - self.kept_days * DAY_S
+
+    def _check_room(self, needed: int) -> None:
+        if self.kept_days and self._unlooked_bytes < 0 and needed > self.room():
+            self._write_error, self._was_gone = f"the cache is full{self.spared}", False
+            raise _Unwritable(self._write_error)
+
     def _note_use(self, path: Path | str) -> None:
         """Set the last use of a file to now, or just after the latest that was seen where the clock says less."""
         with self._lock:
@@ -380,7 +407,7 @@ class Store:
             for path, status in files:
                 if whole <= self.size_limit:
                     break
-                if path != written:
+                if path != written and not self._is_kept(status):
                     path.unlink(missing_ok=True)
                     whole -= status.st_size
             self._unlooked_bytes = (self.size_limit - whole) // 8

@@ -32,7 +32,8 @@ _making = threading.Lock()
 def _services(folder: str, allowed: Settings) -> Services:
     with _making:
         if folder not in _made:
-            store, pool = Store(folder, allowed.cache.limit_bytes), ModelPool(allowed.models.loaded)
+            store = Store(folder, allowed.cache.limit_bytes, allowed.cache.kept_days)
+            pool = ModelPool(allowed.models.loaded)
             queue = JobQueue(store, pool, allowed.queue.waiting, allowed.queue.waiting_a_person)
             _made[folder] = Services(store, pool, queue, PairScores(store))
         return _made[folder]

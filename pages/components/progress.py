@@ -9,11 +9,15 @@ import streamlit as st
 
 from neuronxa_core.errors import QueueFull
 from neuronxa_core.jobs.job_queue import Job, JobQueue, Owner, Work
+from neuronxa_core.models import estimates
 from pages.access import people
 from pages.components.cached import table_of
 from pages.components.messages import errors_shown
 from pages.components.process import services
 from pages.components.wording import duration, label, safe, said
+
+# what a page starts by itself, because somebody opened a link, takes no longer
+UNASKED_S = 60.0
 
 
 @st.fragment(run_every=1.0)
@@ -42,6 +46,20 @@ def submit(work: Work) -> bool:
         st.warning(said(str(full)), icon=":material/hourglass_disabled:")
         return False
     return True
+
+
+def estimate(work: Work) -> tuple[float, str]:
+    """How long what is missing takes, in seconds and in words: at the pace of like runs, else of two CPU cores."""
+    seconds = services().queue.seconds_for(work)
+    if seconds is not None:
+        return seconds, f"about {duration(seconds)}"
+    seconds = estimates.cpu_seconds(work.plan.info, sum(work.totals(services().store).values()))
+    return seconds, f"about {duration(seconds)} on two CPU cores"
+
+
+def submit_unasked(work: Work) -> bool:
+    """`submit` where somebody only opened a page: False for what takes longer than UNASKED_S, to be offered."""
+    return estimate(work)[0] <= UNASKED_S and submit(work)
 
 
 def how_it_ended(work: Work) -> bool:

@@ -20,7 +20,7 @@ from pages.components import sidebar
 from pages.components.cached import alignment_of, plan_for
 from pages.components.messages import errors_shown
 from pages.components.process import services
-from pages.components.progress import how_it_ended, ready, submit, watch
+from pages.components.progress import estimate, how_it_ended, ready, submit, submit_unasked, watch
 from pages.components.session import experiment
 from pages.components.wording import POOLING_NAMES, counted, label, safe, said, size
 
@@ -84,8 +84,8 @@ def open_page(title: str) -> Selection:
 def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
     """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile.
 
-    plan: the part that was computed before, since nobody asked for the rest. Where a pooling was not kept, one more
-    pass is offered.
+    plan: the part that was computed before, since nobody asked for the rest; what takes longer than a minute is offered
+    instead. Where a pooling was not kept, one more pass is offered.
     """
     with errors_shown():
         try:
@@ -93,8 +93,9 @@ def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
         except CorruptEntry as damage:
             if services().store.damage[damage.key] > MOST_REPAIRS:
                 raise
-            submit(Extraction(plan))
-            st.toast(f"{said(str(damage))}. It is being computed again.", icon=":material/build:")
+            begun = submit_unasked(Extraction(plan))
+            again = "It is being computed again." if begun else "It is to be computed again."
+            st.toast(f"{said(str(damage))}. {again}", icon=":material/build:")
             st.rerun()
         except StatesMissing as lack:
             _offer(planning.with_poolings(lack.plan, [lack.pooling]), lack.pooling)
@@ -104,12 +105,12 @@ def _offer(plan: Plan, pooling: str) -> None:
     """One more pass, for states under a pooling that was not kept so far; ends the page where that runs or waits."""
     work, store = Extraction(plan), services().store
     if _is_demo(plan) and services().queue.find(work) is None:
-        submit(work)
+        submit_unasked(work)
     planning.check_size(plan, store)
     count, more = counted(len(planning.missing(plan, store)), "language"), planning.missing_bytes(plan, store)
     st.info(
         f"This reads states pooled by {POOLING_NAMES[pooling]}, which a run keeps when they are asked for: one more "
-        f"pass over {count}, {size(more)} on disk.",
+        f"pass over {count}, {estimate(work)[1]}, {size(more)} on disk.",
         icon=":material/info:",
     )
     if ready(work, "Compute them", f"pooling-{work.key}", type="primary", icon=":material/play_arrow:"):
@@ -125,12 +126,12 @@ def _computed_part(whole: Plan) -> Plan:
     """The part of a plan whose states are there, with a line that says what it is; ends the page where there is none.
 
     For the rest it shows the run that computes it, or offers one. The bundled model on the bundled corpus is computed
-    without being asked.
+    without being asked, where that takes no minute.
     """
     queue, work = services().queue, Extraction(whole)
     lacking = planning.missing(whole, services().store)
     if lacking and _is_demo(whole) and queue.find(work) is None:
-        submit(work)
+        submit_unasked(work)
     part = _part(whole)
     job = queue.find(work)
     if lacking and job is not None and job.active:
@@ -140,7 +141,8 @@ def _computed_part(whole: Plan) -> Plan:
     elif lacking:
         interrupted = how_it_ended(work)
         st.info(
-            f"{len(lacking)} of {len(whole.all_languages)} languages of this choice are not computed yet.",
+            f"{len(lacking)} of {len(whole.all_languages)} languages of this choice are not computed yet; that takes "
+            f"{estimate(work)[1]}.",
             icon=":material/info:",
         )
         button = "Resume" if interrupted else "Compute them"

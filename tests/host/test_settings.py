@@ -40,6 +40,7 @@ memory_mib = 5
 memory_mib_a_person = 4
 [cache]
 gib = 2.5
+kept_days = 6
 [queue]
 waiting = 4
 waiting_a_person = 2
@@ -77,7 +78,7 @@ def test_all_that_a_file_can_say_is_read(tmp_path):
         "corpora": {"folders": None, "hub": ("openlanguagedata/flores_plus",)},
         "scores": {"folders": scores, "harness": True, "task_folders": scores},
         "uploads": {"file_mib": 1, "files": 3, "kept_mib": 2, "memory_mib": 5, "memory_mib_a_person": 4},
-        "cache": {"gib": 2.5},
+        "cache": {"gib": 2.5, "kept_days": 6},
         "queue": {"waiting": 4, "waiting_a_person": 2},
         "runs": {"languages": 3, "sentences": 20, "gib": 0.5},
         "people": {"managers": ("ann@lab.example",)},
@@ -105,6 +106,7 @@ def test_every_key_and_what_it_is_left_out_is_documented(tmp_path):
         "kept_mib",
         "memory_mib",
         "memory_mib_a_person",
+        "kept_days",
         "waiting",
         "waiting_a_person",
         "sentences",

@@ -2,14 +2,16 @@
 
 import json
 import logging
+import re
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from neuronxa_core.errors import Cancelled, ExtractionError, QueueFull
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.jobs.job_queue import JobQueue, Owner
+from neuronxa_core.jobs.job_queue import JobQueue, Owner, job_log, log_lines
 from neuronxa_core.states import planning
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.pools import ModelPool
@@ -162,8 +164,9 @@ def test_the_pace_of_like_jobs_tells_when_a_waiting_one_starts(queue):
     running = queue.submit(Work("first", held=True))
     assert running.work.reached.wait(LONG)
     second, third = queue.submit(Work("second", stored=("one",))), queue.submit(Work("third"))
-    assert queue.seconds_until(second) is None  # nothing like it is over
+    assert queue.seconds_until(second) is queue.seconds_for(second.work) is None  # nothing like it is over
     queue._seconds_per_unit[running.pace_key] = 0.5
+    assert queue.seconds_for(second.work) == 2.0
     assert (second.units, second.units_cached) == (4, 4)
     assert queue.seconds_needed(second) == 2.0
     assert queue.seconds_until(third) - queue.seconds_until(second) == pytest.approx(2.0, abs=0.2)
@@ -184,11 +187,23 @@ def test_the_log_has_one_line_per_job(store, queue, caplog):
     lines = [record.getMessage() for record in caplog.records if record.name == "neuronxa.jobs"]
     assert not any("\n" in line for line in lines)
     one, two, three = map(json.loads, lines)
+    assert abs(datetime.fromisoformat(one["at"]) - datetime.now(UTC)) < timedelta(seconds=LONG)
     assert (one["who"], one["status"], one["units"], one["cached"], one["computed"]) == (["Ada"], "done", 8, 0, 8)
     assert (one["what"], one["model"], one["unit"]) == ("states of 2 languages in demo", "demo", "sentences")
     assert one["took_s"] == pytest.approx(first.finished - first.started, abs=0.001)
     assert (two["who"], two["units"], two["cached"], two["computed"]) == (["Bob"], 8, 4, 4)
     assert (three["status"], three["error"], three["computed"]) == ("failed", "bad\nluck", 0)
+
+
+def test_lines_of_the_log_have_a_time_and_those_of_jobs_are_json(monkeypatch):
+    record = logging.LogRecord("x", logging.WARNING, "f.py", 1, "%s", ("{}",), None)
+    for name, pattern in (("neuronxa_core", r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING {}"), (job_log.name, "{}")):
+        logger = logging.getLogger(name)
+        for attribute, value in (("handlers", []), ("propagate", True), ("level", logging.NOTSET)):
+            monkeypatch.setattr(logger, attribute, value)
+        log_lines()
+        (handler,) = logger.handlers
+        assert re.fullmatch(pattern, handler.format(record))
 
 
 def test_what_is_over_is_forgotten_before_what_waits(queue, monkeypatch):

@@ -70,8 +70,9 @@ def test_an_empty_cache_says_so():
     assert [metric.label for metric in test.metric][:3] == ["Cache", "Disk", "Memory"]
 
 
-def test_entries_are_listed_by_model_and_then_by_language_and_deleted():
+def test_entries_are_listed_by_model_and_then_by_language_and_deleted(caplog):
     plan = compute()
+    caplog.set_level("INFO", "pages")
     test = opened()
     assert not test.exception
     table = test.dataframe[0].value
@@ -88,6 +89,7 @@ def test_entries_are_listed_by_model_and_then_by_language_and_deleted():
     button.click().run()
     assert not test.exception
     assert planning.missing(plan, process.services().store) == ["rus_Cyrl"]
+    assert f"Root deleted {plan.keys['rus_Cyrl']}" in caplog.messages
 
 
 def test_whoever_does_not_manage_sees_everything_and_deletes_nothing(monkeypatch):
@@ -139,7 +141,8 @@ def test_a_run_can_be_cancelled_by_its_owner_and_by_those_who_manage_and_by_nobo
     assert past["Computed"].tolist() == ["0 sentences", "18 sentences"]
 
 
-def test_interrupted_jobs_are_resumed_or_forgotten():
+def test_interrupted_jobs_are_resumed_or_forgotten(caplog):
+    caplog.set_level("INFO", "pages")
     store = process.services().store
     plan = cached.plan_for(SMALL)
     computing.compute_missing(planning.restrict(plan, ["spa_Latn"]), store, ModelPool())
@@ -160,6 +163,7 @@ def test_interrupted_jobs_are_resumed_or_forgotten():
     assert [lost.by for lost in queue.interrupted()] == ["Bob"]
     next(button for button in opened().button if button.label == "Forget").click().run()
     assert queue.interrupted() == []
+    assert "Root deleted the interrupted job states of 3 languages in demo of Bob" in caplog.messages
 
 
 def test_a_page_offers_to_resume_what_was_interrupted():

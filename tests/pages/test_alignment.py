@@ -11,7 +11,7 @@ from neuronxa_core.charts import matrices
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import alignment, all_pairs
 from neuronxa_core.measures.rivals import Rivals
-from pages.components import exporting, process
+from pages.components import exporting, process, progress
 
 BUNDLED = str(ROOT / "neuronxa_core" / "demo" / "corpus")
 
@@ -118,6 +118,20 @@ def test_the_bundled_example_computes_itself_and_shows_its_progress(tmp_path, mo
     assert set(job.totals) == {"eng_Latn", "deu_Latn"}
     assert process.services().queue.wait(job, 60)
     assert len(charts_of(turn(test))) == 1
+
+
+def test_a_page_starts_nothing_by_itself_that_takes_longer_than_a_minute(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "UNASKED_S", 0.01)
+    test = page("alignment", Experiment(languages=("deu_Latn",), sentences=3), tmp_path, monkeypatch)
+    queue = process.services().queue
+    assert queue.jobs() == []
+    assert "2 of 2 languages of this choice are not computed yet; that takes about 1 s on two CPU cores" in " ".join(
+        info.value for info in test.info
+    )
+    (button,) = test.main.button
+    assert button.label == "Compute them"
+    button.click().run()
+    assert len(queue.jobs()) == 1
 
 
 @pytest.mark.full

@@ -11,7 +11,7 @@ from streamlit.util import calc_hash
 
 from neuronxa_core.jobs.job_queue import JobQueue
 from neuronxa_core.store.entry_file import Entry
-from pages.components import cached, kept, process, session
+from pages.components import cached, kept, process, progress, session
 from pages.components.process import services
 
 PAGES = ("alignment", "overlap", "microscope", "downstream", "run")
@@ -158,6 +158,15 @@ def test_damage_starts_no_run_of_what_a_link_names_besides(visit, own_cache):
     assert all(queue.wait(job, PATIENCE_S) for job in queue.jobs())
     computed = {code for job in queue.jobs() for code in job.totals}
     assert computed and "vie_Latn" not in computed
+
+
+def test_damage_that_takes_long_to_mend_is_offered(visit, own_cache, monkeypatch):
+    monkeypatch.setattr(progress, "UNASKED_S", 0.0)
+    without_scores(own_cache)
+    damage(own_cache)
+    test = visit("alignment", own_cache)
+    assert services().queue.jobs() == []
+    assert "Compute them" in [button.label for button in test.button]
 
 
 def test_a_disk_that_damages_all_that_is_written_is_an_error_and_no_endless_loop(visit, own_cache, monkeypatch):

@@ -142,6 +142,24 @@ def test_a_disk_that_is_too_full_is_told_before_anything_runs(tmp_path, monkeypa
     store.close()
 
 
+def test_a_run_that_would_evict_what_others_used_is_refused(tmp_path):
+    store = Store(tmp_path)
+    both = planning.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12), store)
+    computing.compute_missing(others := planning.restrict(both, ["deu_Latn"]), store, ModelPool())
+    limit = store.size() + planning.missing_bytes(both, store) // 2
+    mine = planning.make_plan(Experiment(pivot="tha_Thai", languages=("eng_Latn",), sentences=12), store)
+
+    def run(kept_days):
+        own = Store(tmp_path, limit, kept_days)
+        computing.Extraction(mine).run(own, ModelPool(), lambda *_: None, lambda: False)
+        return planning.missing(others, own)
+
+    with pytest.raises(ExperimentError, match="nothing is removed that was used within the last 1 day; ask"):
+        run(1)
+    assert not planning.missing(others, store)
+    assert run(0)
+
+
 def test_the_size_said_before_a_run_is_the_size_on_disk(store, pool):
     plan = planning.make_plan(Experiment(languages=("deu_Latn",), sentences=30), store)
     computing.compute_missing(plan, store, pool)

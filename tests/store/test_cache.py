@@ -230,6 +230,22 @@ def test_a_clock_that_is_set_back_evicts_nothing_new(room):
     assert keys(store) == ["e", "d", "a"]
 
 
+def test_what_was_used_lately_is_kept_where_visitors_write_and_what_finds_no_room_is_refused(room):
+    store = room(3)
+    put(store, "a", "b", "c")
+    store.kept_days = 2
+    with pytest.raises(StoreError, match=r"cache is full, since nothing is removed .* within the last 2 days; ask"):
+        put(store, "d")
+    assert not store.try_put("d", {"states": STATES}, {})
+    assert "within the last 2 days" in store.last_write_error
+    assert (keys(store), store.room(), len(files(store))) == (["c", "b", "a"], 0, 3)
+    old = time.time() - 3 * 86400
+    os.utime(store._path("b"), (old, old))
+    put(store, "d")
+    assert keys(store) == ["d", "c", "a"]
+    assert store.last_write_error == ""
+
+
 def test_an_entry_larger_than_the_limit_is_kept_alone_and_an_open_one_stays_readable(room):
     store = room(2)
     put(store, "a", "b")

@@ -29,7 +29,7 @@ def measured_here(opened: Selection, row: DeltaGenerator) -> Task | None:
         return None
     is_example = opened.experiment.extraction == Experiment()
     if is_example and kind == "topics" and services().queue.find(measure) is None and measure.totals(opened.store):
-        progress.submit(measure)  # some seconds, so that the page opens with an answer
+        progress.submit_unasked(measure)  # some seconds, so that the page opens with an answer
     return task.measured(measure, opened.store, opened.plan) if _is_complete(measure) else None
 
 

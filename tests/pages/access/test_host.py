@@ -51,6 +51,14 @@ def test_what_limits_visitors_is_in_no_cache_that_streamlit_clears():
     assert all(new is old for new, old in zip((process.services(), host.of_visitors()), before, strict=True))
 
 
+def test_what_visitors_used_lately_is_kept_from_each_other(opened, monkeypatch, tmp_path):
+    for folder, text, days in (("a", "", 30), ("b", "[cache]\nkept_days = 5\n", 5)):
+        monkeypatch.setenv("NEURONXA_CACHE_DIR", str(tmp_path / folder))
+        opened("method", text)
+        assert process.services().store.kept_days == days
+    assert settings.Settings.of_this_machine().cache.kept_days == 0
+
+
 def offers(test):
     return {one.key: list(one.options) for kind in ("selectbox", "segmented_control") for one in test.get(kind)}
 
