@@ -2,20 +2,24 @@
 
 Made-up states of a pivot and 200 languages x 100 sentences x 32 layers x 4096 neurons, which share part of their signal
 with the pivot, go into a store in a temporary folder (NAS weighted as uint16, 5.3 GB at this size) and come out by
-`pipeline.align` as in the app, with a new store every time so that checksums are verified, and nothing of it kept. The
+`align` as in the app, with a new store every time so that checksums are verified, and nothing of it kept. The
 page cache is warm: every file was just written. In every round each way runs once; the figures are medians over rounds,
 ratios are taken within a round. Beside it, in the same process:
 
 - the plain read: the same bytes of the same files summed once through numpy's memory map, no checksum;
 - the checked read: the same blocks through the store, checksums only;
+- plain read and align from disk: the same, after the system was told to drop the files' pages;
 - the products: one float32 product a layer on unit rows that are made already, on those of layer 0 for every layer;
 - the loop: scipy.spatial.distance.cosine over sentence pairs of float32 and of float64 vectors, on a slice, scaled to
   all pairs.
 
-Then all pairs of 50 languages at one layer against their products alone, a float32 product for each pair of languages
-that is needed and the whole X @ X.T at once, and the bootstrap of all layers against `align`. Peak memory is that of
-another process that does nothing but `align`, Python and its libraries included. `--state nav_weighted` does the same
-with float32.
+Then all pairs of some languages at one layer against their products alone, a float32 product for each pair of languages
+that is needed (of the first 24 languages, scaled by the number of pairs), and the bootstrap of all layers against
+`align`. Peak memory is that of another process that does nothing but `align` or all pairs, Python and its libraries
+included. `--state nav_weighted` does the same with float32.
+
+A large model at full width and few layers: --languages 203 --layers 4 --neurons 14336 --paired 204. Layers are of one
+size, and each is read and multiplied by itself, so that time grows with their number; memory does not.
 """
 
 from __future__ import annotations
@@ -46,7 +50,8 @@ from neuronxa_core.states import planning, stored
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.store.cache import Store
 
-PAIRED_LANGUAGES = 50
+SAMPLE = 24
+WAYS = ("align", "read", "checked", "products", "bootstrap")
 RESAMPLES = 1000
 DTYPES = {"nas_weighted": np.uint16, "nas_last": np.uint8, "nav_weighted": np.float32, "nav_last": np.float16}
 
@@ -134,12 +139,20 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def peak_of_align(plan: Plan, folder: Path, state: str, pooling: str) -> tuple[int, int]:
-    """Peak memory in bytes before and after `align`, in a process of its own."""
+def peak_of(work: Callable, *arguments: object) -> tuple[int, int]:
+    """Peak memory in bytes before and after some work, in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         before = pool.apply(peak_bytes)
-        pool.apply(align_anew, (plan, folder, state, pooling))
+        pool.apply(work, arguments)
         return before, pool.apply(peak_bytes)
+
+
+def forget_pages(folder: Path) -> None:
+    """Have the system drop what it holds of the files in memory."""
+    for path in folder.rglob("*.safetensors"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def loop_seconds_a_pair(x: np.ndarray, y: np.ndarray, dtype: type) -> float:
@@ -171,10 +184,14 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
         for _ in range(plan.info.layers):
             unit_others @ unit_x.T
 
-    spent: dict[str, list[float]] = {key: [] for key in ("align", "read", "checked", "products", "bootstrap")}
+    spent: dict[str, list[float]] = {key: [] for key in (*WAYS, "cold read", "cold align")}
     loops: dict[type, list[float]] = {np.float32: [], np.float64: []}
     for number in range(times + 1):
         found = align_anew(plan, folder, state, pooling)
+        cold = {}
+        for key, work in (("cold read", read), ("cold align", lambda: align_anew(plan, folder, state, pooling))):
+            forget_pages(folder)
+            cold[key] = seconds(work)
         ways = {
             "align": lambda: align_anew(plan, folder, state, pooling),
             "read": read,
@@ -182,7 +199,7 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
             "products": products,
             "bootstrap": lambda found=found: alignment.bootstrap(found.aligned, resamples=RESAMPLES),
         }
-        taken = {key: seconds(work) for key, work in ways.items()}
+        taken = cold | {key: seconds(work) for key, work in ways.items()}
         if number:  # the first round warms up
             for key, value in taken.items():
                 spent[key].append(value)
@@ -190,6 +207,7 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
                 values.append(loop_seconds_a_pair(x, others, dtype))
     pairs = len(others) * len(x) * plan.info.layers
     floor = [max(a, b) for a, b in zip(spent["read"], spent["products"], strict=True)]
+    cold_floor = [max(a, b) for a, b in zip(spent["cold read"], spent["products"], strict=True)]
 
     def ratio(above: list[float], below: list[float]) -> list[float]:
         return [a / b for a, b in zip(above, below, strict=True)]
@@ -204,6 +222,9 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
             ("checked read, s", spent["checked"]),
             ("products alone, s", spent["products"]),
             ("align against the larger floor", ratio(spent["align"], floor)),
+            ("plain read from disk, s", spent["cold read"]),
+            ("align from disk, s", spent["cold align"]),
+            ("align from disk against the larger floor", ratio(spent["cold align"], cold_floor)),
             *(
                 (
                     f"cosine loop, {dtype.__name__}, against align",
@@ -221,45 +242,36 @@ def measure_align(plan: Plan, folder: Path, state: str, pooling: str, times: int
     )
 
 
-def measure_pairs(plan: Plan, folder: Path, state: str, pooling: str, times: int) -> None:
-    plan = planning.restrict(plan, plan.languages[: PAIRED_LANGUAGES - 1])
-    with stored.StatesReader(plan, store := Store(folder)) as reader:
-        unit = np.stack(
-            [cosine_retrieval.unit_rows(reader.vectors(code, state, pooling, 0)) for code in plan.all_languages]
-        )
+def pairs_anew(plan: Plan, folder: Path, state: str, pooling: str) -> None:
+    store = Store(folder)
+    all_pairs.pair_matrix(plan, store, state, pooling, 0)
     store.close()
-    rows = unit.reshape(-1, unit.shape[-1])
 
-    def matrix() -> None:
-        store = Store(folder)
-        all_pairs.pair_matrix(plan, store, state, pooling, 0)
-        store.close()
 
-    def one_by_one() -> None:
+def measure_pairs(plan: Plan, folder: Path, state: str, pooling: str, times: int) -> None:
+    with stored.StatesReader(plan, store := Store(folder)) as reader:
+        some = [reader.vectors(code, state, pooling, 0) for code in plan.all_languages[:SAMPLE]]
+        unit = np.stack([cosine_retrieval.unit_rows(vectors) for vectors in some])
+    store.close()
+    count = len(plan.all_languages)
+    scale = count * (count + 1) / (len(unit) * (len(unit) + 1))
+
+    def products() -> None:
         for a in range(len(unit)):
             unit[a:].reshape(-1, unit.shape[-1]) @ unit[a].T
 
-    ways = {"matrix": matrix, "one by one": one_by_one, "at once": lambda: rows @ rows.T}
-    spent: dict[str, list[float]] = {key: [] for key in ways}
-    for number in range(times + 1):
-        taken = {key: seconds(work) for key, work in ways.items()}
-        if number:
-            for key, value in taken.items():
-                spent[key].append(value)
-    count = len(plan.all_languages)
+    products()
+    matrix, floor = [], []
+    for _ in range(times):
+        before = seconds(products)
+        matrix.append(seconds(lambda: pairs_anew(plan, folder, state, pooling)))
+        floor.append(scale * (before + seconds(products)) / 2)
     print(f"\n| all pairs of {count} languages at a layer | median | least | most |\n| --- | ---: | ---: | ---: |")
     report(
         [
-            ("pair_matrix, s", spent["matrix"]),
-            ("products alone, each language with those after it, s", spent["one by one"]),
-            ("products alone, X @ X.T at once, s", spent["at once"]),
-            *(
-                (
-                    f"pair_matrix against products {key}",
-                    [a / b for a, b in zip(spent["matrix"], spent[key], strict=True)],
-                )
-                for key in ("one by one", "at once")
-            ),
+            ("pair_matrix, s", matrix),
+            ("products alone, each language with those after it, s", floor),
+            ("pair_matrix against products", [a / b for a, b in zip(matrix, floor, strict=True)]),
         ]
     )
 
@@ -270,6 +282,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=100)
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--neurons", type=int, default=4096)
+    parser.add_argument("--paired", type=int, default=50, help="languages of which all pairs are compared")
     parser.add_argument("--times", type=int, default=5, help="rounds")
     parser.add_argument("--state", choices=DTYPES, default="nas_weighted")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
@@ -288,10 +301,12 @@ def main() -> None:
             f"{os.environ.get('OPENBLAS_CORETYPE', 'not set')}.",
             flush=True,
         )
-        before, after = peak_of_align(plan, Path(folder), state, pooling)
-        print(f"Peak memory {before / 2**30:.2f} GiB before align, {after / 2**30:.2f} GiB after.")
+        paired = planning.restrict(plan, plan.languages[: options.paired - 1])
+        for name, work, some in (("align", align_anew, plan), ("all pairs", pairs_anew, paired)):
+            before, after = peak_of(work, some, Path(folder), state, pooling)
+            print(f"Peak memory {before / 2**30:.2f} GiB before {name}, {after / 2**30:.2f} GiB after.", flush=True)
         measure_align(plan, Path(folder), state, pooling, options.times)
-        measure_pairs(plan, Path(folder), state, pooling, options.times)
+        measure_pairs(paired, Path(folder), state, pooling, options.times)
 
 
 if __name__ == "__main__":

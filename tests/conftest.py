@@ -40,14 +40,17 @@ def pytest_configure(config):
     manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
     settings.register_profile("fuzz", deadline=None, max_examples=2500 if config.getoption("--full") else 10)
     config.addinivalue_line("markers", "full: a slow test, which runs with --full only")
+    config.addinivalue_line("markers", "cuda: a test that needs a CUDA GPU")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--full"):
-        skip = pytest.mark.skip(reason="a slow test: runs with --full")
-        for item in items:
-            if item.get_closest_marker("full"):
-                item.add_marker(skip)
+    lacks = {"full": "a slow test: runs with --full"} if not config.getoption("--full") else {}
+    if not torch.cuda.is_available():
+        lacks["cuda"] = "needs a CUDA GPU"
+    for item in items:
+        for marker, reason in lacks.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

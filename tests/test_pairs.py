@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from neuronxa_core.errors import ExperimentError, StoreError
+from neuronxa_core.errors import Cancelled, ExperimentError, StoreError
 from neuronxa_core.experiment import CHOICES, Experiment
-from neuronxa_core.measures import all_pairs
+from neuronxa_core.measures import all_pairs, cosine_retrieval
 from neuronxa_core.measures.all_pairs import PairScores
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
@@ -28,9 +28,9 @@ def computed(monkeypatch):
     layers = []
     real = all_pairs.pair_matrix
 
-    def pair_matrix(plan, store, state, pooling, layer):
+    def pair_matrix(plan, store, state, pooling, layer, *more):
         layers.append(layer)
-        return real(plan, store, state, pooling, layer)
+        return real(plan, store, state, pooling, layer, *more)
 
     monkeypatch.setattr(all_pairs, "pair_matrix", pair_matrix)
     return layers
@@ -106,6 +106,19 @@ def test_much_work_is_not_done_without_being_asked_for(plan, store, computed, mo
     scores.prepare(plan, "emb", "weighted", 0)
     assert scores.wait(60)
     assert computed == [0, 1, 2, 3, 4]
+
+
+def test_progress_counts_pairs_and_a_run_that_is_stopped_keeps_the_layers_before(plan, store, monkeypatch):
+    monkeypatch.setattr(cosine_retrieval, "HELD_CELLS", 2 * 6 * plan.info.neurons)  # two of three languages at a time
+    measure = all_pairs.AllPairs(plan, layers=(4, 1))
+    told = []
+    with pytest.raises(Cancelled):
+        measure.run(store, None, lambda *one: told.append(one), lambda: len(told) > 5)
+    assert [done for _, done, _ in told[:5]] in ([2, 3, 4, 5, 6], [1, 3, 4, 5, 6])
+    assert {(group, whole) for group, _, whole in told} == {("language pairs", 12)}
+    assert list(measure.results(store)) == [4]
+    assert list(measure.run(store)) == [4, 1]
+    assert list(measure.frame(measure.results(store))["layer"]) == [4] * 3 + [1] * 3
 
 
 def files(folder):

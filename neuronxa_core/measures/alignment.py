@@ -235,6 +235,8 @@ def hierarchical_order(scores: np.ndarray) -> list[int]:
 
 # what layers that are compared side by side may hold of states, in bytes as float32
 CHUNK_BYTES = 512 << 20
+# languages that are compared before their scores are kept, at least, and products and sums of some 3 s on two cores
+GROUP, GROUP_PRODUCTS = 16, 400_000_000_000
 
 
 @dataclass(frozen=True)
@@ -256,8 +258,20 @@ class AlignmentScores(Measure):
         of_part = replace(self, plan=planning.of_pair(self.plan, self.plan.pivot, part))
         return [self.state, self.pooling, of_part.reads(self.plan.pivot, part)]
 
+    @property
+    def at_once(self) -> int:
+        """How many languages are compared at a time: whole steps of `retrieve`, so that no bit depends on it."""
+        plan, n = self.plan, len(self.plan.corpus.usable or self.plan.corpus.lines)
+        width = plan.info.hidden if self.state == "emb" else plan.info.neurons
+        step = cosine_retrieval.languages_at_once(n)
+        return step * max(-(-GROUP // step), GROUP_PRODUCTS // (2 * n**2 * width * plan.info.layers * step))
+
     def compute_all(self, parts: Sequence[str], run: Run) -> Iterator[tuple[str, Arrays]]:
-        """All languages at once, layers side by side: states stream by layer and language."""
+        for start in range(0, len(parts), self.at_once):
+            yield from self._compare(parts[start : start + self.at_once], run)
+
+    def _compare(self, parts: Sequence[str], run: Run) -> Iterator[tuple[str, Arrays]]:
+        """Some languages at once, layers side by side: states stream by layer and language."""
         plan, pivot = self.plan, self.plan.pivot
         groups = {(part,): planning.of_pair(plan, pivot, part) for part in parts}
         if not plan.corpus.own_sentences:

@@ -1,6 +1,6 @@
 """Alignment of every pair of languages: kept in the store by layer, and computed ahead around the layer that is shown.
 
-The work grows with the square of the languages: 200 languages of 100 sentences take seconds a layer on two cores.
+The work grows with the square of the languages. What takes a page too long is asked for, and is a job with a bar.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 # layers on each side of the one that is shown which are computed ahead
 AHEAD = 4
-# products and sums of one layer above which nothing is computed without being asked for: some 20 s on two cores
-MOST_AHEAD = 2_000_000_000_000
+# products and sums of one layer above which nothing is computed without being asked for: some 5 s on two cores
+MOST_AHEAD = 500_000_000_000
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,32 @@ class AllPairs(Measure):
     pooling: str = pooling_choice()
     name: ClassVar[str] = "all_pairs"
     version: ClassVar[int] = alignment.VERSION
-    unit: ClassVar[str] = "layers"
+    unit: ClassVar[str] = "language pairs"
+    layers: tuple[int, ...] | None = None
+    """Those that are computed, all if not given."""
 
-    def parts(self) -> range:
-        return range(self.plan.info.layers)
+    def parts(self) -> Sequence[int]:
+        return range(self.plan.info.layers) if self.layers is None else self.layers
+
+    def units_of(self, part: int) -> int:
+        """Pairs of a layer, each language with itself among them."""
+        count = len(self.plan.all_languages)
+        return count * (count + 1) // 2
 
     def content(self, part: int) -> object:
         return [self.state, self.pooling, part, self.reads(*self.plan.all_languages)]
 
     def compute(self, part: int, run: Run) -> Arrays:
-        return {"scores": pair_matrix(self.plan, run.store, self.state, self.pooling, part)}
+        done, lock = 0, threading.Lock()
+
+        def on_pairs(count: int) -> None:
+            nonlocal done
+            run.check()
+            with lock:
+                done += count
+                run.on_units(done)
+
+        return {"scores": pair_matrix(self.plan, run.store, self.state, self.pooling, part, on_pairs)}
 
     def frame(self, results: Mapping[int, Arrays]) -> pd.DataFrame:
         """Columns: state, pooling, language_x, language_y, layer, score; each pair once."""
@@ -97,8 +113,7 @@ class PairScores:
 
     def prepare(self, plan: Plan, state: str, pooling: str, layer: int) -> None:
         """Compute the layers around one in the background, the nearest first, in place of what was wanted before."""
-        n, width = len(plan.corpus.usable), plan.info.hidden if state == "emb" else plan.info.neurons
-        if len(plan.all_languages) ** 2 * n**2 * width > MOST_AHEAD:
+        if takes_long(plan, state):
             return
         near = range(max(0, layer - AHEAD), min(plan.info.layers, layer + AHEAD + 1))
         with self._guard:
@@ -129,10 +144,26 @@ class PairScores:
                 log.warning("layer %d was not computed ahead: %s", wanted[-1], error)
 
 
-def pair_matrix(plan: Plan, store: Store, state: str, pooling: str, layer: int) -> np.ndarray:
-    """Alignment score of every pair of languages at a layer, the pivot first: [language, language] in [0, 1]."""
+def takes_long(plan: Plan, state: str) -> bool:
+    """Whether a layer is too much work for a page to wait for."""
+    n, width = len(plan.corpus.usable), plan.info.hidden if state == "emb" else plan.info.neurons
+    return len(plan.all_languages) ** 2 * n**2 * width > MOST_AHEAD
+
+
+def pair_matrix(
+    plan: Plan,
+    store: Store,
+    state: str,
+    pooling: str,
+    layer: int,
+    on_pairs: Callable[[int], None] = lambda _count: None,
+) -> np.ndarray:
+    """Alignment score of every pair of languages at a layer, the pivot first: [language, language] in [0, 1].
+
+    on_pairs: see cosine_retrieval.all_pairs.
+    """
     with StatesReader(plan, store) as reader:
-        return cosine_retrieval.all_pairs(LayerStates(reader, plan.all_languages, state, pooling, layer))
+        return cosine_retrieval.all_pairs(LayerStates(reader, plan.all_languages, state, pooling, layer), on_pairs)
 
 
 def pair_vectors(

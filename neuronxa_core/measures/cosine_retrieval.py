@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from neuronxa_core.errors import ExperimentError
+from neuronxa_core.host.threads import side_by_side
 
 # No more than this is lost between two float32 cosines, each a unit vector times a vector over the vector's length.
 # BLAS adds up some 400 products one after another, then these sums: with w columns that is 400 + w / 400 roundings by
@@ -113,7 +114,7 @@ def retrieve(x: np.ndarray, others: Sequence[np.ndarray]) -> Retrieved:
     found = np.empty((2, len(others), n), dtype=bool)
     mutual = np.empty((len(others), n), dtype=np.int32)
     rows = np.empty((_rows_a_block(n, width, len(others)), width), dtype=np.float32)
-    step = max(1, DECIDED_CELLS // n**2)
+    step = languages_at_once(n)
 
     def language(number: int) -> np.ndarray:
         return _of_shape(others[number], x.shape)
@@ -133,6 +134,11 @@ def retrieve(x: np.ndarray, others: Sequence[np.ndarray]) -> Retrieved:
     own = np.arange(n, dtype=np.int32)
     mutual[mutual == own] = -1
     return Retrieved(*found, np.where(found.all(axis=0), own, mutual))
+
+
+def languages_at_once(n: int) -> int:
+    """How many languages of n sentences `retrieve` decides at a time; parts of so many are compared to the same bit."""
+    return max(1, DECIDED_CELLS // n**2)
 
 
 def _mutual(cosines: np.ndarray) -> np.ndarray:
@@ -203,38 +209,48 @@ def is_strictly_nearest(cosines: np.ndarray, axis: int) -> np.ndarray:
     return np.diagonal(cosines) - rivals.max(axis=axis) > TIE
 
 
-def all_pairs(vectors: Sequence[np.ndarray]) -> np.ndarray:
+def all_pairs(vectors: Sequence[np.ndarray], on_pairs: Callable[[int], None] = lambda _count: None) -> np.ndarray:
     """Alignment score of every pair of languages at one layer, [language, language] in [0, 1], symmetric.
 
     vectors: languages of [n, width], n at least 2, each of a dtype of its own. Parts of what HELD_CELLS allow are held
-    two at a time, so that a language is asked for once for its own part and once for each before. The diagonal is the
-    score of a language with itself: below 1 where two of its sentences have the same vector.
+    two at a time, so that a language is asked for once for its own part and once for each before, by several threads.
+    on_pairs(count): so many pairs are compared, each language with itself among them; called on those threads, and what
+    it raises ends the work. The diagonal is the score of a language with itself: below 1 where two of its sentences
+    have the same vector.
     """
     n, width = vectors[0].shape
     if n < 2:
         raise ExperimentError("alignment needs at least 2 parallel sentences")
     scores = np.empty((len(vectors), len(vectors)))
     held = max(1, HELD_CELLS // (n * width))
-    step = max(1, DECIDED_CELLS // n**2)
+    step = languages_at_once(n)
     for first in range(0, len(vectors), held):
         mine = _held(vectors, range(first, min(first + held, len(vectors))))
         for second in range(first, len(vectors), held):
             theirs = mine if second == first else _held(vectors, range(second, min(second + held, len(vectors))))
-            for a, (x, unit_x) in enumerate(zip(*mine, strict=True)):
-                for b in range(a if theirs is mine else 0, len(theirs[0]), step):
+
+            def compare(a: int, first=first, second=second, mine=mine, theirs=theirs) -> None:
+                x, unit_x = mine[0][a], mine[1][a]
+                start = a if theirs is mine else 0
+                for b in range(start, len(theirs[0]), step):
                     others, unit = (part[b : b + step] for part in theirs)
                     cosines = (unit.reshape(-1, width) @ unit_x.T).reshape(-1, n, n)
                     aligned = _decide(cosines, x, others.__getitem__).all(axis=0)
                     row, columns = first + a, slice(second + b, second + b + len(others))
                     scores[row, columns] = scores[columns, row] = aligned.mean(axis=1)
+                on_pairs(len(theirs[0]) - start)
+
+            side_by_side(compare, len(mine[0]), len(mine[0]))
     return scores
 
 
 def _held(vectors: Sequence[np.ndarray], numbers: range) -> tuple[list[np.ndarray], np.ndarray]:
     """Some languages' vectors, and their unit rows [language, n, width] in float32."""
-    shape = vectors[0].shape
-    some = [_of_shape(vectors[number], shape) for number in numbers]
-    unit = np.empty((len(some), *shape), dtype=np.float32)
-    for y, rows in zip(some, unit, strict=True):
-        rows /= _load(y, rows)[:, None]
-    return some, unit
+    unit = np.empty((len(numbers), *vectors[0].shape), dtype=np.float32)
+
+    def load(k: int) -> np.ndarray:
+        y = _of_shape(vectors[numbers[k]], unit.shape[1:])
+        unit[k] /= _load(y, unit[k])[:, None]
+        return y
+
+    return side_by_side(load, len(numbers), len(numbers)), unit

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
+from neuronxa_core.errors import Cancelled
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.measures import (
-    alignment,
-    all_pairs,
-)
+from neuronxa_core.measures import alignment, all_pairs, cosine_retrieval
 from neuronxa_core.states import computing, extraction, planning, stored
 from neuronxa_core.states.extraction import POOLINGS
 from neuronxa_core.states.pools import ModelPool
@@ -115,6 +113,36 @@ def test_scores_are_the_same_however_many_layers_run_side_by_side(store, pool, m
     for other in found[1:]:
         np.testing.assert_array_equal(other.src2trg, found[0].src2trg)
         np.testing.assert_array_equal(other.trg2src, found[0].trg2src)
+
+
+def test_languages_are_compared_and_kept_group_by_group_to_the_same_bit(store, pool, monkeypatch):
+    languages = ("spa_Latn", "jpn_Jpan", "tha_Thai", "deu_Latn", "hin_Deva")
+    plan = planning.make_plan(Experiment(languages=languages, sentences=12), store)
+    computing.compute_missing(plan, store, pool)
+    monkeypatch.setattr(cosine_retrieval, "DECIDED_CELLS", 2 * 12**2)
+    measure = alignment.AlignmentScores(plan, "nas", "weighted")
+    assert measure.at_once == 2 * (alignment.GROUP_PRODUCTS // (4 * 12**2 * plan.info.neurons * plan.info.layers))
+    whole = measure.run(store)
+    for part in measure.parts():
+        store.drop(measure.key_of(part))
+    monkeypatch.setattr(alignment, "GROUP", 1)
+    monkeypatch.setattr(alignment, "GROUP_PRODUCTS", 0)
+    kept = []
+    real = measure._compare
+
+    def stop_at_the_last(parts, run):
+        kept.append(len(measure.results(store)))
+        if len(parts) == 1:
+            raise Cancelled("stopped")
+        return real(parts, run)
+
+    with monkeypatch.context() as patch, pytest.raises(Cancelled):
+        patch.setattr(alignment.AlignmentScores, "_compare", lambda _measure, *arguments: stop_at_the_last(*arguments))
+        measure.run(store)
+    assert kept == [0, 2, 4]
+    for part, arrays in measure.run(store).items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, whole[part][name])
 
 
 def test_languages_that_count_in_numbers_of_their_own_are_compared(store, pool, tmp_path):

@@ -79,6 +79,20 @@ def test_two_of_many_languages_are_chosen_below_the_picture_of_all(computed, mon
     assert any(layer["mark"]["type"] == "image" for layer in picture["layer"])
 
 
+def test_pairs_that_take_long_are_a_job_that_is_asked_for(computed, monkeypatch):
+    monkeypatch.setattr(all_pairs, "MOST_AHEAD", 1)
+    with plan_of(SMALL, computed) as (plan, store):
+        store.drop(all_pairs.AllPairs(plan).key_of(5))
+    test = page("alignment", SMALL, computed, monkeypatch, view="All pairs", layer=5)
+    assert not charts_of(test)
+    test.button(key="pairs_layer").click()
+    turn(test)
+    queue = process.services().queue
+    assert [job.work.layers for job in queue.jobs()] == [(5,)]
+    assert all(queue.wait(job, 60) for job in queue.jobs())
+    assert turn(test).dataframe[0].value.shape == (5, 6)
+
+
 def test_a_large_table_is_sent_when_it_is_opened(computed, monkeypatch):
     monkeypatch.setattr(exporting, "MOST_SENT_UNSEEN", 10)
     test = page("alignment", SMALL, computed, monkeypatch, view="All pairs", layer=3)

@@ -1,8 +1,11 @@
 """The Overview page, without a browser: its answer, its figures, and where it leads."""
 
+import shutil
+
 from page_walk import SMALL, charts_of, everything_said, page, plan_of
 
-from neuronxa_core.measures import alignment, alignment_tables
+from neuronxa_core.measures import alignment, alignment_tables, cosine_retrieval
+from pages.views.overview import heat_map
 
 
 def test_it_says_what_was_found_and_shows_it(computed, monkeypatch):
@@ -18,6 +21,23 @@ def test_it_says_what_was_found_and_shows_it(computed, monkeypatch):
     assert len(table) == found.score.size
     assert not test.exception
     assert not test.error
+
+
+def test_where_much_is_to_be_compared_the_map_fills_as_scores_come(computed, tmp_path, monkeypatch):
+    shutil.copytree(computed, folder := tmp_path / "cache")
+    with plan_of(SMALL, folder) as (plan, store):
+        measure = alignment.AlignmentScores(plan, "nas", "weighted")
+        for code in measure.parts():
+            store.drop(measure.key_of(code))
+    monkeypatch.setattr(alignment, "GROUP", 1)
+    monkeypatch.setattr(alignment, "GROUP_PRODUCTS", 0)
+    monkeypatch.setattr(cosine_retrieval, "DECIDED_CELLS", 1)
+    shown, real = [], heat_map._show
+    monkeypatch.setattr(heat_map, "_show", lambda part: (shown.append(part.plan.languages), real(part)))
+    test = page("overview", SMALL, folder, monkeypatch)
+    assert [len(some) for some in shown] == [1, 2, 3, 4]
+    assert "So far" not in everything_said(test)
+    assert not test.exception
 
 
 def test_a_link_of_before_opens_the_view_that_it_names(computed, monkeypatch):

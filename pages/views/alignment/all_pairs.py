@@ -7,7 +7,7 @@ import streamlit as st
 
 from neuronxa_core import charts
 from neuronxa_core.measures import alignment, alignment_tables
-from neuronxa_core.measures.all_pairs import AllPairs
+from neuronxa_core.measures.all_pairs import AllPairs, takes_long
 from neuronxa_core.states.planning import Plan
 from pages.components import controls
 from pages.components.cached import results_of
@@ -32,6 +32,9 @@ def show(selection: Selection) -> None:
         scores, where = alignment.pool_layers(layers, selection.experiment.layers), selection.experiment.layers
     else:
         layer = layer_slider(selection, "layer")
+        work = AllPairs(plan, state, pooling, (layer,))
+        if takes_long(plan, state) and not ready(work, "Compute this layer", "pairs_layer"):
+            return
         scores = _scores(alignment.scores_key(plan, state, pooling), state, pooling, layer, plan)
         services().pairs.prepare(plan, state, pooling, layer)
         where = f"layer{layer}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from neuronxa_core import charts
 from neuronxa_core.measures import alignment, alignment_tables, findings
-from neuronxa_core.measures.alignment import Alignment, chance_level
+from neuronxa_core.measures.alignment import Alignment, AlignmentScores, chance_level
 from neuronxa_core.measures.findings import Finding
+from neuronxa_core.states import planning
 from neuronxa_core.states.planning import Plan
 from pages.components import cached, links
 from pages.components.exporting import downloads, figures
@@ -25,12 +28,23 @@ SAYS = (
 
 
 def show(selection: Selection) -> None:
+    """The map; where much is to be compared, of the languages that were and some more, and then anew."""
+    plan = selection.plan
+    work = AlignmentScores(plan, selection.experiment.state, selection.experiment.pooling)
+    keeps = not selection.store.last_write_error  # else every pass would begin anew
+    waiting = set(work.missing(selection.store)[work.at_once :]) if keeps else set()
+    _show(replace(selection, plan=planning.restrict(plan, [code for code in plan.languages if code not in waiting])))
+    if waiting:
+        st.rerun()
+
+
+def _show(selection: Selection) -> None:
     found = selection.alignment()
     ranking = alignment_tables.ranking_table(found, "mean")
     model = "the demo model" if selection.plan.source.kind == "demo" else safe(selection.plan.info.name)
     answer = findings.answer(found, ranking, selection.method, model, selection.plan.pivot)
     read, wanted = len(selection.plan.languages), len(selection.whole.languages)
-    st.markdown(answer if read == wanted else f"{answer} So far, {read} of {wanted} languages are read.", help=SAYS)
+    st.markdown(answer if read == wanted else f"{answer} So far, {read} of {wanted} languages are compared.", help=SAYS)
     figures(findings.figures(found, ranking))
     table = alignment_tables.heat_map_table(found, selection.experiment.layers)
     chart = charts.layer_heat_map(table, selection.method)
