@@ -3,7 +3,17 @@
 import streamlit as st
 
 from pages.components import cached, controls, messages, selection
-from pages.views.overlap import ablation, core, intersections, layers, matrix, specific, summary, translations
+from pages.views.overlap import (
+    ablation,
+    core,
+    definitions,
+    intersections,
+    layers,
+    matrix,
+    specific,
+    summary,
+    translations,
+)
 from pages.views.overlap.selection import OverlapSelection, criterion
 
 VIEWS = {
@@ -13,6 +23,7 @@ VIEWS = {
     "Intersections": intersections.show,
     "Shared core": core.show,
     "Language-specific (LAPE)": specific.show,
+    "Rival definitions": definitions.show,
     "Ablation": ablation.show,
     "Summary": summary.show,
 }
@@ -38,6 +49,9 @@ HELP = {
     "no proof of a common meaning.",
     "Language-specific (LAPE)": "LAPE: the neurons whose activation probability is concentrated on the fewest "
     "languages. They tell languages apart; whether the model needs them for a language is asked under *Ablation*.",
+    "Rival definitions": "Whether other published definitions of a language's neurons name the same ones as LAPE. That "
+    "two agree does not show that the language needs these neurons: a definition can be stable and still only follow "
+    "how strongly neurons are active on any text.",
     "Ablation": "Effect of ablation on each language: neurons are set to zero or to their mean, beside random "
     "ones of the same number in the same layers. A larger loss than the control's shows that the language "
     "depends on them in this corpus; a small one does not show that it never does.",

@@ -9,6 +9,7 @@ from neuronxa_core.charts.curves import value_curves
 from neuronxa_core.charts.matrices import LANGUAGES_SIZE, is_picture, language_matrix, similarity_matrix
 from neuronxa_core.charts.neurons import effects, probability_bars, value_distribution
 from neuronxa_core.charts.overlap import (
+    definitions,
     meaning,
     overlap_curves,
     shared_core,

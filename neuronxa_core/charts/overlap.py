@@ -203,6 +203,33 @@ def _specific_picture(
     return [pictures.picture_chart(counts, domain, x, y), legend, bands, cells]
 
 
+def definitions(table: pd.DataFrame, title: str) -> alt.FacetChart:
+    """Agreement of definitions of a language's neurons, beside that of made-up languages, as heat maps with numbers.
+
+    table: group (the panel), x, y (what is compared, by name), value (Jaccard index, NaN where there is none).
+    """
+    groups, names = (list(dict.fromkeys(table[name])) for name in ("group", "x"))
+    side, axis = 46 * len(names), alt.Axis(labelLimit=120, labelOverlap=False)
+    x = alt.X("x:N", sort=names, title=None, axis=alt.Axis(labelAngle=-45, labelLimit=120, labelOverlap=False))
+    y = alt.Y("y:N", sort=names, title=None, axis=axis)
+    base = alt.Chart(table)
+    cells = base.mark_rect().encode(
+        x,
+        y,
+        color=alt.Color(
+            "value:Q",
+            title="Jaccard index",
+            scale=alt.Scale(scheme="viridis", domain=[0, 1]),
+            legend=alt.Legend(orient="bottom", gradientLength=260),
+        ),
+        tooltip=theme.tooltips(("group:N", "In"), ("x:N", "Set"), ("y:N", "and"), ("value:Q", "Jaccard index", ".4f")),
+    )
+    bright = alt.condition("datum.value > 0.6", alt.value("#222222"), alt.value("#FFFFFF"))
+    numbers = base.mark_text(fontSize=11).encode(x, y, text=alt.Text("value:Q", format=".2f"), color=bright)
+    panel = alt.layer(cells, numbers).properties(width=side, height=side)
+    return panel.facet(column=alt.Column("group:N", sort=groups, title=None)).properties(title=title)
+
+
 def text_overlap(table: pd.DataFrame, title: str) -> alt.Chart:
     """Jaccard overlap of two texts' active neurons by layer. table: layer, active_x, active_y, both, jaccard."""
     drawn = theme.lines(alt.Chart(table), 40, color=COLOURS[0]).encode(

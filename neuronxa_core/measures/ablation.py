@@ -26,6 +26,7 @@ from neuronxa_core.measures import alignment, cosine_retrieval
 from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts, counts_key
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice, pooling_choice
 from neuronxa_core.measures.lape import LapeMeasure, halves
+from neuronxa_core.measures.neuron_sets import NeuronSets
 from neuronxa_core.models.description import LoadedModel, ModelInfo
 from neuronxa_core.states import extraction, mean_activations
 from neuronxa_core.states import likelihood as likelihood_states
@@ -155,6 +156,7 @@ class Ablation(Measure):
     share: float = choice(0.01, "ablate this share of all neurons, those of the lowest entropy (LAPE), by language")
     controls: int = choice(19, "random sets of as many neurons, as often active, for comparison with each set")
     set_to: str = choice("zero", "set the neurons to zero, or to their mean over all languages", ("zero", "mean"))
+    definition: str = choice("lape", "which neurons, as many as LAPE's", ("lape", "ap", "impact"))
     chosen_on: Plan | None = None
     name: ClassVar[str] = "ablation"
     unit: ClassVar[str] = "languages"
@@ -181,6 +183,7 @@ class Ablation(Measure):
     def make(cls, plan: Plan, store: Store, pool: ModelPool, **choices: Any) -> Ablation:
         """With the language-specific neurons of every language by LAPE as its sets, and random controls of each.
 
+        Under another definition (see `neuron_sets`; of average precision the highest) as many neurons as LAPE finds.
         They are chosen on one half of the usable sentences; the other half is read, all of it unless `sentences` says
         otherwise.
         """
@@ -190,6 +193,11 @@ class Ablation(Measure):
         specific = LapeMeasure(on, chosen.share)
         found = specific.found(specific.run(store, pool))
         sets = {code: found.neurons_of(code) for code in plan.all_languages if len(found.of(code)[0])}
+        if chosen.definition != "lape" and sets:
+            most = max(neurons.count for neurons in sets.values())
+            rival = NeuronSets(on, chosen.definition, most / (plan.info.layers * plan.info.neurons))
+            results, part = rival.run(store, pool), rival.parts()[0]
+            sets = {code: rival.neurons_of(results, part, code, neurons.count) for code, neurons in sets.items()}
         counts = activation_counts(on, store)
         return cls(tested, with_controls(sets, counts, plan.info, chosen.controls), **choices)
 

@@ -81,6 +81,12 @@ class LanguageSpecific:
         )
 
 
+def percentiles(counts: ActivationCounts, wanted: Sequence[float]) -> list[float]:
+    """Percentiles of all probabilities, each in [0, 100]: the k-th smallest, k = its share of their number, rounded."""
+    amount = counts.counts.size
+    return _kth_smallest(counts, [min(amount, max(1, round(amount * p / 100))) for p in wanted])
+
+
 def _kth_smallest(counts: ActivationCounts, ks: Sequence[int]) -> list[float]:
     """The k-th smallest (from 1) of all probabilities, for each k, exactly, without holding them all at once.
 
@@ -135,9 +141,7 @@ def lape(
     Raises ExperimentError for parameters outside their range and for fewer than 2 languages.
     """
     _check(counts.languages, share, drop_percentile, assign_percentile)
-    amount = counts.counts.size
-    ks = [min(amount, max(1, round(amount * p / 100))) for p in (drop_percentile, assign_percentile)]
-    drop_below, assign_above = _kth_smallest(counts, ks)
+    drop_below, assign_above = percentiles(counts, (drop_percentile, assign_percentile))
     entropy = entropies(counts, drop_below).ravel()
     wanted = min(round(share * entropy.size), int(np.isfinite(entropy).sum()))
     order = np.argsort(np.round(entropy, ENTROPY_DECIMALS), kind="stable")[:wanted]

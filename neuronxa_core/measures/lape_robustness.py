@@ -26,10 +26,15 @@ def set_jaccard(x: LanguageSpecific, y: LanguageSpecific) -> float:
     return len(a & b) / len(a | b) if a | b else float("nan")
 
 
+def dealt(plan: Plan, seed: int = 0) -> np.ndarray:
+    """To which of as many made-up languages each line's translations are dealt out at random, [sentence, language]."""
+    numbers = np.tile(np.arange(len(plan.all_languages)), (len(plan.corpus.usable), 1))
+    return np.random.default_rng(seed).permuted(numbers, axis=1)
+
+
 def shuffled_counts(plan: Plan, store: Store, seed: int = 0) -> ActivationCounts:
     """Activation counts of as many made-up languages: each line's translations are dealt out to them at random."""
-    codes = plan.all_languages
-    order = np.random.default_rng(seed).permuted(np.tile(np.arange(len(codes)), (len(plan.corpus.usable), 1)), axis=1)
+    codes, order = plan.all_languages, dealt(plan, seed)
     counts = np.zeros((len(codes), plan.info.layers, plan.info.neurons), dtype=np.uint32)
     tokens = np.zeros(len(codes), dtype=np.int64)
     with StatesReader(plan, store) as reader:

@@ -22,6 +22,8 @@ MEASURES = {
     "lape_robustness": "LapeRobustness",
     "likelihood": "NatsPerByte",
     "lm_eval": "HarnessRun",
+    "neuron_agreement": "NeuronAgreement",
+    "neuron_sets": "NeuronSets",
     "overlap": "OverlapMeasure",
     "parallel_overlap": "ParallelOverlapMeasure",
     "probe": "LinearProbe",

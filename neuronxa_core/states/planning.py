@@ -17,7 +17,7 @@ from neuronxa_core.corpora.parallel import Corpus, RawCorpus
 from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import Experiment, digest
 from neuronxa_core.models import estimates, fingerprint, sources, structure
-from neuronxa_core.models.description import ModelInfo, ModelSource
+from neuronxa_core.models.description import ModelInfo, ModelSource, Neuron
 from neuronxa_core.states import extraction, precision
 from neuronxa_core.store.cache import LIMIT_VARIABLE, Store
 
@@ -211,6 +211,15 @@ def with_poolings(plan: Plan, poolings: Iterable[str]) -> Plan:
     """The same plan, for which the states under some more poolings are needed."""
     more = replace(plan.experiment, poolings=(*plan.poolings, *poolings))
     return replace(plan, experiment=replace(more, poolings=more.kept_poolings))
+
+
+def with_neuron(plan: Plan, neuron: Neuron) -> Plan:
+    """The same plan under a definition of a neuron; in a plain network both are one."""
+    if plan.experiment.neuron == neuron or not plan.info.gated:
+        return plan
+    experiment = replace(plan.experiment, neuron=neuron)
+    keys = _keys(experiment, plan.corpus, plan.info, plan.dtype, plan.identity)
+    return replace(plan, experiment=experiment, keys=keys)
 
 
 def missing_poolings(plan: Plan, store: Store) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from neuronxa_core.measures import ablation, alignment, cosine_retrieval
 from neuronxa_core.measures.ablation import Ablation
 from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts
 from neuronxa_core.measures.lape import LapeMeasure
+from neuronxa_core.measures.neuron_sets import NeuronSets
 from neuronxa_core.models import loading, sources
 from neuronxa_core.states import computing, mean_activations, planning, stored
 from neuronxa_core.states.extraction import POOLINGS, STATES, extract
@@ -284,6 +285,22 @@ def test_the_measure_of_the_command_line_ablates_what_lape_finds_specific(plan, 
         assert control_rate == pytest.approx(own_rate, abs=0.1)
     assert work.parts()[:3] == [("nothing", code) for code in plan.all_languages]
     assert work.title == "ablation of eng_Latn, deu_Latn, fra_Latn and 6 more in demo, effect on " + ", ".join(own)
+
+
+@pytest.mark.parametrize("definition", ["ap", "impact"])
+def test_other_definitions_give_as_many_neurons_as_lape(definition, plan, store, pool):
+    on, _ = ablation.halves(plan)
+    small = {"share": 0.02, "controls": 0, "likelihood": False}
+    lape, other = (Ablation.make(plan, store, pool, **small, definition=one) for one in ("lape", definition))
+    sizes = {name: neurons.count for name, neurons in lape.sets}
+    assert {name: neurons.count for name, neurons in other.sets} == sizes
+    rival = NeuronSets(on, definition, max(sizes.values()) / (plan.info.layers * plan.info.neurons))
+    table = rival.table(store)
+    for name, neurons in other.sets:
+        best = table[(table["language"] == name) & (table["definition"] == rival.parts()[0])].head(sizes[name])
+        assert {(layer, j) for layer, some in neurons.pairs for j in some} == set(
+            zip(best["layer"], best["neuron"], strict=True)
+        )
 
 
 def test_a_key_follows_what_decides_the_results(plan, sets):

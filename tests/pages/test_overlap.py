@@ -9,7 +9,7 @@ from page_walk import SMALL, activity_of, charts_of, everything_said, page, turn
 
 from neuronxa_core.charts import matrices
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.measures import ablation, lape, overlap
+from neuronxa_core.measures import ablation, lape, neuron_agreement, overlap
 from neuronxa_core.measures.activation_counts import ActivationCriterion
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
@@ -24,6 +24,7 @@ HELP = {
     "Intersections": "How many neurons are active in exactly",
     "Shared core": "Neurons active in all the chosen languages",
     "Language-specific (LAPE)": "LAPE: the neurons whose activation probability",
+    "Rival definitions": "Whether other published definitions",
     "Ablation": "Effect of ablation on each language",
     "Summary": "Every language's active neurons",
 }
@@ -48,7 +49,7 @@ def test_a_walk_through_the_views_shows_results_and_what_they_do_not_prove(compu
     test = page("overlap", SMALL, computed, monkeypatch, active_by="threshold")
     for view, beginning in HELP.items():
         turn(test, overlap_view=view)
-        assert len(charts_of(test)) == (0 if view in ("Ablation", "Summary") else 1), view
+        assert len(charts_of(test)) == (0 if view in ("Rival definitions", "Ablation", "Summary") else 1), view
         assert any(caption.value.startswith(beginning) for caption in test.caption), view
     turn(test, active_by="top", overlap_view="Matrix")
     _, activity = activity_of(computed)
@@ -149,6 +150,22 @@ def test_ablation_runs_in_the_background_and_shows_its_effects(computed, monkeyp
     # the model as it is, read by two languages, is not measured again
     turn(test, causal_set_to="mean")
     assert any(button.label == "Measure 40 of 42 effects" for button in test.button)
+
+
+def test_rival_definitions_run_in_the_background_and_are_compared(computed, monkeypatch):
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Rival definitions", definitions_gate=False)
+    test.button(key="definitions_run").click().run()
+    job = run_the_last_job()
+    turn(test)
+    assert len(charts_of(test)) == 1
+    store = Store(computed)
+    assert neuron_agreement.agreement_sentence(job.work.table(store)) in everything_said(test)
+    store.close()
+    shown = test.dataframe[0].value
+    assert list(shown["Definition"]) == ["LAPE", "λ-entropy", "Highest AP", "Lowest AP", "Impact"]
+    turn(test, definitions_gate=True)
+    assert not charts_of(test)
+    assert test.button(key="definitions_run").label == "Compare definitions"
 
 
 @pytest.mark.full
