@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components import controls, selection
+from pages.components import controls, selection, wording
 from pages.views.downstream import (
     consistency,
     estimate,
@@ -54,6 +54,8 @@ if task is None:
 now = controls.reading_choice("downstream")
 chosen = TaskSelection(now, opened.whole, opened.plan, task, source)
 languages.check_enough(chosen)
+if warning := task.of_another_model(opened.plan):
+    st.warning(wording.safe(warning), icon=":material/warning:")
 controls.show_views(
     {name: view.show for name, view in VIEWS.items()},
     "downstream_view",

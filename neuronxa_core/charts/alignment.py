@@ -12,40 +12,49 @@ from neuronxa_core.charts.theme import COLOURS, DASHES, FROM_0_TO_1, INTERVAL, S
 RANDOM = ("chance:Q", "Chance over random pairings", ".4f")
 
 
-def ranking(table: pd.DataFrame, chance: float, method: str, layers: str) -> alt.LayerChart:
-    """Languages by score with their intervals; a click selects `language`.
+def ranking(table: pd.DataFrame, chance: float, method: str, layers: str, chosen: str | None = None) -> alt.LayerChart:
+    """A dot per language with its interval, the best first, coloured by script; a click in its row selects `language`.
 
     table: language, label, score, low, high, chance, script, family, forward, backward. layers: how aggregated.
+    chosen: the language that is selected at first.
     """
-    pick = alt.selection_point(name="language", fields=["language"], empty=False)
+    pick = alt.selection_point(name="language", fields=["language"], empty=False, **theme.selected(language=chosen))
     order = table.sort_values(["score", "label"], ascending=[False, True])["label"].tolist()
-    y = theme.names_axis(order, 260)
-    base = alt.Chart(table)
-    bars = (
-        base.mark_bar(cursor="pointer", height={"band": 0.7})
+    y = theme.names_axis(order, 240)
+    shown, colours = theme.by_group(table["script"])
+    base = alt.Chart(table.assign(group=shown))
+    x = alt.X("score:Q", title=f"{method}, {layers} over layers", scale=FROM_0_TO_1, axis=SCORE_AXIS)
+    told = theme.tooltips(
+        ("label:N", "Language"),
+        ("score:Q", method, ".4f"),
+        *INTERVAL,
+        RANDOM,
+        ("forward:Q", "Retrieval pivot → language", ".4f"),
+        ("backward:Q", "Retrieval language → pivot", ".4f"),
+        ("script:N", "Script"),
+        ("family:N", "Family"),
+    )
+    rows = (  # the whole row answers, since a score of 0 leaves nothing else to hit
+        base.mark_rect(cursor="pointer", fill=COLOURS[1])
         .encode(
-            alt.X("score:Q", title=f"{method}, {layers} over layers", scale=FROM_0_TO_1, axis=SCORE_AXIS),
             y,
-            tooltip=theme.tooltips(
-                ("label:N", "Language"),
-                ("score:Q", method, ".4f"),
-                *INTERVAL,
-                RANDOM,
-                ("forward:Q", "Retrieval pivot → language", ".4f"),
-                ("backward:Q", "Retrieval language → pivot", ".4f"),
-                ("script:N", "Script"),
-                ("family:N", "Family"),
-            ),
-            color=alt.condition(pick, alt.value(COLOURS[1]), alt.value(COLOURS[0])),
+            x=alt.value(0),
+            x2=alt.value("width"),
+            fillOpacity=alt.condition(pick, alt.value(0.2), alt.value(0)),
+            tooltip=told,
         )
-        .properties(name="bars_of_languages")
+        .properties(name="rows_of_languages")
         .add_params(pick)
     )
     intervals = base.mark_rule(color=theme.GREY, strokeWidth=1.5).encode(alt.X("low:Q"), alt.X2("high:Q"), y)
     ticks = base.mark_tick(color=theme.GREY, thickness=2).encode(alt.X("chance:Q"), y)
-    return (bars + intervals + ticks + theme.chance_rule(chance, vertical=True)).properties(
-        title=f"{method} of each language with the pivot, with 95 % intervals; grey marks: chance",
-        height={"step": 22},
+    legend = alt.Legend(orient="bottom", columns=4, symbolOpacity=1)
+    dots = base.mark_circle(size=110, opacity=1, cursor="pointer").encode(
+        x, y, color=alt.Color("group:N", title="Script", scale=colours, legend=legend), tooltip=told
+    )
+    title = f"{method} of each language with the pivot, with 95 % intervals; grey marks: chance"
+    return (rows + intervals + ticks + theme.chance_rule(chance, vertical=True) + dots).properties(
+        title=theme.wrapped(title, 480), height={"step": 22}
     )
 
 
@@ -61,6 +70,7 @@ def layer_curves(table: pd.DataFrame, chance: float, method: str, title: str | N
     base = alt.Chart(table)
     band = base.mark_area(opacity=0.12).encode(x, alt.Y("low:Q", title=method), alt.Y2("high:Q"), color=colour)
     peaks = table.loc[table.groupby("label", sort=False)["score"].idxmax()]
+    peaks = peaks[peaks["score"] > 0]  # a language without any aligned sentence has no peak
     layers = [
         base.mark_line().encode(x, y, color=colour, strokeDash=dash),
         base.mark_circle(size=28).encode(x, y, tooltip=told, color=colour),
@@ -123,26 +133,20 @@ def retrieval_gaps(table: pd.DataFrame, title: str) -> alt.FacetChart:
     return panels.facet(column=alt.Column("method:N", sort=sort, title=None)).properties(title=title)
 
 
-# families with a colour of their own; the rest are grey
-MOST_FAMILIES = len(COLOURS)
-
-
-def layer_heat_map(table: pd.DataFrame, method: str) -> alt.LayerChart:
+def layer_heat_map(table: pd.DataFrame, method: str, chosen: tuple[str, int] | None = None) -> alt.LayerChart:
     """Languages by layers, the best-aligned language on top, its family marked; a click selects `cell`.
 
     table: a row per language in the order to draw, with language, label, family, and scores, a list with one score
-    per layer. The cell that is selected has `language` and `layer`.
+    per layer. The cell that is selected has `language` and `layer`. chosen: those of the one that is at first.
     """
     order = table["label"].tolist()
     step = 18 if len(table) <= 60 else 13
-    families = table["family"].value_counts().index.drop("Other", errors="ignore")[:MOST_FAMILIES].tolist()
-    shown = table.assign(
-        group=table["family"].where(table["family"].isin(families), "other families"),
-        scores=[",".join(map(str, row)) for row in table["scores"]],  # a list would not outlive the way to the browser
-    )
-    groups = [*families, *(["other families"] if (shown["group"] == "other families").any() else [])]
+    groups, colours = theme.by_group(table["family"].replace("Other", "other families"), "other families")
+    # a list would not outlive the way to the browser
+    shown = table.assign(group=groups, scores=[",".join(map(str, row)) for row in table["scores"]])
     y = theme.names_axis(order, 240, labelPadding=14, labelFontSize=min(11, step - 3), ticks=False, domain=False)
-    pick = alt.selection_point(name="cell", fields=["language", "layer"], empty=False)
+    start = theme.selected(**dict(zip(("language", "layer"), chosen, strict=True))) if chosen else {}
+    pick = alt.selection_point(name="cell", fields=["language", "layer"], empty=False, **start)
     cells = (
         alt.Chart(shown)
         .transform_calculate(every="split(datum.scores, ',')")
@@ -177,7 +181,7 @@ def layer_heat_map(table: pd.DataFrame, method: str) -> alt.LayerChart:
             fill=alt.Fill(
                 "group:N",
                 title="Family",
-                scale=alt.Scale(domain=groups, range=[*COLOURS[: len(families)], "#BBBBBB"][: len(groups)]),
+                scale=colours,
                 legend=alt.Legend(orient="bottom", symbolType="square", columns=3),
             ),
             tooltip=theme.tooltips(("label:N", "Language"), ("family:N", "Family")),

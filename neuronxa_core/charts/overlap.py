@@ -168,7 +168,7 @@ def specific_neurons(table: pd.DataFrame, title: str) -> alt.LayerChart:
         "count:Q",
         title="Neurons",
         scale=alt.Scale(scheme="viridis", domain=[0, most]),
-        legend=alt.Legend(orient="bottom", gradientLength=260, tickMinStep=1),
+        legend=alt.Legend(orient="bottom", gradientLength=260, values=sorted({0, most // 2, most}), format="d"),
     )
     told = theme.tooltips(("label:N", "Language"), ("layer:Q", "Layer"), ("count:Q", "Neurons", ",d"))
     if len(table) > pictures.MOST_MARKS:
@@ -182,7 +182,7 @@ def specific_neurons(table: pd.DataFrame, title: str) -> alt.LayerChart:
             numbers = base.transform_filter("datum.count > 0").mark_text(fontSize=10)
             drawn.append(numbers.encode(x, y, text=alt.Text("count:Q", format=",d"), color=bright))
     width = max(320, (46 if layers <= 40 else 12) * layers)
-    return alt.layer(*drawn).properties(title=title, height=60 + 20 * len(labels), width=width)
+    return alt.layer(*drawn).properties(title=title, height=140 + 20 * len(labels), width=width)
 
 
 def _specific_picture(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from neuronxa_core.charts import theme
+from neuronxa_core.charts import pictures, theme
 from neuronxa_core.charts.theme import COLOURS, FROM_0_TO_1, GREY, INTERVAL, SCORE_AXIS
 
+# points that a scatter names
+MOST_NAMED = 60
 R_TITLE = "Pearson's r over languages"
 
 
@@ -26,40 +28,39 @@ def scatter(
     may be empty. colour: what `group` is.
     """
     pick = alt.selection_point(name="off", fields=["language"], empty=False, toggle="true")
-    groups = sorted(points["group"].astype(str).unique())
-    many = len(groups) > len(COLOURS)
-    hue = alt.Color(
-        "group:N",
-        title=colour,
-        sort=groups,
-        scale=alt.Scale(scheme="tableau20") if many else alt.Scale(domain=groups, range=COLOURS[: len(groups)]),
-        legend=alt.Legend(orient="bottom", columns=6, labelLimit=160, symbolLimit=60, symbolOpacity=1),
-    )
-    x_scale = theme.around(points["x"], line.get("x"))
-    y_scale = theme.around(points["y"], line.get("low"), line.get("high"))
+    shown, colours = theme.by_group(points["group"])
+    legend = alt.Legend(orient="bottom", columns=4, labelLimit=160, symbolOpacity=1)
+    hue = alt.Color("group:N", title=colour, scale=colours, legend=legend)
+    ends = theme.around(points["x"], line.get("x")), theme.around(points["y"], line.get("low"), line.get("high"))
+    x_scale, y_scale = (alt.Scale(domain=list(one), nice=False, zero=False) for one in ends)
+    x_title, y_title = theme.wrapped(x_title, 480), theme.wrapped(y_title, 330)
     x = alt.X("x:Q", title=x_title, scale=x_scale, axis=alt.Axis(tickCount=8))
     y = alt.Y("y:Q", title=y_title, scale=y_scale, axis=alt.Axis(tickCount=8))
+    points = points.assign(group=shown)
     base = alt.Chart(points)
     layers = []
     if len(line):
         drawn, along = alt.Chart(line), alt.X("x:Q", title=x_title, scale=x_scale)
         low, mean = (alt.Y(f"{name}:Q", title=y_title, scale=y_scale) for name in ("low", "mean"))
-        layers.append(drawn.mark_area(opacity=0.15, color=GREY).encode(along, low, alt.Y2("high:Q")))
-        layers.append(drawn.mark_line(color=GREY).encode(along, mean))
-    if len(points) <= 60:
-        names = base.mark_text(align="left", dx=7, dy=-6, fontSize=10, color=GREY)
-        layers.append(names.encode(x, y, text="language:N"))
+        layers.append(drawn.mark_area(opacity=0.15, color=GREY, clip=True).encode(along, low, alt.Y2("high:Q")))
+        layers.append(drawn.mark_line(color=GREY, clip=True).encode(along, mean))
+    if len(points) <= MOST_NAMED:
+        names = theme.label_places(points, points["language"], ends)
+        text = alt.Chart(names).mark_text(align="left", baseline="middle", fontSize=10, color=GREY)
+        layers.append(text.encode(pictures.at(x, "text_x:Q"), pictures.at(y, "text_y:Q"), text="language:N"))
+        leads = alt.Chart(names[names["text_y"] != names["y"]]).mark_rule(color=GREY, opacity=0.35)
+        layers.append(leads.encode(x, y, alt.X2("lead_x:Q"), alt.Y2("text_y:Q")))
     marks = (
         base.mark_circle(size=90, cursor="pointer")
         .encode(
             x,
             y,
-            color=alt.condition(pick, alt.value("#BBBBBB"), hue),
+            color=alt.condition(pick, alt.value(theme.LIGHT_GREY), hue),
             opacity=alt.condition(pick, alt.value(0.45), alt.value(0.9)),
             tooltip=theme.tooltips(
                 ("label:N", "Language"),
-                ("x:Q", x_title, ".4f"),
-                ("y:Q", y_title, ".4f"),
+                ("x:Q", " ".join(x_title), ".4f"),
+                ("y:Q", " ".join(y_title), ".4f"),
                 ("group:N", colour),
                 ("more:N", "More"),
             ),
@@ -67,7 +68,7 @@ def scatter(
         .properties(name="points_of_languages")
         .add_params(pick)
     )
-    return alt.layer(*layers, marks).properties(title=title, height=520)
+    return alt.layer(*layers, marks).properties(title=theme.wrapped(title, 560), height=520)
 
 
 def accuracies(table: pd.DataFrame, title: str) -> alt.LayerChart:

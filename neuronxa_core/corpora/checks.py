@@ -10,8 +10,21 @@ from neuronxa_core.corpora import languages, scripts
 from neuronxa_core.corpora.parallel import Corpus, Finding, RawCorpus, Severity
 
 SHOWN_LINES = 10
+# sentences below which a run is warned of
+ENOUGH = 50
 LENGTH_FACTOR = 4.0
 MIN_LETTERS = 4
+
+
+def few_sentences(corpus: Corpus) -> str:
+    """A warning where chance alone moves a score much: by 1.96 sqrt(1 / 4n) at .5; else nothing."""
+    n = min(corpus.counts)
+    if n >= ENOUGH:
+        return ""
+    moves, then = (f"{0.98 / np.sqrt(k):.2f}" for k in (n, 100))
+    return (
+        f"{n} sentences are few: chance alone moves a score of .5 by up to ± {moves} (95 %), and by ± {then} with 100."
+    )
 
 
 def findings(raw: RawCorpus, corpus: Corpus) -> tuple[Finding, ...]:

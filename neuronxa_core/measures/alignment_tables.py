@@ -31,8 +31,9 @@ def best_layer(found: Alignment) -> int:
 def ranking_table(found: Alignment, layers: str) -> pd.DataFrame:
     """A row per language: its score over the layers with a 95 % bootstrap interval, peak layer, retrieval, script.
 
-    layers: `mean` or `max`. Columns: language, label, score, low, high, peak_layer, peak_score, forward (retrieval from
-    the pivot to the language), backward, chance (over random pairings), script, family.
+    layers: `mean` or `max`. Columns: language, label, score, low, high, peak_layer (missing where no layer has any
+    aligned sentence), peak_score, forward (retrieval from the pivot to the language), backward, chance (over random
+    pairings), script, family.
     """
     low, high = alignment.bootstrap(found.aligned, layers)
     score = found.score
@@ -43,7 +44,7 @@ def ranking_table(found: Alignment, layers: str) -> pd.DataFrame:
             "score": found.pooled(layers),
             "low": low,
             "high": high,
-            "peak_layer": score.argmax(axis=1),
+            "peak_layer": pd.Series(score.argmax(axis=1), dtype="Int64").where(score.any(axis=1)),
             "peak_score": score.max(axis=1),
             "forward": alignment.pool_layers(found.retrieval_src2trg, layers),
             "backward": alignment.pool_layers(found.retrieval_trg2src, layers),
@@ -65,7 +66,7 @@ def conclusion(found: Alignment, table: pd.DataFrame, layers: str) -> str:
 
     Under `max` nothing is said of chance, as the interval of a maximum leans upwards.
     """
-    best = f"Together, the languages score highest at **layer {best_layer(found)}**."
+    best = f"Together, the languages score highest at **layer {best_layer(found)}**." if found.score.any() else ""
     if layers == "max":
         return best
     above = above_chance(found, table)

@@ -40,7 +40,7 @@ def figures(found: Alignment, ranking: pd.DataFrame) -> dict[str, str]:
     ordered = ranking.sort_values(["score", "label"], ascending=[False, True])
     values = {
         "Above chance": f"{alignment_tables.above_chance(found, ranking)} of {len(ranking)}",
-        "Best layer": f"{alignment_tables.best_layer(found)}",
+        "Best layer": f"{alignment_tables.best_layer(found)}" if by_layer.any() else "none",
         "Mean score there": f"{by_layer.max():.3f}",
     }
     for name, row in (("Highest", ordered.iloc[0]), ("Lowest", ordered.iloc[-1])):

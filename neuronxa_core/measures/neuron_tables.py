@@ -55,9 +55,13 @@ def contrasting_languages(activity: ActivationCounts, pivot: str, layer: int, ne
 
 
 def top_sentences(values: Mapping[str, np.ndarray], count: int) -> dict[int, list[str]]:
-    """The sentences with the highest values [sentence] in each language: row -> in which languages it is among them."""
+    """The sentences with the highest values [sentence] in each language: row -> in which languages it is among them.
+
+    Those of the language in which the neuron is strongest come first, so that the first example is none of a language
+    in which it is silent.
+    """
     by_row: dict[int, list[str]] = {}
-    for code, of_language in values.items():
+    for code, of_language in sorted(values.items(), key=lambda one: -one[1].max()):
         for row in np.argsort(-of_language, kind="stable")[:count].tolist():
             by_row.setdefault(row, []).append(code)
     return by_row

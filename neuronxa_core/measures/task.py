@@ -55,6 +55,15 @@ class Task:
         """Whether more is better and all scores are in [0, 1], as accuracies are."""
         return self.higher_is_better and all(0 <= score <= 1 for score in self.scores.values())
 
+    def of_another_model(self, plan: Plan) -> str:
+        """A warning where the scores are not those of the plan's model; else nothing."""
+        if same_model(plan, [self.model]):
+            return ""
+        return (
+            f"These are scores of {self.model}; the alignment is that of {plan.source.name}. Scores of another model "
+            "say how hard a language is, not what this model can do."
+        )
+
     def of_model(self, other: Plan, store: Store) -> dict[str, float]:
         """The same task's scores of another model's plan: measured, or in the same table; empty where neither."""
         if self.measure is not None:

@@ -74,6 +74,29 @@ def layer_slider(layers: int, start: int, key: str) -> int:
     return st.slider("Layer", 0, layers - 1, start, key=key, bind="query-params")
 
 
+def language_of_chart(
+    draw: Callable[[str | None], alt.TopLevelMixin], selection: str, key: str, codes: Sequence[str]
+) -> tuple[str | None, dict[str, object]]:
+    """Draw a chart in which a click chooses a language: (the language, the selection's fields; empty before a click).
+
+    The language stays chosen in all such charts and in the link. draw: the chart, with the language with which it
+    starts marked; the same until the chart is left, as another chart would lose its click.
+    """
+    known = st.query_params.get("language", st.session_state.get("language"))
+    known = known if known in codes else None
+    if key not in st.session_state:
+        st.session_state[f"{key}_start"] = known
+    start = st.session_state[f"{key}_start"]
+    event = st.altair_chart(draw(start if start in codes else None), on_select="rerun", selection_mode=selection, key=key)
+    (fields, *_) = event.selection.get(selection) or [{}]
+    code = fields.get("language", known)
+    if code not in codes:
+        return None, {}
+    if code != st.query_params.get("language"):
+        st.session_state.language = st.query_params["language"] = code
+    return code, fields
+
+
 def chosen_pair(key: str) -> tuple[str, str] | None:
     """The pair that is chosen below a matrix with too many languages for marks."""
     x, y = (st.session_state.get(f"{key}_{end}") for end in ("from", "to"))

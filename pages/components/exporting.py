@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,14 @@ from pages.components import links
 
 # cells of a table that is sent before anyone opens it
 MOST_SENT_UNSEEN = 10_000
+
+
+def download(
+    label: str, data: str | Callable[[], str | bytes], file: str, mime: str | None = None, **more: Any
+) -> None:
+    """A button for a file. A click does not run the page again, which could drop the file before it is fetched."""
+    place = more.pop("place", st)
+    place.download_button(label, data, file, mime, on_click="ignore", icon=":material/download:", **more)
 
 
 def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
@@ -38,9 +46,7 @@ def downloads(table: pd.DataFrame, chart: alt.TopLevelMixin, name: str) -> None:
             "PNG": (lambda: charts.png(chart), "image/png"),
         }
         for kind, (make, mime) in files.items():
-            row.download_button(
-                kind, make, f"{named}.{kind.lower()}", mime, icon=":material/download:", key=f"{kind}-{name}"
-            )
+            download(kind, make, f"{named}.{kind.lower()}", mime, key=f"{kind}-{name}", place=row)
 
 
 def table(
@@ -49,14 +55,7 @@ def table(
     """A table and its CSV. columns: how they are shown. options: of st.dataframe."""
     columns = {"language": "Code", "label": "Language", "alignment": "Alignment", "score": "Score", **columns}
     st.dataframe(exports.harmless_table(table), hide_index=True, column_config=columns, **options)
-    st.download_button(
-        "CSV",
-        lambda: exports.csv_text(table),
-        f"{exports.file_name(name)}.csv",
-        "text/csv",
-        icon=":material/download:",
-        key=f"CSV-{name}",
-    )
+    download("CSV", lambda: exports.csv_text(table), f"{exports.file_name(name)}.csv", "text/csv", key=f"CSV-{name}")
 
 
 def figures(values: Mapping[str, object]) -> None:

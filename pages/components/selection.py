@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from neuronxa_core.errors import CorruptEntry, StatesMissing
+from neuronxa_core.errors import CorruptEntry, NeuronXAError, StatesMissing
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import alignment_tables
 from neuronxa_core.measures.alignment import METHODS, Alignment
@@ -16,12 +16,12 @@ from neuronxa_core.states import planning
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.store.cache import Store
-from pages.components import sidebar
+from pages.components import links, sidebar
 from pages.components.cached import alignment_of, plan_for
 from pages.components.messages import errors_shown
 from pages.components.process import services
 from pages.components.progress import estimate, how_it_ended, ready, submit, submit_unasked, watch
-from pages.components.session import experiment
+from pages.components.session import choose, experiment
 from pages.components.wording import POOLING_NAMES, counted, label, safe, said, size
 
 # times that a damaged entry is computed again without being asked: a disk may damage it every time
@@ -72,8 +72,16 @@ def open_page(title: str) -> Selection:
     """A page's title, what is selected, and a line that says so; ends the page where nothing is computed yet."""
     st.title(title)
     sidebar.run_choice()
-    with errors_shown():
+    try:
         whole = plan_for(experiment())
+    except NeuronXAError as error:
+        st.error(said(str(error)), icon=":material/error:")
+        with st.container(horizontal=True):
+            links.button("Choose another model or corpus", "run", "way-out-run")
+            if st.button("Show the bundled example", key="way-out", type="tertiary", icon=":material/home:"):
+                choose(Experiment())
+                st.rerun()
+        st.stop()
     sidebar.pivot_choice(whole)
     selected = Selection(experiment(), whole, _computed_part(whole))
     sidebar.remember(selected.experiment)
@@ -136,8 +144,8 @@ def _computed_part(whole: Plan) -> Plan:
     job = queue.find(work)
     if lacking and job is not None and job.active:
         shown = 0 if part is None else len(part.languages)
-        # what is there is shown anew whenever it has doubled
-        watch(work, until=lambda: (now := _part(whole)) is not None and len(now.languages) >= (2 * shown or 1))
+        # what is there is shown anew whenever it has grown by a quarter
+        watch(work, until=lambda: (now := _part(whole)) is not None and len(now.languages) >= max(1.25 * shown, 1))
     elif lacking:
         interrupted = how_it_ended(work)
         st.info(

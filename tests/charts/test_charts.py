@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neuronxa_core import charts
-from neuronxa_core.charts import pictures
+from neuronxa_core.charts import pictures, theme
 from neuronxa_core.wording import PARALLEL_KINDS
 
 PAYLOAD = 1_000_000
@@ -78,7 +78,65 @@ def test_ranking_is_ordered_by_score_on_a_fixed_axis():
     order = spec["layer"][0]["encoding"]["y"]["sort"]
     assert order == table.sort_values("score", ascending=False)["label"].tolist()
     assert domains(spec, "x") == [[0, 1]]
-    assert "95 % interval" in spec["title"]
+    assert "95 % interval" in " ".join(spec["title"])
+
+
+@pytest.mark.parametrize("n", [3, 14])
+def test_a_ranking_names_every_language_and_answers_in_its_whole_row(n):
+    """Also of long codes, and where the score is 0."""
+    names = [f"Northern Language {k} in its variety (l{k:03d}_Latn_nrth1234)" for k in range(n)]
+    table = ranking_table(n).assign(label=names, score=0.0, low=0.0, script=[f"Script {k}" for k in range(n)])
+    spec = charts.ranking(table, 0.005, "NASCA", "mean").to_dict()
+    assert [param["views"] for param in spec["params"] if param["name"] == "language"] == [["rows_of_languages"]]
+    drawn = vl_convert.vegalite_to_svg(spec)
+    row = r'aria-label="label: [^"]+\(l(\d+)_[^"]+"[^>]+rect mark" d="M0,(\d+)h'
+    tops = {int(k): int(top) for k, top in re.findall(row, drawn)}
+    assert tops == {k: 22 * place for place, k in enumerate(sorted(range(n), key=names.__getitem__))}
+    assert all(name[:30] in drawn for name in names)
+    groups = domains(spec, "color")
+    assert groups == [
+        [f"Script {k}" for k in range(3)]
+        if n == 3
+        else [*(f"Script {k}" for k in (0, 1, 10, 11, 12, 13, 2, 3)), "other"]
+    ]
+
+
+def test_labels_of_points_never_meet_and_stay_in_the_plot():
+    at = np.random.default_rng(3)
+    table = pd.DataFrame({"x": np.r_[np.zeros(12), at.random(30) / 2], "y": np.r_[at.random(12) / 10, at.random(30)]})
+    texts = pd.Series(["deu_Latn"] * 41 + ["deu_Latn_nrth1234"])
+    ends = [theme.around(table["x"]), theme.around(table["y"])]
+    found = theme.label_places(table, texts, ends)
+    wide, high = (theme.PLOT[k] / (ends[k][1] - ends[k][0]) for k in (0, 1))
+    boxes = [
+        (x * wide, y * high, x * wide + theme.LETTER * len(text), y * high + theme.LABEL_HEIGHT)
+        for x, y, text in zip(found["text_x"], found["text_y"], texts, strict=True)
+    ]
+    for i, a in enumerate(boxes):
+        assert ends[0][0] * wide <= a[0] + 1e-6
+        assert a[2] <= ends[0][1] * wide + 1e-6
+        for b in boxes[:i]:
+            apart = a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
+            assert apart or np.allclose(np.maximum(a, b)[:2], np.minimum(a, b)[2:])
+    alone = theme.label_places(pd.DataFrame({"x": [0.5], "y": [0.5]}), pd.Series(["a"]), [(0, 1), (0, 1)])
+    assert alone[["text_x", "text_y"]].to_numpy()[0] == pytest.approx([0.5 + theme.LABEL_GAP / theme.PLOT[0], 0.5])
+
+
+def test_an_axis_of_shares_ends_where_shares_do():
+    shares = pd.Series([0.0, 0.4, 1.0])
+    assert theme.around(shares) == (0, 1)
+    assert theme.around(shares / 2, pd.Series([-0.3, 0.2])) == (0, pytest.approx(0.54))
+    assert theme.around(pd.Series([2.0, 4.0])) == (pytest.approx(1.9), pytest.approx(4.1))
+    assert theme.around(pd.Series([-np.inf, 0.5])) == (pytest.approx(0.45), pytest.approx(0.55))
+
+
+def test_more_groups_than_colours_leave_the_rarest_grey():
+    values = pd.Series([f"g{k}" for k in range(10)] + ["g9", "g8", "rare"])
+    shown, scale = theme.by_group(values, "rare")
+    assert scale.domain == ["g0", "g1", "g2", "g3", "g4", "g5", "g8", "g9", "rare"]
+    assert shown.tolist() == [*(f"g{k}" for k in range(6)), "rare", "rare", "g8", "g9", "g9", "g8", "rare"]
+    assert scale.range[-1] == theme.LIGHT_GREY
+    assert theme.by_group(pd.Series(["b", "a"]))[1].domain == ["a", "b"]
 
 
 def test_curves_mark_every_peak():
@@ -87,6 +145,9 @@ def test_curves_mark_every_peak():
     peaks = [d for d in spec["datasets"].values() if len(d) == 5 and "chance" in d[0] and "layer" in d[0]]
     best = table.loc[table.groupby("label")["score"].idxmax()]
     assert [(p["label"], p["layer"]) for p in peaks[0]] == list(zip(best["label"], best["layer"], strict=True))
+    none = charts.layer_curves(table.assign(score=0.0), 0.005, "NASCA").to_dict()
+    (marked,) = [layer for layer in none["layer"] if layer["mark"].get("shape") == "diamond"]
+    assert none["datasets"][marked["data"]["name"]] == []
     assert domains(spec, "y") == [[0, 1]] * len(domains(spec, "y"))
 
 
@@ -475,6 +536,16 @@ def test_large_tables_stay_small():
         assert len(json.dumps(chart.to_dict())) < PAYLOAD
 
 
+def test_few_specific_neurons_have_rows_and_a_legend_to_their_most():
+    table = specific_table(3, 12).assign(count=np.arange(36) % 16)
+    spec = charts.specific_neurons(table, "LAPE").to_dict()
+    assert spec["layer"][0]["encoding"]["color"]["legend"]["values"] == [0, 7, 15]
+    drawn = vl_convert.vegalite_to_svg(spec | {"autosize": {"type": "fit", "contains": "padding"}})  # as Streamlit does
+    cells = re.findall(r'"rect mark" d="M[\d.]+,[\d.]+h[\d.]+v([\d.]+)', drawn)
+    assert len(cells) == 36
+    assert min(map(float, cells)) >= 15
+
+
 def test_effects_have_one_scale_around_nothing():
     spec = CHARTS["effects"]().to_dict()
     (domain,) = {tuple(domain) for domain in domains(spec, "color") if domain}
@@ -494,7 +565,7 @@ def test_a_scatter_takes_clicks_and_can_be_without_a_line():
     spec = CHARTS["scatter"]().to_dict()
     assert any(param["name"] == "off" for param in spec["params"])
     bare = charts.scatter(point_table(3), pd.DataFrame(), x_title="x", y_title="y", colour="Model", title="Few")
-    assert len(bare.to_dict()["layer"]) == 2
+    assert {layer["mark"]["type"] for layer in bare.to_dict()["layer"]} == {"text", "rule", "circle"}
     many = charts.scatter(point_table(200), line_table(), x_title="x", y_title="y", colour="c", title="Many")
     assert len(json.dumps(many.to_dict())) < PAYLOAD
 

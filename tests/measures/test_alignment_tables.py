@@ -1,5 +1,6 @@
 """Alignment as tables: against hand-worked cases."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,6 +32,10 @@ def test_languages_are_ranked_by_their_score():
     assert table.loc["tha_Thai", ["label", "script", "score"]].tolist() == ["Thai (tha_Thai)", "Thai", 0.5]
     low, high = alignment.bootstrap(FOUND.aligned, "mean")
     assert table[["low", "high"]].to_numpy().T.tolist() == [low.tolist(), high.tolist()]
+    none = np.zeros((2, 2, 4), dtype=bool)
+    nothing = replace(FOUND, src2trg=none, trg2src=none)
+    assert alignment_tables.ranking_table(nothing, "mean")["peak_layer"].isna().all()
+    assert "score highest" not in alignment_tables.conclusion(nothing, table, "mean")
     # mutual neighbours 1 and 3, 3 and 1, of 4 by 4
     assert table["chance"].tolist() == [2 / 16, 2 / 16]
 

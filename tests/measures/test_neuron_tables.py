@@ -36,6 +36,8 @@ def test_one_language_has_no_specific_neuron():
 
 
 def test_top_sentences_are_those_of_any_language_and_shown_in_all():
+    silent_first = {"eng_Latn": np.array([0.0, 0.1, 0.0]), "tha_Thai": np.array([0.2, 0.1, 0.9])}
+    assert list(neuron_tables.top_sentences(silent_first, 1)) == [2, 1]
     values = {"eng_Latn": np.array([0.1, 0.9, 0.5]), "deu_Latn": np.array([0.2, 0.8, 0.9])}
     by_row = neuron_tables.top_sentences(values, 1)
     assert by_row == {1: ["eng_Latn"], 2: ["deu_Latn"]}

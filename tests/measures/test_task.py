@@ -33,6 +33,9 @@ def test_a_task_of_a_table_is_matched_with_the_languages_of_a_plan():
     assert [one.title for one in task.all_tasks(PLAN, TABLE, "m")] == ["xnli (acc)", "lm (word_perplexity)"]
     with pytest.raises(ScoresError):
         task.matched(PLAN, TABLE, "m", "xnli", "f1")
+    assert xnli.of_another_model(PLAN) == ""
+    other = task.matched(PLAN, TABLE, "other", "xnli", "acc")
+    assert other.of_another_model(PLAN).startswith("These are scores of other; the alignment is that of m.")
 
 
 def test_another_models_scores_are_those_of_the_same_table_or_measure(store):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from page_walk import ROOT, SMALL, charts_of, everything_said, page, plan_of, turn
@@ -91,6 +92,22 @@ def test_pairs_that_take_long_are_a_job_that_is_asked_for(computed, monkeypatch)
     assert [job.work.layers for job in queue.jobs()] == [(5,)]
     assert all(queue.wait(job, 60) for job in queue.jobs())
     assert turn(test).dataframe[0].value.shape == (5, 6)
+
+
+def test_files_are_fetched_without_a_new_run_which_could_drop_them(computed, monkeypatch):
+    test = page("alignment", SMALL, computed, monkeypatch)
+    for view in ("Ranking", "Table"):
+        buttons = turn(test, view=view).get("download_button")
+        assert buttons
+        assert all(button.proto.ignore_rerun for button in buttons)
+
+
+def test_a_model_that_is_not_there_leaves_a_way_out(computed, monkeypatch):
+    test = page("alignment", replace(SMALL, model="/no/such/model"), computed, monkeypatch)
+    assert "no folder /no/such/model" in test.error[0].value
+    assert [button.label for button in test.button] == ["Choose another model or corpus", "Show the bundled example"]
+    test.button(key="way-out").click().run()
+    assert test.session_state["experiment"] == Experiment()
 
 
 def test_a_large_table_is_sent_when_it_is_opened(computed, monkeypatch):

@@ -1,6 +1,8 @@
 """The Downstream page, without a browser."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,8 +197,19 @@ def test_five_languages_are_enough_for_every_view_and_four_for_none(wide, tmp_pa
 def test_published_scores_say_that_they_are_of_another_model(wide, monkeypatch):
     test = page("downstream", WIDE, wide, monkeypatch, scores_from="Published")
     assert not test.exception
-    assert "the alignment is that of demo" in everything_said(test)
+    assert "the alignment is that of demo" in test.warning[0].value  # not folded away with the choices
     assert "https" in everything_said(test)
+
+
+def test_a_corpus_without_labels_opens_with_a_measure_that_needs_none(wide, tmp_path, monkeypatch):
+    for code in ("eng_Latn", *WIDE.languages):
+        shutil.copy(ROOT / "neuronxa_core" / "demo" / "corpus" / f"{code}.txt", tmp_path)
+    test = page("downstream", replace(WIDE, corpus=str(tmp_path)), wide, monkeypatch)
+    assert not test.error
+    assert "How often a held-out sentence" in everything_said(test)
+    test.get("button_group")[1].set_value("topics").run()
+    assert not test.error
+    assert "has no labels to learn" in test.info[0].value
 
 
 def test_a_measure_runs_in_the_background(computed, monkeypatch):
@@ -273,6 +286,8 @@ def test_consistency_is_ranked_shown_and_correlated_with_alignment(wide, tmp_pat
 
 
 def test_models_are_compared_on_what_both_have(wide, tiny, monkeypatch):
+    test = page("downstream", WIDE, wide, monkeypatch, downstream_view="Models", other_models="demo")
+    assert "demo is the model that is shown. Name at least one more" in test.info[0].value
     typed = f"{tiny('llama')}, /no/such/model"
     test = page("downstream", WIDE, wide, monkeypatch, downstream_view="Models", other_models=typed)
     assert not test.exception

@@ -4,6 +4,7 @@ import pytest
 from page_walk import ROOT, SMALL, charts_of, everything_said, page
 from streamlit.testing.v1 import AppTest
 
+from neuronxa_core.corpora import uploads
 from neuronxa_core.experiment import Experiment
 from pages.components import process
 
@@ -68,6 +69,20 @@ def test_a_corpus_with_trouble_shows_it(tmp_path, computed, monkeypatch):
     said = " ".join(str(frame.value.to_dict()) for frame in test.dataframe)
     assert "German (deu)" in said
     assert "French (fra)" in said
+    assert "2 sentences are few: chance alone moves a score of .5 by up to ± 0.69" in everything_said(test)
+
+
+def test_an_upload_comes_back_as_an_upload_and_errors_take_the_first_place(tmp_path, monkeypatch):
+    folder = tmp_path / "cache" / uploads.FOLDER / "one"
+    folder.mkdir(parents=True)
+    for code in ("eng", "deu"):
+        (folder / f"{code}.txt").write_text("The same line.\nAnother one.\nA third here.\n", "utf-8")
+    test = page("run", Experiment(corpus=str(folder), pivot="eng"), tmp_path / "cache", monkeypatch)
+    assert not test.exception
+    assert "uploaded before" in everything_said(test)
+    assert all(box.key != "run_corpus" for box in test.text_input)
+    (button,) = [button for button in test.button if button.label.startswith("Compute")]
+    assert (button.label, button.proto.type) == ("Compute all the same", "secondary")
 
 
 @pytest.mark.parametrize("query", [SMALL.to_query(), {"state": "nonsense"}], ids=["right", "wrong"])

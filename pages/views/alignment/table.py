@@ -8,6 +8,7 @@ from neuronxa_core import exports
 from neuronxa_core.demo import training
 from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import alignment_tables
+from pages.components import exporting
 from pages.components.selection import Selection
 from pages.components.wording import command_line
 
@@ -32,12 +33,16 @@ def show(selection: Selection) -> None:
             "NAVCA": number,
             "MEXA": number,
             "peak_layer": f"Peak layer ({selection.method})",
-            "training_share": st.column_config.NumberColumn("Share in training", format="%.2f"),
+            "training_share": st.column_config.NumberColumn(
+                "Training, share of its own messages",
+                format="%.2f",
+                help="How many of this language's messages the model was trained on: 1 is all that there were.",
+            ),
             "tokens_per_sentence": st.column_config.NumberColumn("Tokens per sentence", format="%.1f"),
             "sentences_cut": "Sentences cut",
         },
     )
-    st.download_button("CSV", exports.csv_text(table), "alignment.csv", "text/csv", icon=":material/download:")
+    exporting.download("CSV", exports.csv_text(table), "alignment.csv", "text/csv")
     st.caption(
         "By layer, with all token poolings, from the command line: "
         f"`python -m neuronxa_core score {command_line(chosen)} --states nas nav emb`"

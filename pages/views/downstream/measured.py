@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from neuronxa_core.errors import ExperimentError
 from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.measures import lm_eval, task
 from neuronxa_core.measures.bitext_retrieval import BitextRetrieval
@@ -22,8 +23,9 @@ from pages.views.downstream.tables import task_choice
 
 def measured_here(opened: Selection, row: DeltaGenerator) -> Task | None:
     """A measure of this app; None until it is complete. row: where to choose it."""
+    start = "retrieval" if opened.plan.corpus.labels is None else "topics"
     with row:
-        kind = controls.segments("Measure", list(MEASURES), "topics", "measure", format_func=lambda k: MEASURES[k][0])
+        kind = controls.segments("Measure", list(MEASURES), start, "measure", format_func=lambda k: MEASURES[k][0])
     measure = MEASURES[kind][1](opened)
     if measure is None:
         return None
@@ -33,7 +35,7 @@ def measured_here(opened: Selection, row: DeltaGenerator) -> Task | None:
     return task.measured(measure, opened.store, opened.plan) if _is_complete(measure) else None
 
 
-def _probe(opened: Selection) -> LinearProbe:
+def _probe(opened: Selection) -> LinearProbe | None:
     columns, codes = st.columns(3), opened.codes
     source = columns[0].selectbox("Trained in", codes, format_func=wording.label, key="probe_source")
     state = columns[1].selectbox("Representation", CHOICES["state"], 2, format_func=str.upper, key="probe_state")
@@ -43,7 +45,11 @@ def _probe(opened: Selection) -> LinearProbe:
         key="probe_layer",
         help="Chosen: by cross-validation in the source language alone.",
     )
-    probe = LinearProbe(opened.plan, source, state, opened.experiment.pooling, layer)
+    try:
+        probe = LinearProbe(opened.plan, source, state, opened.experiment.pooling, layer)
+    except ExperimentError as lack:  # of labels, which is no fault of what was chosen
+        st.info(wording.said(str(lack)))
+        return None
     st.caption(
         f"A linear classifier of {len(probe.classes)} topics is trained on the labels in {wording.label(source)} and "
         f"tested in every language, on other sentences. Chance is {probe.chance:.2f}."
@@ -57,7 +63,7 @@ def _retrieval(opened: Selection) -> BitextRetrieval:
     share = columns[1].slider("Held out, % of the sentences", 20, 80, 50, key="retrieval_share") / 100
     st.caption(
         "How often a held-out sentence is nearest to its translation. Alignment is then measured on the other "
-        "sentences. The two share no sentence, but the model and the method, so expect r near 1."
+        "sentences. The two share the model and the method, so that even a high r says little of other tasks."
     )
     return BitextRetrieval(opened.plan, state, opened.experiment.pooling, share=share)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +14,7 @@ from neuronxa_core.measures import grid
 from neuronxa_core.states import planning
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.planning import Plan
-from pages.components import cached, progress, wording
+from pages.components import cached, exporting, progress, wording
 from pages.views.downstream import methods
 from pages.views.downstream.selection import TaskSelection
 
@@ -53,10 +54,4 @@ def show(selection: TaskSelection, plans: dict[str, Plan]) -> None:
     )
     row = st.container(horizontal=True)
     for kind, ending in grid.FORMATS.items():
-        row.download_button(
-            kind,
-            lambda kind=kind: grid.text(table, kind),
-            f"grid.{ending}",
-            icon=":material/download:",
-            key=f"grid-{kind}",
-        )
+        exporting.download(kind, partial(grid.text, table, kind), f"grid.{ending}", key=f"grid-{kind}", place=row)

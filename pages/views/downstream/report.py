@@ -12,7 +12,7 @@ from neuronxa_core.experiment import digest
 from neuronxa_core.measures import alignment, task_tables
 from neuronxa_core.statistics import correlation, regression
 from neuronxa_core.tasks import covariates
-from pages.components import wording
+from pages.components import exporting, wording
 from pages.views.downstream import layers, methods, robustness, scatter
 from pages.views.downstream.selection import TaskSelection
 
@@ -34,9 +34,7 @@ def show(selection: TaskSelection) -> None:
     kept_key, text = st.session_state.get("report", (None, ""))
     if kept_key == key:
         name = f"downstream-{exports.file_name(selection.plan.source.name)}.html"
-        st.download_button(
-            "HTML", text, name, "text/html", icon=":material/download:", type="primary", key="report_html"
-        )
+        exporting.download("HTML", text, name, "text/html", type="primary", key="report_html")
         st.caption(f"Ready: {wording.size(len(text))}.")
 
 

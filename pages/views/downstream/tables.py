@@ -38,13 +38,6 @@ def task_choice(opened: Selection, scores: TaskScores, key: str, start: Sequence
     at = tasks.index(start[1]) if model in start[:1] else 0
     name = columns[1].selectbox("Task", tasks, at, key=f"{key}_task")
     metric = columns[2].selectbox("Metric", groups.loc[groups["task"] == name, "metric"].tolist(), key=f"{key}_metric")
-    if model != own:
-        st.caption(
-            wording.safe(
-                f"These are scores of {model}; the alignment is that of {opened.plan.source.name}. Scores of another "
-                "model say how hard a language is, not what this model can do."
-            )
-        )
     for note in scores.notes if key != "published" else ():
         st.caption(wording.safe(note))
     return task.matched(opened.plan, scores, model, name, metric)

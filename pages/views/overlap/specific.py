@@ -12,7 +12,7 @@ from neuronxa_core.measures import overlap_tables
 from neuronxa_core.measures.lape_robustness import LapeRobustness, robustness_sentence
 from neuronxa_core.wording import some_of
 from pages.components import cached
-from pages.components.exporting import downloads, neuron_list
+from pages.components.exporting import download, downloads, neuron_list
 from pages.components.session import choose, experiment
 from pages.components.wording import label
 from pages.views.overlap.selection import OverlapSelection, specific_neurons
@@ -67,15 +67,10 @@ def show(selection: OverlapSelection) -> None:
         **{code: st.column_config.NumberColumn(code, format="%.3f") for code in found.languages},
     )
     document = overlap_tables.specific_document(selection.plan, found)
-    common = {"mime": "application/json", "icon": ":material/download:"}
+    mime = "application/json"
     with st.container(horizontal=True):
-        st.download_button("JSON", lambda: json.dumps(document, ensure_ascii=False, indent=1), "lape.json", **common)
-        st.download_button(
-            "Masks (JSON)",
-            lambda: json.dumps(found.masks()),
-            "lape-masks.json",
-            help="For every language a list per layer of neuron numbers, from 0.",
-            **common,
-        )
+        download("JSON", lambda: json.dumps(document, ensure_ascii=False, indent=1), "lape.json", mime)
+        said = "For every language a list per layer of neuron numbers, from 0."
+        download("Masks (JSON)", lambda: json.dumps(found.masks()), "lape-masks.json", mime, help=said)
     if chart is not None:
         downloads(table.drop(columns="language"), chart, "lape-by-layer")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from neuronxa_core import exports
 from neuronxa_core.measures import overlap_tables
+from pages.components import exporting
 from pages.views.overlap.selection import OverlapSelection, specific_neurons
 
 
@@ -29,4 +30,4 @@ def show(selection: OverlapSelection) -> None:
             "specific": "Language-specific (LAPE)",
         },
     )
-    st.download_button("CSV", exports.csv_text(table), "overlap.csv", "text/csv", icon=":material/download:")
+    exporting.download("CSV", exports.csv_text(table), "overlap.csv", "text/csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import altair as alt
 import streamlit as st
 
 from neuronxa_core import charts
@@ -12,7 +13,7 @@ from neuronxa_core.measures.alignment import Alignment, AlignmentScores, chance_
 from neuronxa_core.measures.findings import Finding
 from neuronxa_core.states import planning
 from neuronxa_core.states.planning import Plan
-from pages.components import cached, links
+from pages.components import cached, controls, links
 from pages.components.exporting import downloads, figures
 from pages.components.kept import kept
 from pages.components.selection import Selection
@@ -47,19 +48,22 @@ def _show(selection: Selection) -> None:
     st.markdown(answer if read == wanted else f"{answer} So far, {read} of {wanted} languages are compared.", help=SAYS)
     figures(findings.figures(found, ranking))
     table = alignment_tables.heat_map_table(found, selection.experiment.layers)
-    chart = charts.layer_heat_map(table, selection.method)
+    peaks = dict(zip(found.languages, found.score.argmax(axis=1).tolist(), strict=True))
+
+    def draw(chosen: str | None = None) -> alt.LayerChart:
+        return charts.layer_heat_map(table, selection.method, (chosen, peaks[chosen]) if chosen else None)
+
     row = st.container(horizontal=True, gap="medium")
     picture, side = row.container(width=580), row.container(width=350)
     with picture.container(height=HEIGHT if 18 * len(table) > HEIGHT else "content", border=False):
-        event = st.altair_chart(chart, on_select="rerun", selection_mode="cell", key="overview")
-    cells = event.selection.get("cell") or [{}]
-    code, layer = cells[0].get("language"), int(cells[0].get("layer", 0))
+        code, fields = controls.language_of_chart(draw, "cell", "overview", found.languages)
+    layer = int(fields.get("layer", peaks.get(code, 0)))
     with side:
-        if code in found.languages and 0 <= layer < selection.plan.info.layers:
+        if code is not None and 0 <= layer < selection.plan.info.layers:
             _language(selection, found, code, layer)
         else:
             _findings(selection, found)
-    downloads(table.explode("scores").rename(columns={"scores": "score"}), chart, "overview")
+    downloads(table.explode("scores").rename(columns={"scores": "score"}), draw(), "overview")
 
 
 def _findings(selection: Selection, found: Alignment) -> None:

@@ -46,7 +46,8 @@ def _corpus(selection: RunSelection) -> str:
         typed: None if any_folder or allowed.corpora.hub else [],
         "Upload": None if allowed.uploads.file_mib else [],
     }
-    kind = kind_choice("Corpus", kinds, value, "Upload" if kinds[typed] == [] else typed, "run_corpus_kind")
+    uploaded = kinds[typed] == [] or uploads.FOLDER in Path(value).parts
+    kind = kind_choice("Corpus", kinds, value, "Upload" if uploaded else typed, "run_corpus_kind")
     if kind == "Bundled":
         return "demo"
     if kind == "Corpora of this host":
@@ -76,7 +77,10 @@ def _upload(selection: RunSelection) -> str:
         max_upload_size=allowed.uploads.file_mib,
     )
     if not files:
-        return before if uploads.FOLDER in Path(before).parts and allows(allowed.corpus_source, before) else ""
+        if uploads.FOLDER not in Path(before).parts or not allows(allowed.corpus_source, before):
+            return ""
+        st.caption("The corpus that was uploaded before; upload other files to replace it.")
+        return before
     with messages.errors_shown():
         return str(
             uploads.keep(

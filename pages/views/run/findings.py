@@ -6,11 +6,14 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core import exports
+from neuronxa_core.corpora import checks
 from neuronxa_core.corpora.parallel import Corpus
 from pages.components import wording
 
 
 def show(corpus: Corpus) -> None:
+    if few := checks.few_sentences(corpus):
+        st.warning(few, icon=":material/warning:")
     for severity in ("error", "warning"):
         rows = [
             (wording.label(one.language) if one.language else "all", one.message, one.count)

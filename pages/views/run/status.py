@@ -51,7 +51,12 @@ def _show(chosen: Experiment, plan: Plan) -> None:
         st.warning(wording.said(str(error)), icon=":material/warning:")
         return
     label = "Resume" if interrupted else "Compute"
-    if st.button(label, type="primary", icon=":material/play_arrow:") and progress.submit(work):
+    doubtful = any(one.severity == "error" for one in plan.corpus.findings)
+    if doubtful:
+        st.caption("The corpus has errors, above: scores on it would mislead.")
+        label += " all the same"
+    kind = "secondary" if doubtful else "primary"
+    if st.button(label, type=kind, icon=":material/play_arrow:") and progress.submit(work):
         session.choose(chosen)
         st.session_state.watching = True
         st.rerun()
