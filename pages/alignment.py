@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pages.components import controls, selection
-from pages.views.alignment import all_pairs, cka, layers, ranking, retrieval, rivals, sentences, states, table
+from pages.views.alignment import all_pairs, cka, compare, layers, ranking, retrieval, rivals, sentences, states, table
 
 VIEWS = {
     "Ranking": ranking.show,
@@ -14,6 +14,7 @@ VIEWS = {
     "Retrieval": retrieval.show,
     "CKA": cka.show,
     "Rival measures": rivals.show,
+    "Compare": compare.show,
     "Table": table.show,
 }
 

@@ -4,7 +4,14 @@ Every chart has a title, named axes whose ranges stay as a slider moves, a toolt
 docstring says which columns its table has.
 """
 
-from neuronxa_core.charts.alignment import layer_curves, layer_heat_map, ranking, retrieval_gaps, states_side_by_side
+from neuronxa_core.charts.alignment import (
+    dumbbells,
+    layer_curves,
+    layer_heat_map,
+    ranking,
+    retrieval_gaps,
+    states_side_by_side,
+)
 from neuronxa_core.charts.curves import value_curves
 from neuronxa_core.charts.matrices import LANGUAGES_SIZE, is_picture, language_matrix, similarity_matrix
 from neuronxa_core.charts.neurons import effects, probability_bars, value_distribution

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import altair as alt
 import pandas as pd
 
@@ -133,11 +135,46 @@ def retrieval_gaps(table: pd.DataFrame, title: str) -> alt.FacetChart:
     return panels.facet(column=alt.Column("method:N", sort=sort, title=None)).properties(title=title)
 
 
-def layer_heat_map(table: pd.DataFrame, method: str, chosen: tuple[str, int] | None = None) -> alt.LayerChart:
+def dumbbells(table: pd.DataFrame, first: str, second: str, title: str) -> alt.LayerChart:
+    """Two scores per language, joined; in the table's order.
+
+    table: label, first, second, difference, low, high, p_holm, clear (whether the difference is beyond chance; the
+    others are hollow). first, second: what the two sides are called.
+    """
+    y, base = theme.names_axis(table["label"].tolist(), 240), alt.Chart(table)
+    names = [first, second]
+    scale = alt.Scale(domain=names, range=COLOURS[:2])
+    legend = alt.Legend(orient="bottom", labelLimit=400, columns=1)
+    colour = alt.Color("side:N", title=None, sort=names, scale=scale, legend=legend)
+    axis = {"title": "Score", "scale": FROM_0_TO_1, "axis": SCORE_AXIS}
+    told = theme.tooltips(
+        ("label:N", "Language"),
+        ("first:Q", first, ".4f"),
+        ("second:Q", second, ".4f"),
+        ("difference:Q", "Difference", "+.4f"),
+        ("low:Q", "95 % from", "+.4f"),
+        ("high:Q", "95 % to", "+.4f"),
+        ("p_holm:Q", "p (Holm)", ".3g"),
+    )
+    layers = [base.mark_rule(color=theme.GREY).encode(alt.X("first:Q", **axis), alt.X2("second:Q"), y, tooltip=told)]
+    for field, name in (("first", first), ("second", second)):
+        dots = base.transform_calculate(side=json.dumps(name)).mark_point(size=70, strokeWidth=1.5, opacity=1)
+        hollow = alt.FillOpacity("clear:N", scale=alt.Scale(domain=[False, True], range=[0, 1]), legend=None)
+        encoded = dots.encode(
+            alt.X(f"{field}:Q", **axis), y, stroke=colour, fill=colour, fillOpacity=hollow, tooltip=told
+        )
+        layers.append(encoded)
+    return alt.layer(*layers).properties(title=theme.wrapped(title, 440), height={"step": 18})
+
+
+def layer_heat_map(
+    table: pd.DataFrame, method: str, chosen: tuple[str, int] | None = None, spread: float | None = None
+) -> alt.LayerChart:
     """Languages by layers, the best-aligned language on top, its family marked; a click selects `cell`.
 
     table: a row per language in the order to draw, with language, label, family, and scores, a list with one score
     per layer. The cell that is selected has `language` and `layer`. chosen: those of the one that is at first.
+    spread: of differences, how far they lie from 0.
     """
     order = table["label"].tolist()
     step = 18 if len(table) <= 60 else 13
@@ -160,8 +197,10 @@ def layer_heat_map(table: pd.DataFrame, method: str, chosen: tuple[str, int] | N
             color=alt.Color(
                 "score:Q",
                 title=method,
-                scale=alt.Scale(scheme="viridis", domain=[0, 1]),
-                legend=alt.Legend(orient="bottom", format=".1f", gradientLength=200),
+                scale=alt.Scale(scheme="blueorange", domain=[-spread, spread])
+                if spread
+                else alt.Scale(scheme="viridis", domain=[0, 1]),
+                legend=alt.Legend(orient="bottom", format=".2~f", gradientLength=200, titleLimit=400),
             ),
             stroke=alt.condition(pick, alt.value(COLOURS[1]), alt.value(None)),
             strokeWidth=alt.value(2),

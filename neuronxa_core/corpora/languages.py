@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from langcodes import Language, LanguageTagError
+from langcodes import Language, LanguageTagError, standardize_tag
 from langcodes.data_dicts import LIKELY_SUBTAGS
 
 from neuronxa_core.corpora import scripts
@@ -204,6 +204,14 @@ def _likely_script(subtag: str, region: str | None) -> str | None:
 
 def _is_known_script(script_code: str) -> bool:
     return Language.make(language="und", script=script_code.title()).is_valid()
+
+
+def tag(code: str) -> str:
+    """What HTML's `lang` takes for a code: `th` for tha_Thai, `arb-Arab` for arb_Arab; `und` for what is none."""
+    try:
+        return standardize_tag(code.replace("_", "-"))
+    except LanguageTagError:
+        return "und"
 
 
 @lru_cache(maxsize=8192)

@@ -15,6 +15,7 @@ MEASURES = {
     "all_pairs": "AllPairs",
     "bitext_retrieval": "BitextRetrieval",
     "cka": "CKA",
+    "compare": "Compare",
     "consistency": "Consistency",
     "geometry": "Geometry",
     "intersections": "IntersectionsMeasure",

@@ -39,7 +39,7 @@ def shaded(
     style += "font-size:.875em;line-height:1.6" if compact else "line-height:2"
     tab = "←" if direction == "rtl" else "→"
     parts = [_unit(unit, values, pieces, scale, tab) for unit in units]
-    lang = f' lang="{html.escape(code.replace("_", "-"))}"' if code else ""
+    lang = f' lang="{html.escape(languages.tag(code))}"' if code else ""
     return f'<div dir="{direction}"{lang} style="{style}">{"".join(parts)}</div>'
 
 

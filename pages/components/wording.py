@@ -58,7 +58,7 @@ def command_line(chosen: Experiment) -> str:
 def sentence(text: str, code: str) -> str:
     """HTML of a sentence in its own writing direction."""
     direction = "rtl" if languages.is_rtl(code) else "ltr"
-    return f'<span dir="{direction}" lang="{html.escape(code.split("_")[0])}">{html.escape(text)}</span>'
+    return f'<span dir="{direction}" lang="{html.escape(languages.tag(code))}">{html.escape(text)}</span>'
 
 
 def passages(rows: Iterable[tuple[str, str, str]]) -> str:

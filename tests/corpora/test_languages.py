@@ -162,3 +162,11 @@ def test_case_and_separator_say_nothing(code, upper, separator):
     assert languages.script(other) == languages.script(code)
     assert languages.family(other) == languages.family(code)
     assert languages.is_language_code(other)
+
+
+@pytest.mark.parametrize(
+    ("code", "tag"),
+    [("tha_Thai", "th"), ("arb_Arab", "arb-Arab"), ("por_Latn", "pt"), ("no code!", "und"), ("zz_9", "und")],
+)
+def test_a_code_is_a_tag_that_browsers_know(code, tag):
+    assert languages.tag(code) == tag

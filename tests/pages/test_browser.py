@@ -147,7 +147,7 @@ def test_from_overlap_to_the_microscope(address, page):
     page.locator("div[lang=arb-Arab]").first.wait_for()
     settled(page)
     assert page.locator("div[lang=arb-Arab]").first.evaluate("e => getComputedStyle(e).direction") == "rtl"
-    assert page.locator("div[lang=tha-Thai] span[title]").first.get_attribute("title")
+    assert page.locator("div[lang=th] span[title]").first.get_attribute("title")
     page.locator("textarea").nth(0).fill("The file could not be opened.")
     page.locator("textarea").nth(1).fill("تعذر فتح الملف.")
     page.get_by_role("button", name="Read", exact=True).click()

@@ -21,7 +21,7 @@ def test_a_neuron_is_shown_in_every_language_and_in_each_ones_direction(computed
     assert not test.error
     assert len(charts_of(test)) == 2
     bodies = [element.proto.body for element in test.get("html")]
-    for code, direction in (("arb-Arab", "rtl"), ("tha-Thai", "ltr")):
+    for code, direction in (("arb-Arab", "rtl"), ("th", "ltr")):
         assert any(f'dir="{direction}" lang="{code}"' in body for body in bodies)
     assert any("<b>Sentence" in body and "among the strongest in" in body for body in bodies)
     _, activity = activity_of(computed)
