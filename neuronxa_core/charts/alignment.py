@@ -76,11 +76,11 @@ def layer_curves(table: pd.DataFrame, chance: float, method: str, title: str | N
     layers = [
         base.mark_line().encode(x, y, color=colour, strokeDash=dash),
         base.mark_circle(size=28).encode(x, y, tooltip=told, color=colour),
-        theme.diamonds(peaks).encode(x, y, tooltip=told, color=colour),
+        *([theme.diamonds(peaks).encode(x, y, tooltip=told, color=colour)] if len(peaks) else []),
         theme.chance_rule(chance, vertical=False),
     ]
     return alt.layer(*([band] if len(labels) <= 8 else []), *layers).properties(
-        title=title or f"{method} by layer; a diamond marks each language's peak", height=460
+        title=title or f"{method} by layer; diamonds: peaks", height=460
     )
 
 

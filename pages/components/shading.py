@@ -58,14 +58,14 @@ def row(title: str, shaded_sentence: str) -> str:
     """A shaded sentence beside or, where there is no room, under its title."""
     return (
         '<div style="display:flex;flex-wrap:wrap;gap:0 1rem;max-width:64rem;margin:0 0 .4rem">'
-        f'<div style="flex:0 0 15rem;opacity:.65;font-size:.85rem;line-height:2.3">{html.escape(title)}</div>'
+        f'<div style="flex:0 0 15rem;opacity:.8;font-size:.85rem;line-height:2.3">{html.escape(title)}</div>'
         f'<div style="flex:1 1 24rem">{shaded_sentence}</div></div>'
     )
 
 
 def heading(title: str, more: str) -> str:
     """A bold title and what is said of it, above rows."""
-    more = f'<span style="opacity:.65">{html.escape(more)}</span>'
+    more = f'<span style="opacity:.8">{html.escape(more)}</span>'
     return f'<p style="margin:.6rem 0 .2rem"><b>{html.escape(title)}</b> {more}</p>'
 
 

@@ -8,6 +8,8 @@ STYLE = """<style>
 .stMainBlockContainer { padding-top: 4.75rem; padding-bottom: 3rem; }
 .stMainBlockContainer h1 { padding-top: 0; font-size: 2rem; }
 [data-testid="stMetricValue"] { font-size: 1.5rem; }
+/* captions in AA's contrast */
+[data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
 /* a chart that is wider than its place scrolls: nothing of it is cut off */
 [data-testid="stVegaLiteChart"] { overflow-x: auto; }
 [data-testid="stSidebarHeader"] { height: 2.5rem; }

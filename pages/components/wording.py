@@ -64,7 +64,7 @@ def sentence(text: str, code: str) -> str:
 def passages(rows: Iterable[tuple[str, str, str]]) -> str:
     """HTML of sentences under each other: (what it is, the text, its language's code)."""
     return "".join(
-        f"<p style='margin:0 0 .2rem;opacity:.65;font-size:.85rem'>{html.escape(title)}</p>"
+        f"<p style='margin:0 0 .2rem;opacity:.8;font-size:.85rem'>{html.escape(title)}</p>"
         f"<p style='margin:0 0 .9rem'>{sentence(text, code)}</p>"
         for title, text, code in rows
     )

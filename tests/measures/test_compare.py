@@ -37,7 +37,7 @@ def test_by_hand():
 @pytest.mark.parametrize(
     ("differences", "p", "said"),
     [
-        ([2, -1, 1], [0.01, 0.02, 0.5], "**2 of 3 languages differ beyond chance** (Holm): 1 better by A, 1 better by B."),
+        ([2, -1], [0.01, 0.02], "**2 of 2 languages differ beyond chance** (Holm): 1 better by A, 1 better by B."),
         ([0.2], [0.01], "**1 of 1 language differs beyond chance** (Holm): 1 better by A."),
         ([0.2, 0.1], [0.3, 0.05], "**No difference is beyond chance** in 2 languages (Holm)."),
     ],

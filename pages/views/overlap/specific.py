@@ -29,19 +29,10 @@ def show(selection: OverlapSelection) -> None:
         f"{found.assign_above:.4f}. {int((members > 1).sum()):,} belong to several languages, "
         f"{int((members == 0).sum()):,} to none."
     )
-    if selection.experiment.neuron == "product":
-        st.caption("LAPE's own definition of a neuron is *gate*, not *product*; in a plain network both are one.")
-        gate = replace(experiment(), neuron="gate")
-        st.button("Use LAPE's definition (gate)", key="lape_gate", on_click=choose, args=(gate,))
     if not len(members):
         st.info("No neuron is left; raise the share or lower the percentile below which neurons are dropped.")
+        _gate(selection)
         return
-    if len(selection.plan.corpus.usable) < 4:
-        st.caption("A check against halves of the sentences and shuffled languages takes at least 4 sentences.")
-    elif st.toggle("Check against halves of the sentences and shuffled languages", key="lape_check"):
-        choices = [st.session_state[f"lape_{name}"] for name in ("share", "drop", "assign")]
-        measure = LapeRobustness(selection.plan, choices[0] / 100, *map(float, choices[1:]))
-        st.markdown(robustness_sentence(cached.table_of(measure)))
     table = overlap_tables.specific_table(found)
     codes = list(dict.fromkeys(table["language"]))
     chart = None
@@ -53,6 +44,13 @@ def show(selection: OverlapSelection) -> None:
             st.caption(f"The {MOST_ROWS} languages with the most of them are drawn; the table has all.")
         if none := [label(code) for code in selection.codes if code not in codes]:
             st.caption(f"None for {some_of(none)}.")
+    _gate(selection)
+    if len(selection.plan.corpus.usable) < 4:
+        st.caption("A check against halves of the sentences and shuffled languages takes at least 4 sentences.")
+    elif st.toggle("Check against halves of the sentences and shuffled languages", key="lape_check"):
+        choices = [st.session_state[f"lape_{name}"] for name in ("share", "drop", "assign")]
+        measure = LapeRobustness(selection.plan, choices[0] / 100, *map(float, choices[1:]))
+        st.markdown(robustness_sentence(cached.table_of(measure)))
     only = st.selectbox(
         "Neurons of", [None, *codes], format_func=lambda code: label(code) if code else "all", key="lape_of"
     )
@@ -74,3 +72,11 @@ def show(selection: OverlapSelection) -> None:
         download("Masks (JSON)", lambda: json.dumps(found.masks()), "lape-masks.json", mime, help=said)
     if chart is not None:
         downloads(table.drop(columns="language"), chart, "lape-by-layer")
+
+
+def _gate(selection: OverlapSelection) -> None:
+    """Whose definition of a neuron this is, and a way to LAPE's own."""
+    if selection.experiment.neuron == "product":
+        st.caption("LAPE's own definition of a neuron is *gate*, not *product*; in a plain network both are one.")
+        gate = replace(experiment(), neuron="gate")
+        st.button("Use LAPE's definition (gate)", key="lape_gate", on_click=choose, args=(gate,))

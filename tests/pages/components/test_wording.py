@@ -14,7 +14,7 @@ from pages.components import wording
 
 def test_texts_come_out_harmless():
     assert wording.sentence("<script>alert(1)</script>", "arb_Arab") == (
-        '<span dir="rtl" lang="arb">&lt;script&gt;alert(1)&lt;/script&gt;</span>'
+        '<span dir="rtl" lang="arb-Arab">&lt;script&gt;alert(1)&lt;/script&gt;</span>'
     )
 
 
