@@ -200,7 +200,9 @@ def layer_heat_map(
                 scale=alt.Scale(scheme="blueorange", domain=[-spread, spread])
                 if spread
                 else alt.Scale(scheme="viridis", domain=[0, 1]),
-                legend=alt.Legend(orient="bottom", format=".2~f", gradientLength=200, titleLimit=400),
+                legend=alt.Legend(
+                    orient="bottom", format=".2~f" if spread else ".1f", gradientLength=200, titleLimit=400
+                ),
             ),
             stroke=alt.condition(pick, alt.value(COLOURS[1]), alt.value(None)),
             strokeWidth=alt.value(2),

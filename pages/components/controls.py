@@ -87,7 +87,9 @@ def language_of_chart(
     if key not in st.session_state:
         st.session_state[f"{key}_start"] = known
     start = st.session_state[f"{key}_start"]
-    event = st.altair_chart(draw(start if start in codes else None), on_select="rerun", selection_mode=selection, key=key)
+    event = st.altair_chart(
+        draw(start if start in codes else None), on_select="rerun", selection_mode=selection, key=key
+    )
     (fields, *_) = event.selection.get(selection) or [{}]
     code = fields.get("language", known)
     if code not in codes:

@@ -36,7 +36,7 @@ def show(selection: TaskSelection) -> None:
     plans = {plan.source.name: plan for plan in reversed(found)}
     plans = dict(reversed(plans.items()))
     if len(plans) < 2:
-        shown = wording.safe(f"{own} is the model that is shown. ") if own in map(str.strip, typed.split(",")) else ""
+        shown = f"{wording.safe(own)} is the model that is shown. " if own in map(str.strip, typed.split(",")) else ""
         st.info(f"{shown}Name at least one more model to compare with.")
         return
     codes = [code for code in selection.plan.languages if all(code in plan.languages for plan in plans.values())]
