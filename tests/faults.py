@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.measures import alignment
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
@@ -33,9 +33,10 @@ def scores_of(plan: planning.Plan, store: Store) -> list:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """A store in which nothing ever went wrong: CHOSEN's states are there."""
+    """A store in which nothing ever went wrong: CHOSEN's states are there, under all poolings."""
     store = Store(tmp_path_factory.mktemp("undisturbed"))
-    computing.compute_missing(planning.make_plan(CHOSEN, store), store, ModelPool())
+    plan = planning.with_poolings(planning.make_plan(CHOSEN, store), CHOICES["pooling"])
+    computing.compute_missing(plan, store, ModelPool())
     return store
 
 

@@ -138,6 +138,8 @@ def _resolve(raw: RawCorpus, code: str) -> str:
     found = language_codes.matches(code.strip(), known)
     if len(found) == 1:
         return found[0]
+    if not code.isprintable():
+        code = repr(code)
     if found:
         raise CorpusError(f"{code} may mean {' or '.join(found)} in the corpus {raw.name}; write one of them")
     if len(code) > limits.NAME_LETTERS:

@@ -132,7 +132,7 @@ def test_the_command_line_stores_as_asked_and_says_what_has_no_room(tmp_path, mo
     assert main([*asked, "--storage", "half"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 8
     store = Store(tmp_path)
-    assert {entry.meta.get("storage") for entry in store.entries() if "language" in entry.meta} == {"half"}
+    assert {entry.meta["storage"] for entry in store.entries() if "storage" in entry.meta} == {"half"}
     store.close()
     monkeypatch.setenv("NEURONXA_CACHE_GIB", "0.0001")
     assert main(asked) == 2

@@ -16,7 +16,8 @@ MOST_BARS = 31
 
 
 def show(selection: OverlapSelection) -> None:
-    chosen = st.multiselect(
+    languages, every, one_layer = st.columns([3, 1, 2], vertical_alignment="bottom")
+    chosen = languages.multiselect(
         f"Two to {MOST_SETS} languages",
         selection.codes,
         [selection.plan.pivot, *selection.best_aligned()[:3]],
@@ -24,9 +25,8 @@ def show(selection: OverlapSelection) -> None:
         key="sets",
         max_selections=MOST_SETS,
     )
-    left, right = st.columns([1, 3], vertical_alignment="bottom")
-    whole = left.toggle("All layers together", key="sets_all_layers", bind="query-params")
-    with right:
+    whole = every.toggle("All layers", key="sets_all_layers", bind="query-params")
+    with one_layer:
         layer = None if whole else layer_slider(selection, "sets_layer")
     if len(chosen) < 2:
         st.info("Choose at least two languages.")

@@ -144,6 +144,7 @@ class TestInTheBrowser:
             page.goto(f"{server.address}/?{query}&view=Sentences")
             page.get_by_text("sentences aligned").wait_for()
             visit(page, "Microscope")
+            page.get_by_role("button", name="Compute them").click()  # states under another pooling
             count = page.get_by_label("Sentences per language")
             count.fill(str(len(evil)))
             count.press("Enter")
