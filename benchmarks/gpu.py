@@ -35,6 +35,7 @@ from timing import seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import cosine_retrieval
 from neuronxa_core.measures.ablation import Ablation
 from neuronxa_core.measures.token_activations import activations_of
@@ -129,7 +130,7 @@ def speed(loaded: LoadedModel, languages: int, times: int, folder: Path) -> Rows
 
     def extract() -> None:
         for code, some in texts.items():
-            extraction.extract(loaded, code, some, poolings=plan.poolings, folder=folder)
+            extraction.extract(loaded, code, some, names=plan.needed, folder=folder)
 
     def with_store() -> None:
         store = Store(folder / next(places), NO_LIMIT)
@@ -178,9 +179,7 @@ def speed(loaded: LoadedModel, languages: int, times: int, folder: Path) -> Rows
 
 def states_of(loaded: LoadedModel, plan: Plan, on_batch: Callable = lambda _done, _all: None) -> States:
     return {
-        code: extraction.extract(
-            loaded, code, plan.sentences(code), poolings=("weighted",), on_progress=on_batch
-        ).arrays
+        code: extraction.extract(loaded, code, plan.sentences(code), names=Experiment.kept, on_progress=on_batch).arrays
         for code in plan.all_languages
     }
 

@@ -46,12 +46,14 @@ class ExperimentError(NeuronXAError):
 
 
 class StatesMissing(ExperimentError):
-    """Stored states that something reads are not there. pooling: which of the language's. plan: whose they are."""
+    """Stored states that something reads are not there. name: which of the language's. plan: whose they are."""
 
-    def __init__(self, language: str, pooling: str, plan: object) -> None:
-        of = "" if pooling == "weighted" else f" pooled by {pooling}"
-        super().__init__(f"the states of {language}{of} are not in the cache; run the extraction first")
-        self.pooling, self.plan = pooling, plan
+    def __init__(self, language: str, name: str, plan: object) -> None:
+        state, pooling = name.split("_")
+        super().__init__(
+            f"the states of {language} ({state.upper()}, {pooling}) are not in the cache; run the extraction first"
+        )
+        self.name, self.plan = name, plan
 
 
 class Cancelled(NeuronXAError):

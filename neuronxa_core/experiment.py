@@ -18,8 +18,10 @@ CHOICES = {
     "dtype": ("auto", "float32", "bfloat16", "float16", "int8", "nf4"),
     "device": ("auto", "cpu", "cuda"),
     "layers": ("mean", "max"),
-    "storage": STORAGE,
+    "storage": ("auto", *STORAGE),
 }
+ENTRIES = tuple(f"{state}_{pooling}" for pooling in CHOICES["pooling"] for state in CHOICES["state"])
+"""What is kept of a language one by one: `nas_weighted`, `nav_weighted`, ... `emb_mean`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Experiment:
     model: `demo`, a folder or a hub id. corpus: `demo`, a folder or a file. languages: codes, empty for all of the
     corpus. sentences: the first so many lines, or a random sample where there is a seed; None for all.
     state, pooling, neuron: see states.extraction. layers: how the layers' scores are pooled. storage: see
-    states.precision. poolings: those that are kept at once, beside `weighted` and the one that is read.
+    states.precision and planning.make_plan. kept: which of ENTRIES a run keeps at once; `nas_weighted`, with the
+    activation counts, and what is read are kept anyhow.
     """
 
     model: str = "demo"
@@ -44,15 +47,15 @@ class Experiment:
     dtype: str = "auto"
     device: str = "auto"
     layers: str = "mean"
-    storage: str = "exact"
-    poolings: tuple[str, ...] = ("weighted",)
+    storage: str = "auto"
+    kept: tuple[str, ...] = ("nas_weighted", "nav_weighted", "emb_weighted")
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ExperimentError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if unknown := set(self.poolings) - set(CHOICES["pooling"]):
-            raise ExperimentError(f"poolings are some of {', '.join(CHOICES['pooling'])}, not {min(unknown)!r}")
+        if not self.kept or (unknown := set(self.kept) - set(ENTRIES)):
+            raise ExperimentError(f"kept are some of {', '.join(ENTRIES)}, not {min(unknown) if self.kept else ''!r}")
         if self.sentences is not None and self.sentences < 2:
             raise ExperimentError(f"sentences must be at least 2, not {self.sentences}")
         if self.seed is not None and self.seed < 0:
@@ -68,12 +71,12 @@ class Experiment:
     @property
     def extraction(self) -> Experiment:
         """The part that decides which states are needed: two experiments that differ elsewhere share one run."""
-        return replace(self, state="nas", pooling="weighted", layers="mean", poolings=self.kept_poolings)
+        return replace(self, state="nas", pooling="weighted", layers="mean", kept=self.needed)
 
     @property
-    def kept_poolings(self) -> tuple[str, ...]:
-        """The poolings whose states are needed: `weighted`, the one that is read, and those to be kept at once."""
-        return tuple(one for one in CHOICES["pooling"] if one in ("weighted", self.pooling, *self.poolings))
+    def needed(self) -> tuple[str, ...]:
+        """Which of ENTRIES are needed: `nas_weighted`, what is read, and what is to be kept at once."""
+        return tuple(one for one in ENTRIES if one in (ENTRIES[0], f"{self.state}_{self.pooling}", *self.kept))
 
     @property
     def key(self) -> str:
@@ -97,7 +100,7 @@ class Experiment:
             text = query.get(field.name)
             if not text:
                 continue
-            if field.name in ("languages", "poolings"):
+            if field.name in ("languages", "kept"):
                 values[field.name] = tuple(one for one in text.split(",") if one)
             elif field.name in ("sentences", "seed"):
                 if not text.isascii() or not text.isdigit() or len(text) > 9:

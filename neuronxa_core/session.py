@@ -17,8 +17,9 @@ from neuronxa_core.measures import cosine_retrieval, registry
 from neuronxa_core.measures.alignment import Alignment, align
 from neuronxa_core.measures.base import Arrays, Measure, Part
 from neuronxa_core.models.description import ModelInfo
+from neuronxa_core.states import pace
 from neuronxa_core.states.computing import compute_missing
-from neuronxa_core.states.planning import Plan, check_size, make_plan, with_poolings
+from neuronxa_core.states.planning import Plan, check_size, make_plan, with_states
 from neuronxa_core.states.planning import missing as missing_languages
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.states.stored import StatesReader
@@ -46,8 +47,7 @@ class Session:
         progress: bool = True,
         **choices: Any,
     ) -> None:
-        if "languages" in choices:
-            choices["languages"] = tuple(choices["languages"])
+        choices |= {name: tuple(choices[name]) for name in ("languages", "kept") if name in choices}
         self.store, self.pool, self.progress = Store(cache), ModelPool(), progress
         self.plan: Plan = make_plan(Experiment(model, corpus, pivot, **choices), self.store)
 
@@ -66,15 +66,17 @@ class Session:
         """Codes of all languages, the pivot first."""
         return self.plan.all_languages
 
-    def compute(self, *poolings: str) -> None:
-        """Compute the states that are missing, under some more poolings; a language is kept as soon as it is whole."""
-        self._compute(with_poolings(self.plan, poolings))
+    def compute(self, *names: str) -> None:
+        """Compute the states that are missing, and some more, such as "nas_mean"; a whole language is kept at once."""
+        self._compute(with_states(self.plan, names))
 
     def _compute(self, plan: Plan) -> None:
         missing = missing_languages(plan, self.store)
         if not missing:
             return
         check_size(plan, self.store)
+        if self.progress:
+            print(pace.summary(plan, self.store), file=sys.stderr)
         done = dict.fromkeys(missing, 0)
         total = sum(len(plan.rows(code)) for code in missing)
         with tqdm(total=total, unit=" sentences", file=sys.stderr, disable=not self.progress) as bar:
@@ -87,7 +89,7 @@ class Session:
 
     def states(self, language: str, layer: int, state: str = "nas", pooling: str = "weighted") -> np.ndarray:
         """Sentence vectors of a language at a layer: float64 [sentence, neuron or hidden]."""
-        self.compute(pooling)
+        self.compute(f"{state}_{pooling}")
         with StatesReader(self.plan, self.store, [language]) as reader:
             return reader.sentence_vectors(language, state, pooling, layer)
 
@@ -97,7 +99,7 @@ class Session:
 
     def alignment(self, state: str = "nas", pooling: str = "weighted") -> Alignment:
         """Alignment of the pivot with every language, sentence by sentence at all layers."""
-        self.compute(pooling)
+        self.compute(f"{state}_{pooling}")
         return align(self.plan, self.store, state, pooling)
 
     def make(self, name: str, **choices: Any) -> Measure:

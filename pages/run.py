@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from neuronxa_core.experiment import CHOICES, Experiment
+from neuronxa_core.experiment import Experiment
 from pages.access import host
 from pages.components import cached, messages, process, session, wording
-from pages.views.run import corpus, findings, model, status
+from pages.views.run import corpus, findings, kept, model, status
 from pages.views.run.selection import RunSelection
 
 process.services()  # for somebody who may use the app
@@ -29,14 +29,7 @@ with st.container(border=True):
         ),
         "layers": selection.choice(columns[2].selectbox, "Layer aggregation", "layers"),
     }
-    everything = st.checkbox(
-        "Keep every token pooling now",
-        set(CHOICES["pooling"]) <= set(selection.before.poolings),
-        key="run_poolings",
-        help="Otherwise only the one weighted by position and what is chosen here; what a view needs beyond that takes "
-        "one more pass, later.",
-    )
-    reading["poolings"] = CHOICES["pooling"] if everything else Experiment.poolings
+    reading["kept"] = kept.show(selection)
 if of_model is None or of_corpus is None:
     st.stop()
 with messages.errors_shown():

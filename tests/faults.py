@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuronxa_core.experiment import CHOICES, Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.measures import alignment
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
@@ -35,7 +35,7 @@ def scores_of(plan: planning.Plan, store: Store) -> list:
 def undisturbed(tmp_path_factory):
     """A store in which nothing ever went wrong: CHOSEN's states are there, under all poolings."""
     store = Store(tmp_path_factory.mktemp("undisturbed"))
-    plan = planning.with_poolings(planning.make_plan(CHOSEN, store), CHOICES["pooling"])
+    plan = planning.with_states(planning.make_plan(CHOSEN, store), ENTRIES)
     computing.compute_missing(plan, store, ModelPool())
     return store
 

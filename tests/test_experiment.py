@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.experiment import CHOICES, Experiment, digest
+from neuronxa_core.experiment import CHOICES, ENTRIES, Experiment, digest
 
 DEFAULT = Experiment()
 named = st.text(min_size=1, max_size=30).filter(str.strip)
@@ -22,7 +22,7 @@ experiments = st.builds(
     languages=st.lists(codes, max_size=5).map(tuple),
     sentences=st.none() | st.integers(2, 999_999_999),
     seed=st.none() | st.integers(0, 999_999_999),
-    poolings=st.lists(st.sampled_from(CHOICES["pooling"]), min_size=1).map(tuple),
+    kept=st.lists(st.sampled_from(ENTRIES), min_size=1).map(tuple),
     **{name: st.sampled_from(allowed) for name, allowed in CHOICES.items()},
 )
 
@@ -41,7 +41,7 @@ OTHER = {
     "device": "cpu",
     "layers": "max",
     "storage": "half",
-    "poolings": ("mean", "last"),
+    "kept": ("nas_mean", "emb_last"),
 }
 
 
@@ -73,7 +73,7 @@ def test_links_by_hand():
         "device": "cpu",
         "layers": "max",
         "storage": "half",
-        "poolings": "mean,last",
+        "kept": "nas_mean,emb_last",
     }
     assert Experiment.from_query({"seed": "0"}).seed == 0
     assert Experiment(seed=0).to_query() == {"seed": "0"}
@@ -121,11 +121,14 @@ def test_names_are_not_empty(name):
             Experiment(**{name: value})
 
 
-def test_weighted_and_what_is_read_are_always_kept():
-    assert Experiment().kept_poolings == ("weighted",)
-    assert Experiment(pooling="mean", poolings=("last",)).extraction.poolings == ("weighted", "last", "mean")
-    with pytest.raises(ExperimentError, match=r"^poolings are some of weighted, last, mean, not 'odd'$"):
-        Experiment(poolings=("odd",))
+def test_activation_counts_and_what_is_read_are_always_kept():
+    assert Experiment().needed == ("nas_weighted", "nav_weighted", "emb_weighted")
+    assert Experiment(kept=("nas_weighted",)).needed == ("nas_weighted",)
+    chosen = Experiment(state="nav", pooling="mean", kept=("emb_last",))
+    assert chosen.needed == chosen.extraction.kept == ("nas_weighted", "emb_last", "nav_mean")
+    for kept, said in ((("nas_odd",), "nas_odd"), ((), "")):
+        with pytest.raises(ExperimentError, match=f"^kept are some of nas_weighted, .*, emb_mean, not '{said}'$"):
+            Experiment(kept=kept)
 
 
 def test_bounds_of_numbers():
@@ -156,4 +159,4 @@ def test_a_digest_is_of_the_content_and_knows_no_order_of_names():
     assert digest({"b": [2], "a": 1}) == digest({"a": 1, "b": [2]})
     # the cache on disk outlives the process, and python's own hash does not
     assert digest(["a", 1]) == "484c670ce4753ed75a3cc908af49224a"
-    assert Experiment(**OTHER).key == "7001ade7682cf562540824dfa28e2a72"
+    assert Experiment(**OTHER).key == "abfc50f310f4d31bed018980bc7e8778"

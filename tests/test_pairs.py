@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuronxa_core.errors import Cancelled, ExperimentError, StoreError
-from neuronxa_core.experiment import CHOICES, Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.measures import all_pairs, cosine_retrieval
 from neuronxa_core.measures.all_pairs import PairScores
 from neuronxa_core.states import computing, planning
@@ -16,7 +16,7 @@ from neuronxa_core.store.cache import Store
 
 @pytest.fixture
 def plan(store):
-    chosen = Experiment(languages=("spa_Latn", "hin_Deva"), sentences=6, poolings=CHOICES["pooling"])
+    chosen = Experiment(languages=("spa_Latn", "hin_Deva"), sentences=6, kept=ENTRIES)
     plan = planning.make_plan(chosen, store)
     computing.compute_missing(plan, store, ModelPool())
     return plan

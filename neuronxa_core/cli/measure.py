@@ -53,7 +53,8 @@ def measure(arguments: Sequence[str]) -> int:
     if made[0].note:
         print(f"note: {made[0].note}", file=sys.stderr)
     if kind.needs == "states":
-        _compute_states(name, made[0].needed, store, pool, announced=made[0].plan is plan)
+        needed = planning.with_states(made[0].needed, [one for each in made for one in each.needed.needed])
+        _compute_states(name, needed, store, pool, announced=made[0].plan is plan)
     table = pd.concat([_table(one, store, pool) for one in made], ignore_index=True)
     columns = {"model": name, "corpus": plan.corpus.name} if kind.needs_corpus else {"model": name}
     for place, (column, value) in enumerate(columns.items()):
@@ -72,8 +73,6 @@ def parser(kind: type[Measure]) -> argparse.ArgumentParser:
     for option in options(kind):
         if option.name not in SHARED:
             _add(own, option)
-    if not any(option.name == "state" for option in options(kind)):
-        command.set_defaults(states=["nas"])
     return command
 
 

@@ -17,7 +17,7 @@ from neuronxa_core.corpora import reading
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import CHOICES, Experiment
 from neuronxa_core.host import redaction
-from neuronxa_core.states import planning
+from neuronxa_core.states import pace, planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.store.cache import Store
 
@@ -45,15 +45,19 @@ def add_options(
     command.add_argument("--sentences", type=int, metavar="N", help="the first N lines, of each pair (default: all)")
     command.add_argument("--seed", type=int, help="with --sentences: a random sample with this seed, not the first N")
     command.add_argument(
-        "--states", nargs="+", choices=CHOICES["state"], default=states, help=f"default: {' '.join(states)}"
+        "--states",
+        nargs="+",
+        choices=CHOICES["state"],
+        help=f"which are written; these and NAS alone are kept (default: {' '.join(states)}, and all are kept)",
     )
+    command.set_defaults(default_states=states)
     for name in ("pooling", "neuron", "dtype", "device", "storage"):
         command.add_argument(f"--{name}", choices=CHOICES[name], default=getattr(Experiment, name))
     command.add_argument(
         "--poolings",
         nargs="+",
         choices=CHOICES["pooling"],
-        default=Experiment.poolings,
+        default=[Experiment.pooling],
         help="keep the states under these at once; what is needed later takes one more pass (default: weighted)",
     )
     command.add_argument("--cache-dir", type=Path, help="default: NEURONXA_CACHE_DIR, else the project's cache folder")
@@ -63,6 +67,8 @@ def add_options(
 def experiment(options: argparse.Namespace, model: str) -> Experiment:
     """What the options ask of a model. Without a corpus, pivot and languages are those of a measure's own data."""
     given = options.corpus is not None
+    kept = [(state, pooling) for state in options.kept_states for pooling in options.poolings]
+    kept += [(state, options.pooling) for state in options.states]
     return Experiment(
         model=model,
         corpus=options.corpus if given else Experiment.corpus,
@@ -70,19 +76,22 @@ def experiment(options: argparse.Namespace, model: str) -> Experiment:
         languages=tuple(dict.fromkeys(options.languages)) if given else (),
         sentences=options.sentences,
         seed=options.seed,
+        state=options.states[0],
         pooling=options.pooling,
         neuron=options.neuron,
         dtype=options.dtype,
         device=options.device,
         storage=options.storage,
-        poolings=tuple(options.poolings),
+        kept=tuple(map("_".join, kept)),
     )
 
 
 def prepared(options: argparse.Namespace) -> Store:
-    """The store, when it is certain that there is somewhere for the table to go."""
+    """The store, when it is certain that there is somewhere for the table to go; sets which states are kept."""
     if options.out is not None and not options.out.parent.is_dir():
         raise NeuronXAError(f"--out: there is no folder {options.out.parent}")
+    options.kept_states = options.states or CHOICES["state"]
+    options.states = options.states or options.default_states
     return Store(options.cache_dir)
 
 
@@ -114,8 +123,14 @@ def say_findings(plan: Plan) -> None:
 
 
 @contextmanager
-def progress(plans: dict[str, Plan], store: Store) -> Iterator[Callable[[str, str, int], None]]:
-    """A progress bar of sentences on stderr: on_progress(model, language, sentences of it that are done)."""
+def progress(plans: dict[str, Plan], store: Store, kept: bool = True) -> Iterator[Callable[[str, str, int], None]]:
+    """A progress bar of sentences on stderr: on_progress(model, language, sentences of it that are done).
+
+    Before it, a line per model that says what is to be computed, what that takes where states are kept, and how long.
+    """
+    for name, plan in plans.items():
+        if planning.missing(plan, store):
+            print(f"note: {name}: {pace.summary(plan, store, kept)}", file=sys.stderr)
     todo = {
         plan.keys[language]: len(plan.rows(language))
         for plan in plans.values()

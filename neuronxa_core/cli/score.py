@@ -108,7 +108,7 @@ def score(options: argparse.Namespace) -> int:
     store = prepared(options)
     if options.ray is None:
         plans = plans_of(options, options.model, planning.make_plan, store, kept=not options.no_keep)
-        with progress(plans, store) as on_progress:
+        with progress(plans, store, kept=not options.no_keep) as on_progress:
             compute = partial(_one_after_another, options, store=store, pool=ModelPool(), on_progress=on_progress)
             tables, failures = _aligned(options, plans, store, compute)
     else:

@@ -22,14 +22,14 @@ FOLDERS = {
     "harness": "logs of lm-evaluation-harness",
     "jobs": "jobs that are not over",
 }
-COLUMNS = ("kind", "model", "corpus", "language", "dtype", "neuron", "storage", "sentences")
+COLUMNS = ("kind", "model", "corpus", "language", "dtype", "neuron", "states", "storage", "sentences")
 
 
 def contents(store: Store) -> pd.DataFrame:
     """What the cache holds, one row per entry, the one used last first.
 
-    Columns: kind (states, scores, ...), model, corpus, language, dtype, neuron, storage, sentences (empty where the
-    kind has none), bytes, stored, used (UTC), key. Small documents are not listed. Raises StoreError.
+    Columns: kind (states, scores, ...), model, corpus, language, dtype, neuron, states, storage, sentences (empty
+    where the kind has none), bytes, stored, used (UTC), key. Small documents are not listed. Raises StoreError.
     """
     rows = []
     for entry in store.entries():

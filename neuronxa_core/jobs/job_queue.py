@@ -122,13 +122,19 @@ class Job:
         return min(1.0, self.units_done / self.units) if self.units else 1.0
 
     @property
-    def seconds_left(self) -> float | None:
-        """At the pace since the first units were done, which leaves out the loading of a model; None before that."""
+    def pace(self) -> float | None:
+        """Units per second since the first were done, which leaves out the loading of a model; None before that."""
         if self.status != "running" or self._first is None:
             return None
         since, before = self._first
         done = self.units_done
-        return (time.monotonic() - since) * (self.units - done) / (done - before) if done > before else None
+        return (done - before) / max(time.monotonic() - since, 1e-9) if done > before else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the job's pace; None where that is not known."""
+        pace = self.pace
+        return None if pace is None else (self.units - self.units_done) / pace
 
     @property
     def seconds_waited(self) -> float:
@@ -337,7 +343,8 @@ def line(job: Job) -> str:
     plan = job.work.plan
     about = {}
     if plan is not None:
-        about = {"model": plan.source.name, "device": plan.device, "dtype": plan.dtype, "corpus": plan.corpus.name}
+        about = {"model": plan.source.name, "device": plan.device, "dtype": plan.dtype, "storage": plan.storage}
+        about["corpus"] = plan.corpus.name
     return json.dumps(
         {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),

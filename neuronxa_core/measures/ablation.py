@@ -30,7 +30,7 @@ from neuronxa_core.measures.neuron_sets import NeuronSets
 from neuronxa_core.models.description import LoadedModel, ModelInfo
 from neuronxa_core.states import extraction, mean_activations
 from neuronxa_core.states import likelihood as likelihood_states
-from neuronxa_core.states.extraction import STATES
+from neuronxa_core.states.hooks import STATES
 from neuronxa_core.states.interventions import Neurons, ablated, random_like
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool
@@ -107,8 +107,10 @@ def _texts(plan: Plan, language: str, sentences: int | None = None) -> list[str]
 def _states(
     loaded: LoadedModel, plan: Plan, language: str, texts: list[str], pooling: str, cancelled: Callable[[], bool]
 ) -> dict[str, np.ndarray]:
-    states = extraction.extract(loaded, language, texts, plan.experiment.neuron, cancelled=cancelled)
-    return {state: states.arrays[f"{state}_{pooling}"] for state in STATES}
+    names = {state: f"{state}_{pooling}" for state in STATES}
+    neuron = plan.experiment.neuron
+    arrays = extraction.extract(loaded, language, texts, neuron, names=list(names.values()), cancelled=cancelled).arrays
+    return {state: arrays[name] for state, name in names.items()}
 
 
 def with_controls(

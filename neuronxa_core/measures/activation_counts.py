@@ -121,8 +121,8 @@ class ActivationCountsMeasure(Measure):
         return self.reads(part)
 
     @classmethod
-    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
-        return counts_poolings(plan)
+    def extra_states(cls, plan: Plan) -> tuple[str, ...]:
+        return counts_states(plan)
 
     def compute(self, part: str, run: Run) -> Arrays:
         """counts: tokens with a > 0, [layer, neuron]. tokens: all real tokens, [1]."""
@@ -165,10 +165,10 @@ def activation_counts(plan: Plan, store: Store) -> ActivationCounts:
     return ActivationCounts(plan.all_languages, counts, tokens)
 
 
-def counts_poolings(plan: Plan) -> tuple[str, ...]:
-    """What activation counts are read from besides `weighted`: counts are kept of all of a language's own rows."""
+def counts_states(plan: Plan) -> tuple[str, ...]:
+    """What activation counts are read from besides those that are kept, which are of all of a language's own rows."""
     whole = all(len(plan.positions[code]) == len(plan.rows(code)) for code in plan.all_languages)
-    return () if whole else ("mean",)
+    return () if whole else ("nas_mean",)
 
 
 def counts_key(plan: Plan) -> str:
@@ -198,8 +198,8 @@ class ActiveSetsMeasure(Measure):
         ActivationCriterion(self.criterion, self.value)
 
     @classmethod
-    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
-        return counts_poolings(plan)
+    def extra_states(cls, plan: Plan) -> tuple[str, ...]:
+        return counts_states(plan)
 
     def parts(self) -> range:
         return range(self.plan.info.layers)

@@ -370,19 +370,20 @@ def align_without_keeping(
     """
     with TemporaryDirectory(prefix="scratch-", dir=store.folder, ignore_cleanup_errors=True) as folder:
         scratch = Store(folder)
+        read = planning.with_only(plan, [f"{state}_{pooling}" for state in states])
         try:
             for language in plan.languages:
-                part = planning.restrict(plan, [language])
+                part = planning.restrict(read, [language])
                 todo = [m for s in dict.fromkeys(states) if (m := AlignmentScores(part, s, pooling)).missing(store)]
                 if not todo:
                     continue
-                compute_missing(part, scratch, pool, on_progress=on_progress)
+                compute_missing(part, scratch, pool, notes=store, on_progress=on_progress)
                 for measure in todo:
                     for done, arrays in measure.run(scratch).items():
                         store.put(measure.key_of(done), arrays, measure.meta(done))
                         scratch.drop(measure.key_of(done))
                 if language != plan.pivot:
-                    for key in plan.entries(language).values():
+                    for key in read.entries(language).values():
                         scratch.drop(key)
         finally:
             scratch.close()

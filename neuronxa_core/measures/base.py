@@ -146,16 +146,15 @@ class Measure:
         return cls(plan, **choices)
 
     @classmethod
-    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
-        """Poolings of stored states that are read whatever is chosen, besides `weighted`."""
+    def extra_states(cls, plan: Plan) -> tuple[str, ...]:
+        """Stored states `<state>_<pooling>` that are read whatever is chosen, besides `nas_weighted`."""
         return ()
 
     @property
     def needed(self) -> Plan:
-        """The plan with the poolings of its states that are read."""
-        return planning.with_poolings(
-            self.plan, (getattr(self, "pooling", "weighted"), *self.extra_poolings(self.plan))
-        )
+        """The plan with the states that are read."""
+        chosen = f"{getattr(self, 'state', 'nas')}_{getattr(self, 'pooling', 'weighted')}"
+        return planning.with_states(self.plan, (chosen, *self.extra_states(self.plan)))
 
     def units_of(self, part: Part) -> int:
         """How many units of work a part is."""

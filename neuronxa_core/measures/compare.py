@@ -87,7 +87,9 @@ class Compare(Measure):
         other = plan
         if choices.get("other_model"):
             other = planning.make_plan(replace(plan.experiment, model=choices["other_model"]), store)
-        wanted = planning.with_poolings(other, [choices.get("other_pooling") or choices.get("pooling", "weighted")])
+        state = choices.get("other_state") or choices.get("state", "nas")
+        pooling = choices.get("other_pooling") or choices.get("pooling", "weighted")
+        wanted = planning.with_states(other, [f"{state}_{pooling}"])
         planning.check_size(wanted, store)
         compute_missing(wanted, store, pool)
         return cls(plan, **choices, other=other)

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import entr
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts, counts_key, counts_poolings
+from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts, counts_key, counts_states
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice
 from neuronxa_core.states.interventions import Neurons
 from neuronxa_core.states.planning import Plan
@@ -201,8 +201,8 @@ class LapeMeasure(Measure):
         _check(self.plan.all_languages, self.share, self.drop_percentile, self.assign_percentile)
 
     @classmethod
-    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
-        return counts_poolings(plan)
+    def extra_states(cls, plan: Plan) -> tuple[str, ...]:
+        return counts_states(plan)
 
     @property
     def note(self) -> str:

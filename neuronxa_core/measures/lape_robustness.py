@@ -52,8 +52,8 @@ class LapeRobustness(LapeMeasure):
     name: ClassVar[str] = "lape_robustness"
 
     @classmethod
-    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
-        return ("mean",)
+    def extra_states(cls, plan: Plan) -> tuple[str, ...]:
+        return ("nas_mean",)
 
     def compute(self, part: str, run: Run) -> Arrays:
         """neurons, jaccard (of the sets chosen on two halves of the sentences) and null, each [1].

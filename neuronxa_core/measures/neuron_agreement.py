@@ -77,8 +77,8 @@ class NeuronAgreement(Measure):
         _ = self.measures
 
     @classmethod
-    def extra_poolings(cls, plan: planning.Plan) -> tuple[str, ...]:
-        return ("mean",)
+    def extra_states(cls, plan: planning.Plan) -> tuple[str, ...]:
+        return ("nas_mean", "nav_mean")
 
     @cached_property
     def measures(self) -> dict[str, tuple[NeuronSets, str]]:

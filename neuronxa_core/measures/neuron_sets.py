@@ -190,8 +190,8 @@ class NeuronSets(Measure):
         halves(self.plan)
 
     @classmethod
-    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
-        return ("mean",)
+    def extra_states(cls, plan: Plan) -> tuple[str, ...]:
+        return ("nas_mean", "nav_mean")
 
     @property
     def size(self) -> int:

@@ -133,8 +133,8 @@ class ParallelOverlapMeasure(Measure):
             raise ExperimentError(f"the threshold is a share of tokens, at least 0 and below 1, not {self.threshold}")
 
     @classmethod
-    def extra_poolings(cls, plan: Plan) -> tuple[str, ...]:
-        return ("mean",)
+    def extra_states(cls, plan: Plan) -> tuple[str, ...]:
+        return ("nas_mean",)
 
     def parts(self) -> tuple[str, ...]:
         return tuple(code for code in self.plan.languages if code != self.plan.pivot)

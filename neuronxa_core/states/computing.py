@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
 from neuronxa_core.errors import Cancelled, CorruptEntry
-from neuronxa_core.states import extraction
+from neuronxa_core.experiment import ENTRIES
+from neuronxa_core.states import extraction, pace
 from neuronxa_core.states.extraction import LanguageStates
-from neuronxa_core.states.planning import Plan, check_size, missing, missing_poolings
+from neuronxa_core.states.planning import Plan, check_size, missing, missing_entries
 from neuronxa_core.states.pools import ModelPool
+from neuronxa_core.states.precision import scale_name
 from neuronxa_core.store.cache import Store, kind_of
 
 logger = logging.getLogger(__name__)
@@ -23,17 +26,19 @@ def compute_missing(
     store: Store,
     pool: ModelPool,
     *,
+    notes: Store | None = None,
     on_progress: Callable[[str, int, int], None] = lambda _language, _done, _all: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """Extract and store the states that are missing, language by language; returns the languages that were.
 
     What is there of a language is neither computed nor stored again; states of an earlier version are dropped.
-    on_progress(language, sentences done, sentences of the language). A language is stored when it is whole, while the
+    notes: where the pace is kept, if not in the store. on_progress(language, sentences done, sentences of the
+    language). A language is stored when it is whole, while the
     next is computed: whatever stops the run in this process loses one language at most, and no more than two are held.
     Raises ModelError, ExtractionError, Cancelled, and StoreError as soon as a language could not be written.
     """
-    todo = missing_poolings(plan, store)
+    todo = missing_entries(plan, store)
     if not todo:
         return []
     if cancelled():
@@ -48,16 +53,18 @@ def compute_missing(
             writing.result()
         return cancelled()
 
+    asked, ready = time.monotonic(), pool.holds(plan) or pool.busy
     with pool.acquire(plan) as loaded, ThreadPoolExecutor(1, "store") as writer:
-        for language, poolings in todo.items():
+        began = time.monotonic()
+        for language, names in todo.items():
             sentences = plan.sentences(language)
             states = extraction.extract(
                 loaded,
                 language,
                 sentences,
                 plan.experiment.neuron,
-                storage=plan.experiment.storage,
-                poolings=poolings,
+                storage=plan.storage,
+                names=names,
                 folder=store.folder,
                 on_progress=lambda done, whole, language=language: on_progress(language, done, whole),
                 cancelled=stopped,
@@ -70,25 +77,25 @@ def compute_missing(
                 "corpus": plan.corpus.name,
                 "dtype": plan.dtype,
                 "neuron": plan.experiment.neuron,
-                "storage": plan.experiment.storage,
+                "storage": plan.storage,
                 "sentences": len(sentences),
                 "truncated": states.truncated,
                 "max_length": states.max_length,
             }
-            writing = writer.submit(_write, plan, store, language, poolings, states, meta)
+            writing = writer.submit(_write, plan, store, language, names, states, meta)
         writing.result()
+    if isinstance(notes := notes or store, Store):
+        pace.keep(plan, notes, todo, time.monotonic() - began, None if ready else began - asked)
     return list(todo)
 
 
-def _write(
-    plan: Plan, store: Store, language: str, poolings: Sequence[str], states: LanguageStates, meta: dict
-) -> None:
-    """Put a language's states into the store, an entry per pooling."""
-    for pooling in poolings:
-        arrays = {name: array for name, array in states.arrays.items() if name.split("_")[1] == pooling}
-        if pooling == "weighted":
+def _write(plan: Plan, store: Store, language: str, names: Sequence[str], states: LanguageStates, meta: dict) -> None:
+    """Put a language's states into the store, an entry for each name; last what tells that the language is there."""
+    for name in reversed(names):
+        arrays = {one: states.arrays[one] for one in (name, scale_name(name)) if one in states.arrays}
+        if name == ENTRIES[0]:
             arrays |= {"counts": states.counts, "tokens": states.tokens}
-        store.put(plan.entry_key(language, pooling), arrays, meta)
+        store.put(plan.entry_key(language, name), arrays, {**meta, "states": name})
 
 
 def _drop_earlier_versions(store: Store) -> None:
@@ -139,7 +146,7 @@ class Extraction:
 
 def recompute_if_corrupt(plan: Plan, store: Store, pool: ModelPool, work: Callable[[], object], **options) -> object:
     """work(), and where it meets a damaged entry (the store has dropped it), compute that language again and retry."""
-    for _ in range(len(plan.all_languages) * len(plan.poolings)):
+    for _ in range(len(plan.all_languages) * len(plan.needed)):
         try:
             return work()
         except CorruptEntry:

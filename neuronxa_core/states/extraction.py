@@ -23,14 +23,15 @@ from pathlib import Path
 import numpy as np
 
 from neuronxa_core.errors import ExtractionError
+from neuronxa_core.experiment import ENTRIES
 from neuronxa_core.host.process_memory import madvise, on_disk
 from neuronxa_core.models.description import LoadedModel, Neuron
 from neuronxa_core.states import precision
 from neuronxa_core.states.batches import TOKEN_BUDGET, forward_passes, tokenize
-from neuronxa_core.states.hooks import POOLINGS, STATES, StateHooks
+from neuronxa_core.states.hooks import POOLINGS, StateHooks
 
 # part of the cache key: raise it whenever the numbers below could change
-VERSION = 4
+VERSION = 5
 # states of one language that are held in memory; larger ones are written to the disk as they come
 HELD_BYTES = 64 << 20
 
@@ -61,7 +62,7 @@ def extract(
     neuron: Neuron = "product",
     *,
     storage: str = "exact",
-    poolings: Sequence[str] = POOLINGS,
+    names: Sequence[str] = ENTRIES,
     folder: Path | None = None,
     max_length: int | None = None,
     token_budget: int | None = None,
@@ -70,9 +71,9 @@ def extract(
 ) -> LanguageStates:
     """States of one language's sentences, NAS, NAV and EMB, from one forward pass per sentence.
 
-    language: for messages only. storage: see precision. poolings: which are kept; their numbers are the same, whichever
-    others are. folder: where states that are too large for memory are written,
-    the system's folder for temporary files if not given. token_budget: tokens in a batch, padding included; halved when
+    language: for messages only. storage: see precision. names: the arrays that are kept; their numbers are the same,
+    whichever others are. folder: where states that are too large for memory are written, the system's folder for
+    temporary files if not given. token_budget: tokens in a batch, padding included; halved when
     memory runs out. on_progress(done, all) is called after every batch. Sentences of equal tokens pass through the
     model once, so that their states are equal to the last bit and their similarities tie. Raises ExtractionError (inf
     or NaN, with layer and language; a single sentence that does not fit into memory; a full disk; a forward pass that
@@ -81,7 +82,7 @@ def extract(
     max_length = min(max_length or loaded.info.max_length, loaded.info.max_length)
     tokenized = tokenize(loaded, sentences, max_length)
     lengths = tokenized.lengths
-    arrays = _empty_arrays(loaded, language, lengths, storage, poolings, folder)
+    arrays = _empty_arrays(loaded, language, lengths, storage, names, folder)
     counts = np.zeros((loaded.info.layers, loaded.info.neurons), np.min_scalar_type(sum(lengths)))
     counts_of_batch = np.empty_like(counts)
     numbers_of: dict[tuple[int, ...], list[int]] = {}
@@ -101,8 +102,10 @@ def extract(
             )
         if state == "nas":
             counts_of_batch[layer] = pooled[rows, POOLINGS.index("mean")].sum(axis=0, dtype=np.float64)
-        for pooling in poolings:
-            name, sums = f"{state}_{pooling}", pooled[rows, POOLINGS.index(pooling)]
+        for number, pooling in enumerate(POOLINGS):
+            if (name := f"{state}_{pooling}") not in names:
+                continue
+            sums = pooled[rows, number]
             if precision.is_rounded(name, storage):
                 sums, arrays[precision.scale_name(name)][layer, batch] = precision.to_half(sums)
             arrays[name][layer, batch] = sums
@@ -135,7 +138,7 @@ def _empty_arrays(
     language: str,
     lengths: Sequence[int],
     storage: str,
-    poolings: Sequence[str],
+    names: Sequence[str],
     folder: Path | None,
 ) -> dict[str, np.ndarray]:
     longest = max(lengths)
@@ -145,7 +148,7 @@ def _empty_arrays(
         "nas_mean": np.min_scalar_type(longest),
     }
     wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-    for name in (f"{state}_{pooling}" for state in STATES for pooling in poolings):
+    for name in names:
         width = loaded.info.hidden if name.startswith("emb") else loaded.info.neurons
         shape = (loaded.info.layers, len(lengths), width)
         rounded = precision.is_rounded(name, storage)

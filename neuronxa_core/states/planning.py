@@ -15,12 +15,14 @@ import transformers
 from neuronxa_core.corpora import languages, reading, selection
 from neuronxa_core.corpora.parallel import Corpus, RawCorpus
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.experiment import Experiment, digest
+from neuronxa_core.experiment import ENTRIES, Experiment, digest
 from neuronxa_core.models import estimates, fingerprint, sources, structure
 from neuronxa_core.models.description import ModelInfo, ModelSource, Neuron
 from neuronxa_core.states import extraction, precision
 from neuronxa_core.store.cache import LIMIT_VARIABLE, Store
 
+# of what the store may hold, what exact states may take unless they are asked for
+EXACT_SHARE = 0.25
 # what computes the numbers, up to the part of a version that says that they may be others
 LIBRARIES = [
     f"{module.__name__} {re.match(r'0[.][0-9]+|[0-9]+', module.__version__)[0]}"
@@ -42,6 +44,8 @@ class Plan:
     """What decides every language's states, the pivot's first: the store's key of what is always kept of them."""
     identity: str = ""
     """What tells the model's numbers from any other's; see fingerprint.identity."""
+    storage: str = "exact"
+    """How they are kept: exact or half."""
 
     @property
     def pivot(self) -> str:
@@ -62,17 +66,17 @@ class Plan:
         return digest(sorted(key for language in self.keys for key in self.entries(language).values()))
 
     @property
-    def poolings(self) -> tuple[str, ...]:
-        """Those whose states are needed, `weighted` first."""
-        return self.experiment.kept_poolings
+    def needed(self) -> tuple[str, ...]:
+        """Which states of each language are needed, as `<state>_<pooling>`, `nas_weighted` first."""
+        return self.experiment.needed
 
-    def entry_key(self, language: str, pooling: str) -> str:
-        """The store's key of a language's states under a pooling; activation counts lie with `weighted`."""
-        return self.keys[language] + ("" if pooling == "weighted" else f"-{pooling}")
+    def entry_key(self, language: str, name: str) -> str:
+        """The store's key of a language's states `<state>_<pooling>`; activation counts lie with `nas_weighted`."""
+        return self.keys[language] + ("" if name == ENTRIES[0] else f"-{name}")
 
     def entries(self, language: str) -> dict[str, str]:
-        """The store's key of each pooling that is needed of a language."""
-        return {pooling: self.entry_key(language, pooling) for pooling in self.poolings}
+        """The store's key of each of the states that are needed of a language."""
+        return {name: self.entry_key(language, name) for name in self.needed}
 
     def rows(self, language: str) -> list[int]:
         """The corpus rows whose states are kept for a language: all that are not empty in it."""
@@ -105,8 +109,9 @@ def make_plan(
 ) -> Plan:
     """Read the corpus (unless `raw` is it), describe the model and name every language's states.
 
-    device: cpu or cuda, and source: where the model is, where something else than the experiment decides them. Raises
-    CorpusError, ModelError and ExperimentError.
+    device: cpu or cuda, and source: where the model is, where something else than the experiment decides them. The
+    storage `auto` is exact where the default states of all languages that the corpus has, chosen or not, take at most
+    EXACT_SHARE of what the store may hold, and else half. Raises CorpusError, ModelError and ExperimentError.
     """
     raw = raw or reading.read(experiment.corpus)
     corpus = selection.select(
@@ -117,21 +122,28 @@ def make_plan(
     device = device or estimates.resolve_device(experiment.device)
     dtype = estimates.resolve_dtype(experiment.dtype, info, device)
     identity = fingerprint.identity(source, lambda key, compute: _remembered(store, key, compute))
-    keys = _keys(experiment, corpus, info, dtype, identity)
-    return Plan(experiment, corpus, source, info, device, dtype, keys, identity)
+    storage = experiment.storage
+    if storage == "auto":
+        sentences = len(raw.texts) * max(len(corpus.rows(code)) for code in (corpus.pivot, *corpus.languages))
+        exact = sentences * precision.bytes_per_sentence(info, "exact", Experiment.kept)
+        storage = "exact" if exact <= EXACT_SHARE * store.size_limit else "half"
+    keys = _keys(experiment, corpus, info, dtype, storage, identity)
+    return Plan(experiment, corpus, source, info, device, dtype, keys, identity, storage)
 
 
 def on_corpus(plan: Plan, corpus: Corpus, source: str) -> Plan:
     """The plan's model on another corpus, which was read from `source`."""
     names = {"corpus": source, "pivot": corpus.pivot, "languages": corpus.languages}
     experiment = replace(plan.experiment, **names, sentences=None, seed=None)
-    keys = _keys(experiment, corpus, plan.info, plan.dtype, plan.identity)
+    keys = _keys(experiment, corpus, plan.info, plan.dtype, plan.storage, plan.identity)
     return replace(plan, experiment=experiment, corpus=corpus, keys=keys)
 
 
-def _keys(experiment: Experiment, corpus: Corpus, info: ModelInfo, dtype: str, identity: str) -> dict[str, str]:
+def _keys(
+    experiment: Experiment, corpus: Corpus, info: ModelInfo, dtype: str, storage: str, identity: str
+) -> dict[str, str]:
     """The store's key of every language's states, the pivot's first."""
-    how = (experiment.neuron, experiment.storage, info.max_length, extraction.VERSION)
+    how = (experiment.neuron, storage, info.max_length, extraction.VERSION)
     return {
         code: states_key(identity, dtype, *how, [corpus.texts[code][row] for row in corpus.rows(code)], LIBRARIES)
         for code in (corpus.pivot, *corpus.languages)
@@ -207,10 +219,9 @@ def check_shared(plan: Plan, what: str) -> None:
         )
 
 
-def with_poolings(plan: Plan, poolings: Iterable[str]) -> Plan:
-    """The same plan, for which the states under some more poolings are needed."""
-    more = replace(plan.experiment, poolings=(*plan.poolings, *poolings))
-    return replace(plan, experiment=replace(more, poolings=more.kept_poolings))
+def with_states(plan: Plan, names: Iterable[str]) -> Plan:
+    """The same plan, for which some more states `<state>_<pooling>` are needed."""
+    return with_only(plan, (*plan.needed, *names))
 
 
 def with_neuron(plan: Plan, neuron: Neuron) -> Plan:
@@ -218,33 +229,37 @@ def with_neuron(plan: Plan, neuron: Neuron) -> Plan:
     if plan.experiment.neuron == neuron or not plan.info.gated:
         return plan
     experiment = replace(plan.experiment, neuron=neuron)
-    keys = _keys(experiment, plan.corpus, plan.info, plan.dtype, plan.identity)
+    keys = _keys(experiment, plan.corpus, plan.info, plan.dtype, plan.storage, plan.identity)
     return replace(plan, experiment=experiment, keys=keys)
 
 
-def missing_poolings(plan: Plan, store: Store) -> dict[str, list[str]]:
-    """By language, the pivot first, the poolings whose states are needed and not in the store."""
+def with_only(plan: Plan, names: Iterable[str]) -> Plan:
+    """The same plan, for which only some states `<state>_<pooling>` are needed, and `nas_weighted`."""
+    return replace(plan, experiment=replace(plan.experiment.extraction, kept=(ENTRIES[0], *names)).extraction)
+
+
+def missing_entries(plan: Plan, store: Store) -> dict[str, list[str]]:
+    """By language, the pivot first, the states `<state>_<pooling>` that are needed and not in the store."""
     lacks = {code: [one for one, key in plan.entries(code).items() if key not in store] for code in plan.keys}
-    return {code: poolings for code, poolings in lacks.items() if poolings}
+    return {code: names for code, names in lacks.items() if names}
 
 
 def missing(plan: Plan, store: Store) -> list[str]:
     """Languages of whose states some are not in the store, the pivot first."""
-    return list(missing_poolings(plan, store))
+    return list(missing_entries(plan, store))
 
 
-def bytes_per_language(plan: Plan, poolings: Sequence[str] | None = None, code: str = "") -> int:
-    """Size on disk of one language's states under some poolings, or all that are needed, for sentences of 23 to 255
-    tokens."""
-    poolings = plan.poolings if poolings is None else poolings
-    per_sentence = precision.bytes_per_sentence(plan.info, plan.experiment.storage, poolings)
-    counts = 2 * plan.info.layers * plan.info.neurons if "weighted" in poolings else 0
+def bytes_per_language(plan: Plan, names: Sequence[str] | None = None, code: str = "") -> int:
+    """Size on disk of some states of one language, or all that are needed, for sentences of 23 to 255 tokens."""
+    names = plan.needed if names is None else names
+    per_sentence = precision.bytes_per_sentence(plan.info, plan.storage, names)
+    counts = 2 * plan.info.layers * plan.info.neurons if ENTRIES[0] in names else 0
     return len(plan.corpus.pairs.get(code, plan.corpus.lines)) * per_sentence + counts
 
 
 def missing_bytes(plan: Plan, store: Store) -> int:
     """Size on disk of what is needed and not in the store."""
-    return sum(bytes_per_language(plan, poolings, code) for code, poolings in missing_poolings(plan, store).items())
+    return sum(bytes_per_language(plan, names, code) for code, names in missing_entries(plan, store).items())
 
 
 def check_size(plan: Plan, store: Store) -> None:
@@ -253,9 +268,9 @@ def check_size(plan: Plan, store: Store) -> None:
     all_bytes = sum(bytes_per_language(plan, code=code) for code in plan.all_languages)
     new_bytes = missing_bytes(plan, store)
     free = store.free()
-    smaller = "choose fewer languages or sentences" + (
-        ", or half precision (storage half)" if plan.experiment.storage == "exact" else ""
-    )
+    smaller = "choose fewer languages or sentences"
+    smaller += ", or keep fewer representations" if len(plan.needed) > 1 else ""
+    smaller += ", or half precision (storage half)" if plan.storage == "exact" else ""
     if all_bytes > store.size_limit:
         raise ExperimentError(
             f"the states of {len(plan.all_languages)} languages take {all_bytes / gib:,.1f} GiB and the cache holds "

@@ -37,8 +37,12 @@ def to_half(pooled_sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (pooled_sums / scales[:, None]).astype(np.float16), scales
 
 
-def bytes_per_sentence(info: ModelInfo, storage: str, poolings: Sequence[str] = ("weighted",)) -> int:
-    """On disk, all states of all layers under some poolings, for a sentence of 23 to 255 tokens."""
-    real = 4 if storage == "exact" else 2
-    whole = sum(2 if pooling == "weighted" else 1 for pooling in poolings)
-    return info.layers * (info.neurons * whole + (info.neurons + info.hidden) * len(poolings) * real)
+def bytes_per_sentence(info: ModelInfo, storage: str, names: Sequence[str]) -> int:
+    """On disk, the states `<state>_<pooling>` of all layers, for a sentence of 23 to 255 tokens."""
+
+    def of(name: str) -> int:
+        if name.startswith("nas"):
+            return info.neurons * (2 if name == "nas_weighted" else 1)
+        return (info.hidden if name.startswith("emb") else info.neurons) * (4 if storage == "exact" else 2)
+
+    return info.layers * sum(map(of, names))

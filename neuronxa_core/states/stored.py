@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuronxa_core.errors import StatesMissing
+from neuronxa_core.experiment import ENTRIES
 from neuronxa_core.states import precision
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.store.cache import Entry, Store
@@ -18,7 +19,7 @@ from neuronxa_core.store.cache import Entry, Store
 class StatesReader:
     """Open entries of a plan's languages: states by layer, restricted to the rows all languages have.
 
-    Poolings besides `weighted` are opened when they are first read. Raises StatesMissing where a language's states are
+    All but `nas_weighted` are opened when they are first read. Raises StatesMissing where a language's states are
     not in the cache.
     """
 
@@ -38,17 +39,18 @@ class StatesReader:
     def __exit__(self, *_exception) -> None:
         self._stack.close()
 
-    def _entry(self, language: str, pooling: str = "weighted") -> Entry:
-        if (language, pooling) not in self._entries:
-            entry = self._store.get(self._plan.entry_key(language, pooling))
+    def _entry(self, language: str, name: str = ENTRIES[0]) -> Entry:
+        if (language, name) not in self._entries:
+            entry = self._store.get(self._plan.entry_key(language, name))
             if entry is None:
-                raise StatesMissing(language, pooling, self._plan)
-            self._entries[language, pooling] = self._stack.enter_context(entry)
-        return self._entries[language, pooling]
+                raise StatesMissing(language, name, self._plan)
+            self._entries[language, name] = self._stack.enter_context(entry)
+        return self._entries[language, name]
 
     def block(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
         """`vectors` of all sentences that are kept of the language."""
-        return self._entry(language, pooling).layer(f"{state}_{pooling}", layer)
+        name = f"{state}_{pooling}"
+        return self._entry(language, name).layer(name, layer)
 
     def vectors(
         self, language: str, state: str, pooling: str, layer: int, buffer: np.ndarray | None = None
@@ -57,18 +59,20 @@ class StatesReader:
 
         buffer: bytes to read into, as `self.buffer` gives; the vectors are then gone with the next that are read there.
         """
-        return self._rows(language, self._entry(language, pooling).layer(f"{state}_{pooling}", layer, buffer))
+        name = f"{state}_{pooling}"
+        return self._rows(language, self._entry(language, name).layer(name, layer, buffer))
 
     def buffer(self, state: str, pooling: str) -> np.ndarray:
         """Bytes enough to read the `vectors` of any language into."""
-        arrays = [self._entry(code, pooling).arrays[f"{state}_{pooling}"] for code, _ in list(self._entries)]
+        name = f"{state}_{pooling}"
+        arrays = [self._entry(code, name).arrays[name] for code, _ in list(self._entries)]
         return np.empty(max(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in arrays), np.uint8)
 
     def pooled_sums(self, language: str, state: str, pooling: str, layer: int) -> np.ndarray:
         """Pooled sums [sentence, neuron or hidden] of one layer; where they were rounded, float64."""
         name = f"{state}_{pooling}"
         kept = self.vectors(language, state, pooling, layer)
-        entry = self._entry(language, pooling)
+        entry = self._entry(language, name)
         if precision.scale_name(name) not in entry.arrays:
             return kept
         scales = self._rows(language, entry.layer(precision.scale_name(name), layer))

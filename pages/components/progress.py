@@ -10,6 +10,8 @@ import streamlit as st
 from neuronxa_core.errors import QueueFull
 from neuronxa_core.jobs.job_queue import Job, JobQueue, Owner, Work
 from neuronxa_core.models import estimates
+from neuronxa_core.states import pace
+from neuronxa_core.states.computing import Extraction
 from pages.access import people
 from pages.components.cached import table_of
 from pages.components.messages import errors_shown
@@ -51,6 +53,8 @@ def submit(work: Work) -> bool:
 def estimate(work: Work) -> tuple[float, str]:
     """How long what is missing takes, in seconds and in words: at the pace of like runs, else of two CPU cores."""
     seconds = services().queue.seconds_for(work)
+    if seconds is None and isinstance(work, Extraction):
+        seconds = pace.seconds_of(work.plan, services().store)
     if seconds is not None:
         return seconds, f"about {duration(seconds)}"
     seconds = estimates.cpu_seconds(work.plan.info, sum(work.totals(services().store).values()))
@@ -114,9 +118,10 @@ def job_progress(job: Job, queue: JobQueue, *, by_language: bool) -> None:
             if other.status == "running":
                 st.caption(safe(f"Now: {other.work.title}, for {whose(other)}"))
     else:
-        left = job.seconds_left
         text = f"{job.units_done:,} of {job.units:,} {job.work.unit}"
-        st.progress(job.fraction, text=text + (f", about {duration(left)} left" if left is not None else ""))
+        if (pace := job.pace) is not None:
+            text += f", {pace:,.{0 if pace >= 10 else 2}f} per second, about {duration(job.seconds_left or 0)} left"
+        st.progress(job.fraction, text=text)
     if by_language:
         columns = st.columns(4)
         for k, (code, total) in enumerate(job.totals.items()):

@@ -93,7 +93,7 @@ def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
     """Errors as `errors_shown`; where a damaged entry is met, compute it again and show the page anew meanwhile.
 
     plan: the part that was computed before, since nobody asked for the rest; what takes longer than a minute is offered
-    instead. Where a pooling was not kept, one more pass is offered.
+    instead. Where states were not kept, one more pass is offered.
     """
     with errors_shown():
         try:
@@ -106,22 +106,23 @@ def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
             st.toast(f"{said(str(damage))}. {again}", icon=":material/build:")
             st.rerun()
         except StatesMissing as lack:
-            _offer(planning.with_poolings(lack.plan, [lack.pooling]), lack.pooling)
+            _offer(planning.with_states(lack.plan, [lack.name]), lack.name)
 
 
-def _offer(plan: Plan, pooling: str) -> None:
-    """One more pass, for states under a pooling that was not kept so far; ends the page where that runs or waits."""
+def _offer(plan: Plan, name: str) -> None:
+    """One more pass, for states that were not kept so far; ends the page where that runs or waits."""
     work, store = Extraction(plan), services().store
     if _is_demo(plan) and services().queue.find(work) is None:
         submit_unasked(work)
     planning.check_size(plan, store)
+    state, pooling = name.split("_")
     count, more = counted(len(planning.missing(plan, store)), "language"), planning.missing_bytes(plan, store)
     st.info(
-        f"This reads states pooled by {POOLING_NAMES[pooling]}, which a run keeps when they are asked for: one more "
-        f"pass over {count}, {estimate(work)[1]}, {size(more)} on disk.",
+        f"This reads {state.upper()} ({POOLING_NAMES[pooling]}), which a run keeps when it is asked for: one more pass "
+        f"over {count}, {estimate(work)[1]}, {size(more)} on disk.",
         icon=":material/info:",
     )
-    if ready(work, "Compute them", f"pooling-{work.key}", type="primary", icon=":material/play_arrow:"):
+    if ready(work, "Compute them", f"states-{work.key}", type="primary", icon=":material/play_arrow:"):
         st.rerun()
     st.stop()
 
@@ -134,18 +135,19 @@ def _computed_part(whole: Plan) -> Plan:
     """The part of a plan whose states are there, with a line that says what it is; ends the page where there is none.
 
     For the rest it shows the run that computes it, or offers one. The bundled model on the bundled corpus is computed
-    without being asked, where that takes no minute.
+    without being asked, where that takes no minute. States besides those that are read count where they are read.
     """
-    queue, work = services().queue, Extraction(whole)
-    lacking = planning.missing(whole, services().store)
+    queue, work, chosen = services().queue, Extraction(whole), experiment()
+    read = planning.with_only(whole, [f"{chosen.state}_{chosen.pooling}"])
+    lacking = planning.missing(read, services().store)
     if lacking and _is_demo(whole) and queue.find(work) is None:
         submit_unasked(work)
-    part = _part(whole)
+    part = _part(read)
     job = queue.find(work)
     if lacking and job is not None and job.active:
         shown = 0 if part is None else len(part.languages)
         # what is there is shown anew whenever it has grown by a quarter
-        watch(work, until=lambda: (now := _part(whole)) is not None and len(now.languages) >= max(1.25 * shown, 1))
+        watch(work, until=lambda: (now := _part(read)) is not None and len(now.languages) >= max(1.25 * shown, 1))
     elif lacking:
         interrupted = how_it_ended(work)
         st.info(

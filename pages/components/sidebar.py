@@ -36,8 +36,8 @@ def name_of(run: Experiment) -> str:
 
 
 def _run_of(chosen: Experiment) -> Experiment:
-    """What is listed as one run: whatever is read from it, and under which poolings it is kept."""
-    return replace(chosen, pooling=Experiment.pooling, poolings=Experiment.poolings).extraction
+    """What is listed as one run: whatever is read from it, and whatever of its states is kept."""
+    return replace(chosen, pooling=Experiment.pooling, kept=Experiment.kept).extraction
 
 
 def runs() -> list[Experiment]:
@@ -73,7 +73,7 @@ def run_choice() -> None:
     def take() -> None:
         if (run := st.session_state[key]) is not None:
             now = experiment()
-            same = {name: getattr(now, name) for name in ("state", "pooling", "layers", "poolings")}
+            same = {name: getattr(now, name) for name in ("state", "pooling", "layers", "kept")}
             choose(replace(run, **same))
 
     named = {run: name_of(run) if run else "New run …" for run in offered}

@@ -9,7 +9,11 @@ from collections.abc import Iterable
 
 from neuronxa_core.corpora import languages
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.wording import counted as counted  # pages say all their words from here
+
+# pages say all their words from here
+from neuronxa_core.wording import counted as counted
+from neuronxa_core.wording import duration as duration
+from neuronxa_core.wording import size as size
 
 STATE_NAMES = {
     "nas": "NAS · activation state (NASCA)",
@@ -23,22 +27,6 @@ NEURON_NAMES = {"product": "product · input of the last projection", "gate": "g
 def label(code: str) -> str:
     """A language's English name and code."""
     return languages.label(code)
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def size(amount: float) -> str:
-    """Bytes as a person says them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if amount >= 100 or unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
 
 
 def command_line(chosen: Experiment) -> str:

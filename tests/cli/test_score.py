@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,25 @@ def test_scores_without_keeping_are_the_same_and_leave_no_states(capsys, tmp_pat
     assert len(read) == 3
 
 
+def test_states_that_are_named_are_kept_alone_and_others_are_added_later(capsys, tmp_path):
+    asked = [*BASE, "--cache-dir", str(tmp_path), "--sentences", "4", "--languages", "deu_Latn"]
+    wanted, before = ["nas_weighted"], {}
+    for options, more in (
+        (["--states", "nas"], []),
+        (["--states", "nas", "emb", "--pooling", "last"], ["emb_weighted", "nas_last", "emb_last"]),
+        ([], ["nav_weighted"]),
+    ):
+        assert main([*asked, *options]) == 0
+        assert "2 languages to compute" in capsys.readouterr().err
+        wanted += more
+        with closing(Store(tmp_path)) as store:
+            states = [one for one in store.entries() if one.key.startswith("states-")]
+        assert sorted(one.meta["states"] for one in states) == sorted(2 * wanted)
+        stored = {one.key: one.stored for one in states}
+        assert stored.items() >= before.items()
+        before = stored
+
+
 def test_damaged_states_are_computed_again(capsys, tiny, tmp_path):
     chosen, cache = [tiny("llama", seed=23), tiny("gpt2", seed=24)], tmp_path / "cache"
     assert score_of(cache, chosen, "--languages", "spa_Latn", "deu_Latn") == 0
@@ -241,7 +261,8 @@ def test_damaged_states_are_computed_again(capsys, tiny, tmp_path):
         if not entry.key.startswith("states-"):
             store.drop(entry.key)
     damaged = {}
-    for key in [entry.key for entry in store.entries() if entry.meta["language"] != "eng_Latn"]:
+    nas = [entry for entry in store.entries() if entry.meta["states"] == "nas_weighted"]
+    for key in [entry.key for entry in nas if entry.meta["language"] != "eng_Latn"]:
         with store.get(key) as entry:
             file, place = Path(entry.file.name), entry._starts["nas_weighted"]
         content = bytearray(file.read_bytes())

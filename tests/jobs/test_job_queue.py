@@ -82,7 +82,7 @@ def test_a_cancelled_extraction_keeps_finished_languages_and_a_new_request_compu
     job = queue.submit(Extraction(plan))
     assert reached.wait(LONG)
     until = time.monotonic() + LONG
-    while plan.entry_key("deu_Latn", "weighted") not in store and time.monotonic() < until:
+    while plan.keys["deu_Latn"] not in store and time.monotonic() < until:
         time.sleep(0.01)  # it is written beside the next language
     job.cancel()
     again = queue.submit(Extraction(plan))

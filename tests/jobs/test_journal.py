@@ -165,7 +165,7 @@ def test_a_job_that_is_over_leaves_nothing_and_one_that_a_stop_cuts_short_is_int
 
 
 KILLED = """
-import sys, threading
+import sys, threading, time
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.jobs.job_queue import JobQueue, Owner
 from neuronxa_core.states import extraction, planning
@@ -178,6 +178,8 @@ real = extraction.extract
 
 def held(loaded, code, *arguments, **options):
     if code == "spa_Latn":
+        while store.count() < 6:  # English and German are written beside this
+            time.sleep(0.01)
         print("here", flush=True)
         threading.Event().wait()
     return real(loaded, code, *arguments, **options)

@@ -3,7 +3,7 @@
 import pytest
 
 from neuronxa_core.corpora import reading
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.states import computing, per_token, planning
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
@@ -20,7 +20,7 @@ def three_languages(tmp_path_factory):
             lines[3] = ""
         (folder / f"{code}.txt").write_text("\n".join(lines), "utf-8")
     store = Store(tmp_path_factory.mktemp("store"))
-    plan = planning.make_plan(Experiment(corpus=str(folder), poolings=("weighted", "last", "mean")), store)
+    plan = planning.make_plan(Experiment(corpus=str(folder), kept=ENTRIES), store)
     computing.compute_missing(plan, store, ModelPool())
     yield plan, store
     store.close()

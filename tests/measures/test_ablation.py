@@ -11,7 +11,7 @@ import torch
 from tiny_models import FAMILIES, LAYERS
 
 from neuronxa_core.errors import Cancelled, ExperimentError, ModelError
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.measures import ablation, alignment, cosine_retrieval
 from neuronxa_core.measures.ablation import Ablation
 from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts
@@ -19,7 +19,8 @@ from neuronxa_core.measures.lape import LapeMeasure
 from neuronxa_core.measures.neuron_sets import NeuronSets
 from neuronxa_core.models import loading, sources
 from neuronxa_core.states import computing, mean_activations, planning, stored
-from neuronxa_core.states.extraction import POOLINGS, STATES, extract
+from neuronxa_core.states.extraction import POOLINGS, extract
+from neuronxa_core.states.hooks import STATES
 from neuronxa_core.states.interventions import Neurons, ablated, random_like
 from neuronxa_core.states.likelihood import negative_log_likelihood
 from neuronxa_core.states.pools import ModelPool
@@ -37,7 +38,7 @@ def pool():
 def plan(tmp_path_factory):
     """Two languages of the bundled corpus besides English, and the bundled model."""
     store = Store(tmp_path_factory.mktemp("plan"))
-    plan = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=8, poolings=POOLINGS), store)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "fra_Latn"), sentences=8, kept=ENTRIES), store)
     store.close()
     return plan
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from neuronxa_core.errors import Cancelled
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.measures import alignment, all_pairs, cosine_retrieval
 from neuronxa_core.states import computing, extraction, planning, stored
-from neuronxa_core.states.extraction import POOLINGS
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
 
@@ -25,7 +24,7 @@ def write_corpus(folder, **texts):
 
 
 def test_scores_equal_a_plain_computation_from_plain_states(store, pool):
-    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=12, poolings=POOLINGS), store)
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "hin_Deva"), sentences=12, kept=ENTRIES), store)
     computing.compute_missing(plan, store, pool)
     with pool.acquire(plan) as loaded:
         fresh = {c: extraction.extract(loaded, c, plan.sentences(c)) for c in plan.all_languages}
@@ -79,9 +78,7 @@ def test_cached_and_fresh_runs_give_the_same_bits(tmp_path, pool):
     results = []
     for name in ("a", "b"):
         store = Store(tmp_path / name)
-        plan = planning.make_plan(
-            Experiment(languages=("spa_Latn", "jpn_Jpan"), sentences=15, poolings=POOLINGS), store
-        )
+        plan = planning.make_plan(Experiment(languages=("spa_Latn", "jpn_Jpan"), sentences=15, kept=ENTRIES), store)
         computing.compute_missing(plan, store, pool)
         for _ in range(2):
             found = [alignment.align(plan, store, s, p) for s in ("nas", "nav", "emb") for p in ("weighted", "last")]
@@ -196,7 +193,7 @@ def test_a_damaged_entry_is_computed_again(store, pool, counted):
 
 
 def test_pair_matrix_agrees_with_the_pivot_row(store, pool):
-    plan = planning.make_plan(Experiment(languages=("spa_Latn", "tha_Thai"), sentences=12, poolings=POOLINGS), store)
+    plan = planning.make_plan(Experiment(languages=("spa_Latn", "tha_Thai"), sentences=12, kept=ENTRIES), store)
     computing.compute_missing(plan, store, pool)
     found = alignment.align(plan, store, "nas", "mean")
     for layer in range(plan.info.layers):
@@ -206,7 +203,7 @@ def test_pair_matrix_agrees_with_the_pivot_row(store, pool):
 
 
 def test_the_alignment_of_a_pair_is_that_of_all_languages(store, pool):
-    plan = planning.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=8, poolings=POOLINGS), store)
+    plan = planning.make_plan(Experiment(languages=("deu_Latn", "tha_Thai"), sentences=8, kept=ENTRIES), store)
     computing.compute_missing(plan, store, pool)
     whole = alignment.align(plan, store, "nav", "mean")
     pair = alignment.pair_alignment(plan, store, "eng_Latn", "tha_Thai", "nav", "mean")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold
 
 from neuronxa_core.errors import Cancelled, ExperimentError, ModelError
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.measures import alignment, bitext_retrieval, likelihood
 from neuronxa_core.measures.bitext_retrieval import BitextRetrieval
 from neuronxa_core.measures.language_scores import mean_score
@@ -38,9 +38,7 @@ def pool():
 def plan(tmp_path_factory):
     """A random sample of the bundled corpus, whose lines go topic by topic, in four languages."""
     store = Store(tmp_path_factory.mktemp("plan"))
-    plan = planning.make_plan(
-        Experiment(languages=LANGUAGES, sentences=SENTENCES, seed=2, poolings=("weighted", "last", "mean")), store
-    )
+    plan = planning.make_plan(Experiment(languages=LANGUAGES, sentences=SENTENCES, seed=2, kept=ENTRIES), store)
     store.close()
     return plan
 
@@ -72,8 +70,9 @@ def put_states(store, plan, language, vectors, tokens=None):
     vectors = np.asarray(vectors, dtype=np.float32)
     whole = {"last": 1, "mean": tokens[:, None], "weighted": (tokens * (tokens + 1) / 2)[:, None]}
     for pooling, weight in whole.items():
-        arrays = {f"{state}_{pooling}": (vectors * weight).astype(np.float32) for state in ("emb", "nav", "nas")}
-        store.put(plan.entry_key(language, pooling), {**arrays, "tokens": tokens}, {"truncated": 0})
+        for name in (f"{state}_{pooling}" for state in ("emb", "nav", "nas")):
+            arrays = {name: (vectors * weight).astype(np.float32), "tokens": tokens}
+            store.put(plan.entry_key(language, name), arrays, {"truncated": 0})
 
 
 def made_up(store, plan, seed=0, noise=1.0):
@@ -209,7 +208,7 @@ def test_the_probe_is_a_plain_one_on_plain_states(state, pooling, pair, real, po
 def test_what_is_alike_is_told_alike_and_noise_is_told_less(plan, store, pool):
     plan = small(plan)
     made_up(store, plan)
-    with store.get(plan.entry_key("eng_Latn", "last")) as entry:
+    with store.get(plan.entry_key("eng_Latn", "emb_last")) as entry:
         emb = entry.array("emb_last").copy()
     # the source language under another name, with other numbers of tokens
     put_states(store, plan, "deu_Latn", emb, tokens=np.arange(SENTENCES) + 1)

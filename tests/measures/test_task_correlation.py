@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.measures import alignment, sentence_subsets, task_correlation
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
@@ -19,7 +19,7 @@ SCORES = dict(zip(CODES, (0.7, 0.4, 0.55, 0.6, 0.68, 0.5), strict=True))
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
-    plan = planning.make_plan(Experiment(languages=CODES, sentences=12, poolings=("weighted", "last")), store)
+    plan = planning.make_plan(Experiment(languages=CODES, sentences=12, kept=ENTRIES), store)
     computing.compute_missing(plan, store, ModelPool())
     yield plan, store
     store.close()

@@ -58,8 +58,9 @@ def put(store, measure, states):
     """Made-up hidden states [layer, sentence, width] by language."""
     for code, values in states.items():
         for pooling in ("weighted", "last"):
-            arrays = {f"emb_{pooling}": values.astype(np.float32), "tokens": np.full(values.shape[1], 3)}
-            store.put(measure.plan.entry_key(code, pooling), arrays, {"truncated": 0})
+            name = f"emb_{pooling}"
+            store.put(measure.plan.entry_key(code, name), {name: values.astype(np.float32)}, {"truncated": 0})
+        store.put(measure.plan.keys[code], {"tokens": np.full(values.shape[1], 3)}, {"truncated": 0})
 
 
 def plain_groups(texts):

@@ -18,10 +18,10 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModel, masking_utils
 
 from neuronxa_core.errors import ModelError
+from neuronxa_core.experiment import ENTRIES
 from neuronxa_core.models import estimates, loading, moe, sources, structure
 from neuronxa_core.models.description import FeedForward, ModelInfo, ModelSource
 from neuronxa_core.states import precision
-from neuronxa_core.states.hooks import POOLINGS
 
 
 def describe(folder: Path) -> ModelInfo:
@@ -377,8 +377,8 @@ def test_published_models_are_described_from_their_configuration(name, published
         scored=16 if name == "Gemma-2 9B" else 0,
     )
     # NAS takes 2, 1 and 1 bytes per neuron in its three poolings, NAV and EMB three numbers of 4, or of 2 if rounded
-    assert precision.bytes_per_sentence(info, "exact", POOLINGS) == layers * (16 * neurons + 12 * hidden)
-    assert precision.bytes_per_sentence(info, "half", POOLINGS) == layers * (10 * neurons + 6 * hidden)
+    assert precision.bytes_per_sentence(info, "exact", ENTRIES) == layers * (16 * neurons + 12 * hidden)
+    assert precision.bytes_per_sentence(info, "half", ENTRIES) == layers * (10 * neurons + 6 * hidden)
     other = model.body - model.projected
     for dtype, wanted in {
         "float32": 4 * model.body,

@@ -5,7 +5,7 @@ import sys
 import pytest
 from page_walk import SMALL
 
-from neuronxa_core.experiment import CHOICES
+from neuronxa_core.experiment import ENTRIES
 from neuronxa_core.states import computing, planning
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.store.cache import Store
@@ -17,7 +17,7 @@ def computed(tmp_path_factory):
     """A cache folder in which SMALL is computed."""
     folder = tmp_path_factory.mktemp("computed")
     store = Store(folder)
-    plan = planning.with_poolings(planning.make_plan(SMALL, store), CHOICES["pooling"])
+    plan = planning.with_states(planning.make_plan(SMALL, store), ENTRIES)
     computing.compute_missing(plan, store, ModelPool())
     store.close()
     return folder

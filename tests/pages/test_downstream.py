@@ -11,7 +11,7 @@ from scipy import stats
 from streamlit.testing.v1 import AppTest
 
 from neuronxa_core.corpora import reading
-from neuronxa_core.experiment import CHOICES, Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.measures import alignment, bitext_retrieval, lm_eval, probe
 from neuronxa_core.measures.rivals import Rivals
 from neuronxa_core.states import computing, planning
@@ -41,7 +41,7 @@ def wide(tmp_path_factory):
     """A cache folder in which WIDE is computed, and its topic probe."""
     folder = tmp_path_factory.mktemp("wide")
     store = Store(folder)
-    plan = planning.with_poolings(planning.make_plan(WIDE, store), CHOICES["pooling"])
+    plan = planning.with_states(planning.make_plan(WIDE, store), ENTRIES)
     computing.compute_missing(plan, store, ModelPool())
     probe.LinearProbe(plan, plan.pivot).run(store, ModelPool())
     store.close()

@@ -95,19 +95,19 @@ def test_tokens_wait_for_a_busy_model_and_a_large_one_is_loaded_only_when_asked(
     assert any(button.label.startswith("Load the model") for button in test.button)
 
 
-def test_a_pooling_that_was_not_kept_is_offered_where_a_view_reads_it(tmp_path, monkeypatch):
+def test_states_that_were_not_kept_are_offered_where_a_view_reads_it(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     store = Store(folder)
     computing.compute_missing(planning.make_plan(SMALL, store), store, ModelPool())
     store.close()
     monkeypatch.setattr(selection, "_is_demo", lambda _plan: False)
     test = page("microscope", SMALL, folder, monkeypatch)
-    assert "pooled by mean of tokens" in everything_said(test)
+    assert "(mean of tokens)" in everything_said(test)
     assert not test.error
     next(one for one in test.button if one.label == "Compute them").click().run()
     (job,) = process.services().queue.jobs()
     assert process.services().queue.wait(job, 60)
     assert job.status == "done", job.error
     turn(test)
-    assert "pooled by" not in everything_said(test)
+    assert "(mean of tokens)" not in everything_said(test)
     assert charts_of(test)

@@ -32,7 +32,7 @@ HELP = {
 
 def computed_for(experiment, folder):
     store = Store(folder)
-    plan = planning.with_poolings(planning.make_plan(experiment, store), ["mean"])
+    plan = planning.with_states(planning.make_plan(experiment, store), ["nas_mean"])
     computing.compute_missing(plan, store, ModelPool())
     store.close()
     return folder

@@ -5,6 +5,9 @@ import shutil
 from page_walk import SMALL, charts_of, everything_said, page, plan_of
 
 from neuronxa_core.measures import alignment, alignment_tables, cosine_retrieval
+from neuronxa_core.states import computing, planning
+from neuronxa_core.states.pools import ModelPool
+from pages.components import selection
 from pages.views.overview import heat_map
 
 
@@ -63,3 +66,16 @@ def test_the_sidebar_changes_the_pivot_and_the_run(computed, monkeypatch):
     runs.set_value(SMALL.extraction).run()
     assert test.session_state["experiment"] == SMALL
     assert "with English by NASCA" in everything_said(test)
+
+
+def test_a_run_that_kept_nas_alone_is_shown_and_what_it_did_not_keep_is_offered(tmp_path, monkeypatch):
+    with plan_of(SMALL, tmp_path) as (plan, store):
+        computing.compute_missing(planning.with_only(plan, []), store, ModelPool())
+    monkeypatch.setattr(selection, "_is_demo", lambda _plan: False)
+    test = page("overview", SMALL, tmp_path, monkeypatch)
+    assert "not computed yet" not in everything_said(test)
+    assert len(charts_of(test)) == 1
+    test = page("alignment", SMALL, tmp_path, monkeypatch, view="Representations")
+    assert "This reads NAV (weighted by position)" in everything_said(test)
+    assert "one more pass over 5 languages" in everything_said(test)
+    assert not test.error

@@ -25,6 +25,7 @@ from tiny_models import (
 
 from neuronxa_core.corpora import reading
 from neuronxa_core.errors import Cancelled, ExtractionError
+from neuronxa_core.experiment import ENTRIES
 from neuronxa_core.models import description, estimates, loading, sources
 from neuronxa_core.states import extraction
 from neuronxa_core.states.batches import tokenize
@@ -39,7 +40,7 @@ SENTENCES = [
     "the cat sat on the mat",
     "die Katze am Tag",
 ]
-NAMES = [f"{state}_{pooling}" for state in extraction.STATES for pooling in extraction.POOLINGS]
+NAMES = list(ENTRIES)
 # gpt_oss computes the two definitions from one and the same value, so it has one only
 MIXTURES = [(name, n) for name in MOE_FAMILIES for n in ("product", "gate") if n == "product" or name != "gpt_oss"]
 DEFINITIONS = [(name, n) for name in FAMILIES for n in (("product", "gate") if FAMILIES[name].gated else ("product",))]

@@ -71,7 +71,7 @@ def checkpoint(tiny, tmp_path, store):
     def correct(plan, seed):
         sentences = plan.sentences("rus_Cyrl")
         loaded = loading.load(parse_source(str(tiny("llama", seed=seed))))
-        fresh = extract(loaded, "", sentences, poolings=plan.poolings)
+        fresh = extract(loaded, "", sentences, names=["nas_weighted"])
         kept = store.read(plan.keys["rus_Cyrl"])
         return all(np.array_equal(kept[name], array) for name, array in fresh.arrays.items())
 

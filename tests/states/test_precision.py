@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from neuronxa_core.cli.main import main
-from neuronxa_core.experiment import Experiment
+from neuronxa_core.experiment import ENTRIES, Experiment
 from neuronxa_core.measures import alignment
 from neuronxa_core.states import computing, planning, precision
-from neuronxa_core.states.extraction import POOLINGS
 from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.states.precision import to_half
 from neuronxa_core.states.stored import StatesReader
 from neuronxa_core.store.cache import Store
 
-NAMES = [f"{state}_{pooling}" for state in ("nas", "nav", "emb") for pooling in ("weighted", "last", "mean")]
 FLOATS = arrays_of.arrays(
     np.float32,
     arrays_of.array_shapes(min_dims=2, max_dims=2, max_side=5),
@@ -37,7 +35,7 @@ def plans(tmp_path_factory):
     pool = ModelPool()
     made = {}
     for storage in precision.STORAGE:
-        experiment = Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12, storage=storage, poolings=POOLINGS)
+        experiment = Experiment(languages=("deu_Latn", "tha_Thai"), sentences=12, storage=storage, kept=ENTRIES)
         made[storage] = planning.make_plan(experiment, store)
         computing.compute_missing(made[storage], store, pool)
     yield store, made
@@ -81,12 +79,12 @@ def test_bytes_of_an_entry(storage, neuron, hidden, plans):
     """As the arrays of the store say; scales are 4 bytes per row and left out."""
     store, made = plans
     info, counted = made[storage].info, 0
-    for pooling, key in made[storage].entries("deu_Latn").items():
+    for name, key in made[storage].entries("deu_Latn").items():
         with store.get(key) as entry:
-            arrays = {name: what for name, what in entry.arrays.items() if name in NAMES}
-        assert set(arrays) == {name for name in NAMES if name.endswith(pooling)}
-        size = sum(dtype.itemsize * math.prod(shape) for shape, dtype in arrays.values())
-        assert size == 12 * precision.bytes_per_sentence(info, storage, [pooling])
+            assert {one for one in entry.arrays if one in ENTRIES} == {name}
+            shape, dtype = entry.arrays[name]
+        size = dtype.itemsize * math.prod(shape)
+        assert size == 12 * precision.bytes_per_sentence(info, storage, [name])
         counted += size
     assert counted == 12 * info.layers * (info.neurons * neuron + info.hidden * hidden)
 
@@ -117,7 +115,7 @@ def test_scores_are_those_of_the_rounded_states(plans):
 def test_pooled_sums_are_close_and_those_of_nas_exact(plans):
     store, made = plans
     with StatesReader(made["exact"], store) as exact, StatesReader(made["half"], store) as half:
-        for name in NAMES:
+        for name in ENTRIES:
             for code in made["half"].all_languages:
                 wanted = exact.pooled_sums(code, *name.split("_"), 3)
                 got = half.pooled_sums(code, *name.split("_"), 3)

@@ -13,6 +13,7 @@ COLUMNS = {
     "dtype": "dtype",
     "device": "Device",
     "neuron": "Neuron",
+    "states": "States",
     "storage": "Storage",
     "sentences": "Sentences",
     "languages": "Languages",

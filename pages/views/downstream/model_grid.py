@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core import exports
-from neuronxa_core.experiment import CHOICES
+from neuronxa_core.experiment import ENTRIES
 from neuronxa_core.measures import grid
 from neuronxa_core.states import planning
 from neuronxa_core.states.computing import Extraction
@@ -23,7 +23,7 @@ def show(selection: TaskSelection, plans: dict[str, Plan]) -> None:
     """The paper's table: every model, task and method, with averages, as files too."""
     st.subheader("Models by tasks by methods", anchor=False)
     tables, own = [], methods.tasks_of(selection)
-    works = {name: Extraction(planning.with_poolings(plan, CHOICES["pooling"])) for name, plan in plans.items()}
+    works = {name: Extraction(planning.with_states(plan, ENTRIES)) for name, plan in plans.items()}
     waiting = [
         name
         for name, work in works.items()

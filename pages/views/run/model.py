@@ -13,6 +13,7 @@ from pages.components import cached, wording
 from pages.views.run.selection import RunSelection, allows, end_of, kind_choice, name_choice
 
 STORAGE_NAMES = {
+    "auto": "auto · exact while that takes little of the cache, else half",
     "exact": "exact · whole numbers and float32",
     "half": "half · NAV and EMB in float16",
 }

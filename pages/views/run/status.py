@@ -6,7 +6,7 @@ import streamlit as st
 
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import Experiment
-from neuronxa_core.states import planning
+from neuronxa_core.states import pace, planning
 from neuronxa_core.states.computing import Extraction
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.wording import some_of
@@ -27,8 +27,7 @@ def _show(chosen: Experiment, plan: Plan) -> None:
     missing, count = planning.missing(plan, store), len(plan.all_languages)
     st.subheader(f"{count - len(missing)} of {count} languages cached", anchor=False)
     if missing:
-        size = wording.size(planning.missing_bytes(plan, store))
-        st.caption(f"{len(missing)} to compute, about {size} on disk: {some_of(map(wording.label, missing))}")
+        st.caption(f"{pace.summary(plan, store)}: {some_of(map(wording.label, missing))}")
     else:
         st.caption("Everything that this choice needs is cached; nothing will be computed.")
     if job is not None and job.active:
