@@ -61,7 +61,7 @@ class Soak:
         query = f"model={model}&corpus={CORPUS}&languages={','.join(LANGUAGES)}&sentences={self.sentences}"
         self.page.goto(f"{self.address}/run?{quote(query, safe='=&/,')}")
         self.page.get_by_role("button", name="Compute", exact=True).click()
-        self.page.get_by_text("Everything that this choice needs is cached").wait_for()
+        self.page.get_by_text("Everything that this choice needs is there").wait_for()
         settled(self.page)
 
     def change_page(self) -> None:

@@ -6,6 +6,7 @@ from pages.components import controls, selection, wording
 from pages.views.downstream import (
     consistency,
     estimate,
+    items,
     languages,
     layers,
     measured,
@@ -34,6 +35,7 @@ VIEWS = {
     "Estimate": estimate,
     "Models": models,
     "Consistency": consistency,
+    "Items": items,
     "Report": report,
 }
 

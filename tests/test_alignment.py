@@ -662,9 +662,9 @@ def test_matches_by_hand():
     x = np.array([[1, 0], [0, 1], [-1, 0]])
     y = np.array([[4, 1], [3, 1], [-1, 0]])
     assert list(matches(x, y)) == [
-        alignment.Match(0, "aligned", 0, 0),
-        alignment.Match(1, "x to y only", 1, 0),
-        alignment.Match(2, "aligned", 2, 2),
+        alignment.Match(0, "aligned", 0, 0, pytest.approx((4 / 17**0.5) - 3 / 10**0.5)),
+        alignment.Match(1, "x to y only", 1, 0, pytest.approx(-2 / 10**0.5)),
+        alignment.Match(2, "aligned", 2, 2, pytest.approx(1)),
     ]
 
 

@@ -25,11 +25,13 @@ from neuronxa_core.charts.overlap import (
     upset,
 )
 from neuronxa_core.charts.pictures import MATRIX_SIZE, MOST_MARKS, MOST_VALUES, picture_step
+from neuronxa_core.charts.sentences import sentence_map
 from neuronxa_core.charts.tasks import (
     accuracies,
     correlation_by_layer,
     methods_by_tasks,
     model_curves,
+    odds_ratios,
     scatter,
     sentence_curve,
 )

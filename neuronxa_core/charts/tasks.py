@@ -86,6 +86,30 @@ def accuracies(table: pd.DataFrame, title: str) -> alt.LayerChart:
     return (ticks + dots).properties(title=title, height={"step": 22})
 
 
+def odds_ratios(table: pd.DataFrame, pooled: str, title: str) -> alt.LayerChart:
+    """A dot per language with its interval on a scale of logarithms, the largest first, and all together in red.
+
+    table: label, odds_ratio, low, high, p, items; the label `pooled` is of all together, and comes last.
+    """
+    ranked = table[table["label"] != pooled].sort_values("odds_ratio", ascending=False)["label"].tolist()
+    y, title_of_x = theme.names_axis([*ranked, pooled], 260), "Odds ratio: right when aligned against right when missed"
+    low, high = min(0.5, float(table["low"].min())), max(2.0, float(table["high"].max()))
+    scale = alt.Scale(type="log", domain=[low / 1.1, high * 1.1], nice=False)
+    base, x = alt.Chart(table), alt.X("odds_ratio:Q", title=title_of_x, scale=scale, axis=alt.Axis(format="~g"))
+    colour = alt.condition(f"datum.label == {pooled!r}", alt.value(COLOURS[1]), alt.value(COLOURS[0]))
+    told = theme.tooltips(
+        ("label:N", "Language"),
+        ("odds_ratio:Q", "Odds ratio", ".3f"),
+        *INTERVAL,
+        ("p:Q", "p", ".3g"),
+        ("items:Q", "Items"),
+    )
+    one = alt.Chart(pd.DataFrame({"odds_ratio": [1.0]})).mark_rule(strokeDash=[4, 3], color=GREY).encode(x)
+    ranges = base.mark_rule().encode(alt.X("low:Q", title=title_of_x, scale=scale), y, alt.X2("high:Q"), color=colour)
+    dots = base.mark_circle(size=70, opacity=1).encode(x, y, color=colour, tooltip=told)
+    return (one + ranges + dots).properties(title=title, height={"step": 22})
+
+
 def correlation_by_layer(
     table: pd.DataFrame, title: str, references: pd.DataFrame | None = None, *, lower_is_better: bool = False
 ) -> alt.LayerChart:

@@ -190,12 +190,16 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class Match:
-    """What sentence `row` of x finds in y and what finds it, by number; -1 where there is a tie for the best."""
+    """What sentence `row` of x finds in y and what finds it, by number; -1 where there is a tie for the best.
+
+    margin: the cosine of the translation less that of the nearest wrong sentence, in either direction.
+    """
 
     row: int
     status: str
     best_in_y: int
     best_in_x: int
+    margin: float
 
 
 def matches(x: np.ndarray, y: np.ndarray) -> Iterator[Match]:
@@ -206,6 +210,7 @@ def matches(x: np.ndarray, y: np.ndarray) -> Iterator[Match]:
     """
     exact = _exact_cosines(x, y)
     found = retrieve(x, y[None])
+    margins = np.minimum(*(cosine_retrieval.leads(exact, axis) for axis in (0, 1)))
 
     def best(cosines: np.ndarray) -> int:
         order = np.argsort(-cosines, kind="stable")
@@ -214,7 +219,7 @@ def matches(x: np.ndarray, y: np.ndarray) -> Iterator[Match]:
     names = {(True, True): "aligned", (True, False): "x to y only", (False, True): "y to x only"}
     for i in range(len(x)):
         status = names.get((bool(found.src2trg[0, i]), bool(found.trg2src[0, i])), "missed")
-        yield Match(i, status, best(exact[i]), best(exact[:, i]))
+        yield Match(i, status, best(exact[i]), best(exact[:, i]), float(margins[i]))
 
 
 def hierarchical_order(scores: np.ndarray) -> list[int]:

@@ -194,6 +194,7 @@ class SentencePairs:
                 "line": [self.line(row) for row in rows],
                 "status": [said.get(match.status, match.status) for match in self.matches],
                 "cosine": np.diag(self.cosines),
+                "margin": [match.margin for match in self.matches],
                 f"nearest in {self.y}": numbers([match.best_in_y for match in self.matches]),
                 f"nearest in {self.x}": numbers([match.best_in_x for match in self.matches]),
                 self.x: [self.text(self.x, row) for row in rows],

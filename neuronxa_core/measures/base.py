@@ -32,6 +32,8 @@ Part: TypeAlias = "str | int | tuple"
 Arrays: TypeAlias = "dict[str, np.ndarray]"
 """A part's numbers by name."""
 T = TypeVar("T")
+# multiplications that a page may wait for
+QUICK = 1e10
 
 
 def choice(default: Any, says: str, among: Sequence[str] = (), of: type | None = None, optional: bool = False) -> Any:

@@ -202,11 +202,16 @@ def _decide(cosines: np.ndarray, x: np.ndarray, language: Callable[[int], np.nda
     return found
 
 
-def is_strictly_nearest(cosines: np.ndarray, axis: int) -> np.ndarray:
-    """Whether each cell of the diagonal is above all others of its column (axis 0) or row (1) by more than a tie."""
+def leads(cosines: np.ndarray, axis: int) -> np.ndarray:
+    """How far each cell of the diagonal is above the largest other one of its column (axis 0) or row (1), [n]."""
     rivals = cosines.copy()
     np.fill_diagonal(rivals, -np.inf)
-    return np.diagonal(cosines) - rivals.max(axis=axis) > TIE
+    return np.diagonal(cosines) - rivals.max(axis=axis)
+
+
+def is_strictly_nearest(cosines: np.ndarray, axis: int) -> np.ndarray:
+    """Whether each cell of the diagonal is above all others of its column (axis 0) or row (1) by more than a tie."""
+    return leads(cosines, axis) > TIE
 
 
 def all_pairs(vectors: Sequence[np.ndarray], on_pairs: Callable[[int], None] = lambda _count: None) -> np.ndarray:

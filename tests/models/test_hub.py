@@ -1,11 +1,6 @@
 """Models of the hub, through its real client and a small hub here: downloads, refusals, and a hub that is away."""
 
-import json
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -96,37 +91,3 @@ def test_what_the_hub_refuses(name, said, hub):
     with pytest.raises(ModelError, match=said) as caught:
         structure.describe(sources.parse_source(name))
     assert "\n" not in str(caught.value)
-
-
-READ = """
-import json, sys
-from neuronxa_core.corpora import reading
-from neuronxa_core.errors import CorpusError
-for source in sys.argv[1:]:
-    try:
-        print(json.dumps(reading.read(source).texts))
-    except CorpusError as error:
-        print(error)
-"""
-
-
-@pytest.mark.full
-def test_a_data_set_is_read_by_the_real_library(tmp_path):
-    """In a process of its own, since the library reads the hub's address when it is imported."""
-    pytest.importorskip("datasets")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "test.csv").write_text("eng_Latn,deu_Latn\none,eins\ntwo,zwei\n")
-    hub = SmallHub(tmp_path / "data")
-    here = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
-    names = ["whole", "gated", "absent"]
-    said = subprocess.check_output(
-        [sys.executable, "-c", READ, *(f"hub:owner/{name}" for name in names)],
-        env=os.environ | here | {"NO_PROXY": "127.0.0.1"},
-        cwd=Path(__file__).parents[2],
-        text=True,
-    )
-    hub.stop()
-    whole, gated, absent = said.splitlines()
-    assert json.loads(whole) == {"eng_Latn": ["one", "two"], "deu_Latn": ["eins", "zwei"]}
-    assert "The data set owner/gated (split test) cannot be loaded: Dataset 'owner/gated' is a gated" in gated
-    assert "The data set owner/absent (split test) cannot be loaded: Dataset 'owner/absent' doesn't exist" in absent

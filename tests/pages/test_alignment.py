@@ -70,6 +70,35 @@ def test_a_walk_through_the_views_shows_what_the_core_computes(computed, monkeyp
     assert table.value["MEXA"].is_monotonic_decreasing
 
 
+def test_sentences_are_listed_searched_and_mapped(computed, monkeypatch):
+    test = page("alignment", SMALL, computed, monkeypatch, view="Sentences", to="arb_Arab", layer=4)
+    with plan_of(SMALL, computed) as (plan, store):
+        texts = plan.corpus.sentences("eng_Latn")
+        aligned = alignment.align(plan, store, "nas", "weighted").aligned[:, 4].sum(axis=0)
+    near = test.dataframe[0].value
+    assert near["margin"].is_monotonic_increasing
+    turn(test, **{"sentences-search": texts[5].upper()})
+    assert test.dataframe[0].value["sentence"].tolist() == [6]
+    turn(test, **{"sentences-search": "no sentence has this"})
+    assert test.dataframe[0].value.empty
+
+    turn(test, sentences_of="All languages")
+    assert "At layer 4 sentences" in everything_said(test) or "being missed at layer 4" in everything_said(test)
+    table = test.dataframe[0].value
+    assert table["aligned"].tolist() == sorted(aligned)
+    assert [aligned[k - 1] for k in table["sentence"]] == sorted(aligned)
+    label = table["label"].iloc[0]
+    turn(test, sentences_search=label.upper())
+    assert set(test.dataframe[0].value["label"]) == {label}
+
+    turn(test, sentences_of="Map")
+    assert "of layer 4's variance" in everything_said(test).replace("\\", "")
+    spec = json.loads(charts_of(test)[0].proto.spec)
+    assert [layer["mark"]["type"] for layer in spec["layer"]] == ["rule", "circle"]
+    turn(test, map_colour="Languages", layer=5)
+    assert test.multiselect(key="map_languages").value[0] == "eng_Latn"
+
+
 def test_two_of_many_languages_are_chosen_below_the_picture_of_all(computed, monkeypatch):
     monkeypatch.setattr(matrices, "MOST_LABELLED", 3)
     test = page("alignment", SMALL, computed, monkeypatch, view="All pairs")

@@ -32,6 +32,7 @@ VIEWS = {
     "Estimate": 0,
     "Models": 0,
     "Consistency": 0,
+    "Items": 0,
     "Report": 0,
 }
 
@@ -108,6 +109,20 @@ def test_every_view_shows_its_result(wide, monkeypatch):
     assert "<script" not in text
     assert "Pearson" in text
     assert "python -m neuronxa_core correlate" in text
+
+
+def test_items_are_joined_with_alignment_and_what_is_wrong_with_them_is_said(wide, tmp_path, monkeypatch):
+    rows = [f"{code},{line},{(line + k) % 2}" for k, code in enumerate(CODES) for line in range(1, 101)]
+    good = file(tmp_path, "items.csv", "language,line,correct", *rows)
+    test = page("downstream", WIDE, wide, monkeypatch, downstream_view="Items", items_data=good, items_layer=4)
+    said = everything_said(test).replace("\\", "")
+    assert not test.exception
+    assert "sentences that are aligned at layer 4 are" in said
+    assert "420 items of lines that are not compared here left aside." in said
+    assert len(charts_of(test)) == 1
+    test.text_input(key="items_data").set_value(file(tmp_path, "bad.csv", "language,line", "de,1")).run()
+    assert not test.exception
+    assert "bad.csv has no column correct" in test.error[0].value
 
 
 def test_a_link_to_a_view_by_its_former_name_opens_it(wide, monkeypatch):
