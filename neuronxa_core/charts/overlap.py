@@ -209,7 +209,7 @@ def definitions(table: pd.DataFrame, title: str) -> alt.FacetChart:
     table: group (the panel), x, y (what is compared, by name), value (Jaccard index, NaN where there is none).
     """
     groups, names = (list(dict.fromkeys(table[name])) for name in ("group", "x"))
-    side, axis = 46 * len(names), alt.Axis(labelLimit=120, labelOverlap=False)
+    side, axis = 32 * len(names), alt.Axis(labelLimit=120, labelOverlap=False)
     x = alt.X("x:N", sort=names, title=None, axis=alt.Axis(labelAngle=-45, labelLimit=120, labelOverlap=False))
     y = alt.Y("y:N", sort=names, title=None, axis=axis)
     base = alt.Chart(table)
@@ -225,7 +225,7 @@ def definitions(table: pd.DataFrame, title: str) -> alt.FacetChart:
         tooltip=theme.tooltips(("group:N", "In"), ("x:N", "Set"), ("y:N", "and"), ("value:Q", "Jaccard index", ".4f")),
     )
     bright = alt.condition("datum.value > 0.6", alt.value("#222222"), alt.value("#FFFFFF"))
-    numbers = base.mark_text(fontSize=11).encode(x, y, text=alt.Text("value:Q", format=".2f"), color=bright)
+    numbers = base.mark_text(fontSize=10).encode(x, y, text=alt.Text("value:Q", format=".2f"), color=bright)
     panel = alt.layer(cells, numbers).properties(width=side, height=side)
     return panel.facet(column=alt.Column("group:N", sort=groups, title=None)).properties(title=title)
 

@@ -190,12 +190,12 @@ def agreement_sentence(table: pd.DataFrame) -> str:
         said += "pairs of definitions agree more than they do there. "
     stable = own.dropna(subset="jaccard").sort_values("jaccard", ascending=False, kind="stable")
     if len(stable):
-        each = [
-            f"{LABELS[name]} {row['jaccard']:.2f} ({row['shuffled']:.2f})"
-            for name, row in stable.iloc[[0, -1]].iterrows()
-        ]
-        said += "Jaccard index of the sets of two halves of the sentences, and in parentheses of made-up languages: "
-        said += f"at most {each[0]}, at least {each[1]}. "
+        most, least = (
+            f"{row['jaccard']:.2f}; in made-up languages {row['shuffled']:.2f}"
+            for _, row in [*stable.head(1).iterrows(), *stable.tail(1).iterrows()]
+        )
+        said += f"On two halves of the sentences {LABELS[stable.index[0]]} is most stable ({most}), "
+        said += f"{LABELS[stable.index[-1]]} least ({least}). "
     chance = [LABELS[name] for name, null in own["null"].items() if null >= 0.5]
     if chance:
         said += f"{', '.join(chance)}: made-up languages have at least half as many neurons that score as high, so "

@@ -1,15 +1,9 @@
 """The neurons of a language by rival definitions, as many under each.
 
-- LAPE (Tang et al., ACL 2024): the lowest entropy of the activation probabilities over languages, among the neurons
-  whose probability in the language is above a percentile of all.
-- lambda-entropy (Zhang et al., AAAI 2026): the same, with H / ln L - weight * max p / (H_L / L) in place of the entropy
-  H; L is the number of languages, max p the neuron's highest probability, and H_L = 1 + 1/2 + ... + 1/L.
-- Average precision (Kojima et al., NAACL 2024) of a neuron's mean activation in a sentence as a detector of the
-  language against all others: the highest (`ap_top`) and the lowest (`ap_bottom`).
-- Impact (PLND; Zhao et al., NeurIPS 2024) of zeroing the neuron on its layer's output, |a| times the norm of the last
-  projection's column: the neurons that are above the highest possible threshold in all of the language's sentences.
-
-Each is also computed of made-up languages, to which each line's translations are dealt out at random.
+LAPE (Tang et al., ACL 2024), lambda-entropy (Zhang et al., AAAI 2026), average precision as a detector of the language
+(Kojima et al., NAACL 2024) and impact on the layer's output (PLND; Zhao et al., NeurIPS 2024); docs/method.md says what
+each is and where it differs from the published one. All are also computed of made-up languages, to which each line's
+translations are dealt out at random.
 """
 
 from __future__ import annotations
@@ -77,7 +71,8 @@ def average_precision(ranks: np.ndarray) -> np.ndarray:
 def specificity(probability: np.ndarray, above: float, weight: float | None = None) -> np.ndarray:
     """Minus the entropy of a layer's neurons, in each language in which their probability is above a bound; else -inf.
 
-    probability: [language, neuron]. weight: of lambda-entropy; None for LAPE's.
+    probability: [language, neuron]. weight: of the lambda-entropy H / ln L - weight * max p / ((1 + 1/2 + ... + 1/L)
+    / L), where L is the number of languages; None for H, LAPE's.
     """
     entropy = entr(probability / np.maximum(probability.sum(axis=0), 1e-300)).sum(axis=0)
     if weight is not None:

@@ -477,6 +477,10 @@ CHARTS = {
     "model_curves": lambda: charts.model_curves(
         pd.DataFrame({"model": ["a", "a", "b"], "depth": [0, 1, 0.5], "score": 0.4, "low": 0.3, "high": 0.5}), "Depth"
     ),
+    "definitions": lambda: charts.definitions(
+        pd.DataFrame({"group": ["real", "made-up"], "x": ["a", "b"], "y": ["b", "a"], "value": [0.4, np.nan]}),
+        "Agreement",
+    ),
     "text_overlap": lambda: charts.text_overlap(
         pd.DataFrame({"layer": [0, 1], "active_x": 3, "active_y": 4, "both": 2, "jaccard": 0.4}), "Text"
     ),
@@ -489,6 +493,7 @@ RANGES = {
     "text_overlap": ("y", [0, 1]),
     "correlation_by_layer": ("y", [-1, 1]),
     "language_matrix": ("color", [0.4, 0.6]),
+    "definitions": ("color", [0, 1]),
 }
 
 

@@ -54,6 +54,7 @@ def test_what_is_said_of_planted_sets_and_of_noise(three_languages):
     planted, noise = (agreement_sentence(NeuronAgreement(plan).frame(random_results(one))) for one in (True, False))
     assert "Jaccard index of 1.00" in planted
     assert "3 of 3 pairs of definitions agree more" in planted
+    assert "LAPE is most stable (1.00; in made-up languages 0.0" in planted
     assert "made-up languages have at least half" not in planted
     assert noise.startswith("No two definitions share more neurons")
     assert "LAPE, Highest AP, Impact: made-up languages have at least half" in noise

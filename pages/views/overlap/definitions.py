@@ -31,7 +31,7 @@ def show(selection: OverlapSelection) -> None:
         "Neurons per language, % of all neurons", 0.1, 5.0, 1.0, 0.1, key="definitions_share", bind="query-params"
     )
     gate = selection.plan.info.gated and second.toggle(
-        "Also LAPE on the gate's output",
+        "LAPE on gate, too",
         True,
         key="definitions_gate",
         help="LAPE's published definition of a neuron. Its states need one more pass.",
@@ -42,8 +42,7 @@ def show(selection: OverlapSelection) -> None:
     table = table_of(measure)
     st.markdown(neuron_agreement.agreement_sentence(table))
     means = neuron_agreement.summary(table)
-    title = "Agreement of definitions; on the diagonal that of two halves of the sentences"
-    chart = charts.definitions(neuron_agreement.drawn(means), title)
+    chart = charts.definitions(neuron_agreement.drawn(means), "Agreement of definitions; diagonal: two halves")
     st.altair_chart(chart, width="content")
     st.caption(" ".join(f"*{name}*: {says}." for name, says in SAYS.items()))
     own = means[means["x"] == means["y"]].drop(columns=["y", "highest"])
