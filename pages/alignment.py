@@ -3,7 +3,19 @@
 from dataclasses import replace
 
 from pages.components import controls, selection
-from pages.views.alignment import all_pairs, cka, compare, layers, ranking, retrieval, rivals, sentences, states, table
+from pages.views.alignment import (
+    all_pairs,
+    cka,
+    compare,
+    layers,
+    ranking,
+    retrieval,
+    rivals,
+    sentences,
+    states,
+    table,
+    tokens,
+)
 
 VIEWS = {
     "Ranking": ranking.show,
@@ -15,6 +27,7 @@ VIEWS = {
     "CKA": cka.show,
     "Rival measures": rivals.show,
     "Compare": compare.show,
+    "Tokens": tokens.show,
     "Table": table.show,
 }
 

@@ -15,6 +15,7 @@ from neuronxa_core.states import planning
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.stored import StatesReader
 from neuronxa_core.store.cache import Store
+from neuronxa_core.tasks import covariates
 from neuronxa_core.wording import ALIGNED, MISSED, WRONG, counted
 
 
@@ -88,6 +89,14 @@ def curve_table(found: Alignment, codes: Sequence[str]) -> pd.DataFrame:
             "chance": alignment.random_pairing_level(found.mutual).ravel(),
         }
     )
+
+
+def tokens_table(found: Alignment, layers: str, tokens: Mapping[str, float]) -> pd.DataFrame:
+    """A row per language. Columns: language, label, script, family, tokens (per sentence), score; layers pooled."""
+    codes = list(found.languages)
+    named = {"label": languages.label, "script": covariates.script_of, "family": languages.family, "tokens": tokens.get}
+    columns = {name: list(map(of, codes)) for name, of in named.items()}
+    return pd.DataFrame({"language": codes, **columns, "score": found.pooled(layers)})
 
 
 def heat_map_table(found: Alignment, layers: str) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from neuronxa_core.corpora import languages
 from neuronxa_core.measures import alignment, alignment_tables
 from neuronxa_core.measures.alignment import Alignment
 from neuronxa_core.statistics.correlation import FEWEST, correlate
+from neuronxa_core.wording import counted
 
 # four questions are asked, and one chance of 5 % is shared between them
 LEVEL = 0.05 / 4
@@ -135,6 +136,15 @@ def _difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
     return x.mean(axis=axis) - y.mean(axis=axis)
 
 
+def tokens_sentence(table: pd.DataFrame) -> str:
+    """What an `alignment_tables.tokens_table` shows, in Markdown, by the same test as the finding."""
+    one = _by_tokens(table.set_index("language")["score"], table["tokens"].to_numpy(dtype=float))
+    if one is None:
+        of = counted(len(table), "language")
+        return f"No correlation of the score with tokens per sentence is beyond chance ({of})."
+    return f"{one.says} {one.evidence}"
+
+
 def _by_tokens(score: pd.Series, tokens: np.ndarray) -> Finding | None:
     """Whether languages that need more tokens per sentence score lower (or higher), by Spearman's correlation."""
     if len(score) < 2 * FEWEST or np.ptp(tokens) == 0 or np.ptp(score) == 0:
@@ -148,7 +158,7 @@ def _by_tokens(score: pd.Series, tokens: np.ndarray) -> Finding | None:
         f"The **more tokens** a language's sentences take, the {how} its score.",
         f"Spearman's rho = {result.spearman_rho:.2f} over {len(score)} languages, p = {result.spearman_p:.2g}; "
         f"{languages.name(most)} takes most, {tokens.max():.0f} tokens per sentence.",
-        "Table",
+        "Tokens",
     )
 
 

@@ -40,6 +40,19 @@ def test_each_planted_difference_is_found_and_nothing_else():
     assert direction == "Sentences are found **more easily from the pivot to a language** than back."
 
 
+def test_tokens_are_said_to_matter_only_where_they_do():
+    levels = np.linspace(0.1, 0.9, 12)
+    found = planted(levels, FLAT)
+    for tokens, start in (
+        (100 - 90 * levels, "The **more tokens**"),
+        (np.resize([20, 40, 30], 12), "No correlation of"),
+    ):
+        table = alignment_tables.tokens_table(found, "mean", dict(zip(found.languages, tokens, strict=True)))
+        assert table["score"].tolist() == found.pooled("mean").tolist()
+        assert table.loc[0, ["language", "script", "tokens"]].tolist() == ["deu_Latn", "Latin", tokens[0]]
+        assert findings.tokens_sentence(table).startswith(start)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_nothing_is_said_of_noise(seed):
     assert said(planted([0.4] * 12, FLAT, seed=seed), np.random.default_rng(seed).normal(30, 5, 12)) == []
