@@ -200,9 +200,7 @@ def layer_heat_map(
                 scale=alt.Scale(scheme="blueorange", domain=[-spread, spread])
                 if spread
                 else alt.Scale(scheme="viridis", domain=[0, 1]),
-                legend=alt.Legend(
-                    orient="bottom", format=".2~f" if spread else ".1f", gradientLength=200, titleLimit=400
-                ),
+                legend=alt.Legend(orient="top", format=".2~f" if spread else ".1f", gradientLength=200, titleLimit=400),
             ),
             stroke=alt.condition(pick, alt.value(COLOURS[1]), alt.value(None)),
             strokeWidth=alt.value(2),
@@ -223,11 +221,10 @@ def layer_heat_map(
                 "group:N",
                 title="Family",
                 scale=colours,
-                legend=alt.Legend(orient="bottom", symbolType="square", columns=3),
+                legend=alt.Legend(orient="bottom", symbolType="square", columns=2, labelLimit=130),
             ),
             tooltip=theme.tooltips(("label:N", "Language"), ("family:N", "Family")),
         )
     )
-    return (cells + marks).properties(
-        title=f"{method} by language and layer", height={"step": step}, width="container", usermeta=CANVAS
-    )
+    title = theme.wrapped(f"{method} by language and layer", 280)
+    return (cells + marks).properties(title=title, height={"step": step}, width="container", usermeta=CANVAS)

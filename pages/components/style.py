@@ -11,7 +11,11 @@ STYLE = """<style>
 /* captions in AA's contrast */
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
 /* a chart that is wider than its place scrolls: nothing of it is cut off */
-[data-testid="stVegaLiteChart"] { overflow-x: auto; }
+[data-testid="stVegaLiteChart"] { max-width: 100%; overflow-x: auto; }
+/* on the dark theme's light accent, white text could not be read */
+[data-testid="stBaseButton-primary"] *, [data-testid="stMultiSelectTagsContainer"] [data-tag] * {
+  color: light-dark(#FFFFFF, #111111);
+}
 [data-testid="stSidebarHeader"] { height: 2.5rem; }
 </style>"""
 
