@@ -12,7 +12,7 @@ from neuronxa_core.host.limits import CORPUS_COLUMNS, NAME_LETTERS, PATH_LETTERS
 from neuronxa_core.states.precision import STORAGE
 
 CHOICES = {
-    "state": ("nas", "nav", "emb"),
+    "state": ("nas", "nav", "emb", "hid"),
     "pooling": ("weighted", "last", "mean"),
     "neuron": ("product", "gate"),
     "dtype": ("auto", "float32", "bfloat16", "float16", "int8", "nf4"),
@@ -20,8 +20,10 @@ CHOICES = {
     "layers": ("mean", "max"),
     "storage": ("auto", *STORAGE),
 }
+STATES = CHOICES["state"][:3]
+"""Those that are set side by side unless another one is asked for."""
 ENTRIES = tuple(f"{state}_{pooling}" for pooling in CHOICES["pooling"] for state in CHOICES["state"])
-"""What is kept of a language one by one: `nas_weighted`, `nav_weighted`, ... `emb_mean`."""
+"""What is kept of a language one by one: `nas_weighted`, `nav_weighted`, ... `hid_mean`."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Experiment:
     def needed(self) -> tuple[str, ...]:
         """Which of ENTRIES are needed: `nas_weighted`, what is read, and what is to be kept at once."""
         return tuple(one for one in ENTRIES if one in (ENTRIES[0], f"{self.state}_{self.pooling}", *self.kept))
+
+    @property
+    def states_compared(self) -> tuple[str, ...]:
+        """What is set side by side: STATES, with HID in EMB's place where that is what is read."""
+        return (*STATES[:2], "hid") if self.state == "hid" else STATES
 
     @property
     def key(self) -> str:

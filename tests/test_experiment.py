@@ -127,7 +127,7 @@ def test_activation_counts_and_what_is_read_are_always_kept():
     chosen = Experiment(state="nav", pooling="mean", kept=("emb_last",))
     assert chosen.needed == chosen.extraction.kept == ("nas_weighted", "emb_last", "nav_mean")
     for kept, said in ((("nas_odd",), "nas_odd"), ((), "")):
-        with pytest.raises(ExperimentError, match=f"^kept are some of nas_weighted, .*, emb_mean, not '{said}'$"):
+        with pytest.raises(ExperimentError, match=f"^kept are some of nas_weighted, .*, hid_mean, not '{said}'$"):
             Experiment(kept=kept)
 
 

@@ -96,7 +96,7 @@ def states_side_by_side(table: pd.DataFrame) -> alt.FacetChart:
         ),
     )
     panels = line.properties(width=250, height=280).facet(
-        column=alt.Column("method:N", sort=["NASCA (NAS)", "NAVCA (NAV)", "MEXA (EMB)"], title=None)
+        column=alt.Column("method:N", sort=list(dict.fromkeys(table["method"])), title=None)
     )
     return panels.properties(title="The same languages by activation state, activation value and hidden state")
 

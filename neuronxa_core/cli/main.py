@@ -11,7 +11,7 @@ from neuronxa_core.cli.measure import measure
 from neuronxa_core.cli.options import OneLineParser, add_options, complain
 from neuronxa_core.cli.score import add_cluster_options, add_table_options, score
 from neuronxa_core.errors import NeuronXAError
-from neuronxa_core.experiment import CHOICES
+from neuronxa_core.experiment import STATES
 from neuronxa_core.host import redaction
 from neuronxa_core.measures import grid
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         description="Writes the correlation of task scores with every method's alignment, layer by layer as CSV; with "
         "several models a grid of models, tasks and methods (all token poolings unless --pooling says one).",
     )
-    add_options(correlate, states=list(CHOICES["state"]), several_models=True)
+    add_options(correlate, states=list(STATES), several_models=True)
     correlate.set_defaults(pooling=None)
     correlate.add_argument("--table", choices=("layers", "grid"), help="default: layers for one model, else grid")
     correlate.add_argument("--format", choices=grid.FORMATS, default="csv", help="of the grid (default: csv)")

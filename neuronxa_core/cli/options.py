@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from neuronxa_core.corpora import reading
 from neuronxa_core.errors import NeuronXAError
-from neuronxa_core.experiment import CHOICES, Experiment
+from neuronxa_core.experiment import CHOICES, STATES, Experiment
 from neuronxa_core.host import redaction
 from neuronxa_core.states import pace, planning
 from neuronxa_core.states.planning import Plan
@@ -90,7 +90,7 @@ def prepared(options: argparse.Namespace) -> Store:
     """The store, when it is certain that there is somewhere for the table to go; sets which states are kept."""
     if options.out is not None and not options.out.parent.is_dir():
         raise NeuronXAError(f"--out: there is no folder {options.out.parent}")
-    options.kept_states = options.states or CHOICES["state"]
+    options.kept_states = options.states or STATES
     options.states = options.states or options.default_states
     return Store(options.cache_dir)
 

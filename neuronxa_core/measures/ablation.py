@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from neuronxa_core.errors import ExperimentError
-from neuronxa_core.experiment import digest
+from neuronxa_core.experiment import STATES, digest
 from neuronxa_core.measures import alignment, cosine_retrieval
 from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts, counts_key
 from neuronxa_core.measures.base import Arrays, Measure, Run, choice, pooling_choice
@@ -30,7 +30,6 @@ from neuronxa_core.measures.neuron_sets import NeuronSets
 from neuronxa_core.models.description import LoadedModel, ModelInfo
 from neuronxa_core.states import extraction, mean_activations
 from neuronxa_core.states import likelihood as likelihood_states
-from neuronxa_core.states.hooks import STATES
 from neuronxa_core.states.interventions import Neurons, ablated, random_like
 from neuronxa_core.states.planning import Plan
 from neuronxa_core.states.pools import ModelPool

@@ -46,7 +46,7 @@ from neuronxa_core.store.cache import Store
 
 # raise it whenever what is kept could change
 VERSION = 3
-METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA"}
+METHODS = {"nas": "NASCA", "nav": "NAVCA", "emb": "MEXA", "hid": "MEXA as published"}
 ByLanguage: TypeAlias = "np.ndarray | tuple[np.ndarray, ...]"
 """[language, layer, sentence], or of each language [layer, sentence], where each has its own sentences."""
 
@@ -267,9 +267,9 @@ class AlignmentScores(Measure):
     def at_once(self) -> int:
         """How many languages are compared at a time: whole steps of `retrieve`, so that no bit depends on it."""
         plan, n = self.plan, len(self.plan.corpus.usable or self.plan.corpus.lines)
-        width = plan.info.hidden if self.state == "emb" else plan.info.neurons
+        values = plan.info.width_of(self.state) * plan.info.layers_of(self.state)
         step = cosine_retrieval.languages_at_once(n)
-        return step * max(-(-GROUP // step), GROUP_PRODUCTS // (2 * n**2 * width * plan.info.layers * step))
+        return step * max(-(-GROUP // step), GROUP_PRODUCTS // (2 * n**2 * values * step))
 
     def compute_all(self, parts: Sequence[str], run: Run) -> Iterator[tuple[str, Arrays]]:
         for start in range(0, len(parts), self.at_once):
@@ -281,7 +281,7 @@ class AlignmentScores(Measure):
         groups = {(part,): planning.of_pair(plan, pivot, part) for part in parts}
         if not plan.corpus.own_sentences:
             groups = {tuple(parts): plan}
-        width = plan.info.hidden if self.state == "emb" else plan.info.neurons
+        width = plan.info.width_of(self.state)
         # of each layer the pivot, its unit rows and one language
         at_once = max(1, CHUNK_BYTES // (3 * 4 * len(plan.corpus.usable or plan.corpus.lines) * width))
         with ExitStack() as stack:
@@ -300,7 +300,7 @@ class AlignmentScores(Measure):
                     for (codes, group), reader in zip(groups.items(), readers, strict=True)
                 ]
 
-            layers = list(side_by_side(compare, plan.info.layers, at_once))
+            layers = list(side_by_side(compare, plan.info.layers_of(self.state), at_once))
             opened = zip(groups, readers, strict=True)
             truncated = {code: reader.truncated(code) for codes, reader in opened for code in codes}
             cut = of_pivot.truncated(pivot)
@@ -399,7 +399,7 @@ def pair_alignment(plan: Plan, store: Store, x: str, y: str, state: str, pooling
     with StatesReader(planning.of_pair(plan, x, y), store, [x, y]) as reader:
         layers = [
             cosine_retrieval.retrieve(mine, [other])
-            for layer in range(plan.info.layers)
+            for layer in range(plan.info.layers_of(state))
             for mine, other in [[reader.vectors(code, state, pooling, layer) for code in (x, y)]]
         ]
     stacked = (np.stack([getattr(one, name) for one in layers], axis=1) for name in ("src2trg", "trg2src", "mutual"))

@@ -44,7 +44,7 @@ class AllPairs(Measure):
     """Those that are computed, all if not given."""
 
     def parts(self) -> Sequence[int]:
-        return range(self.plan.info.layers) if self.layers is None else self.layers
+        return range(self.plan.info.layers_of(self.state)) if self.layers is None else self.layers
 
     def units_of(self, part: int) -> int:
         """Pairs of a layer, each language with itself among them."""
@@ -115,7 +115,7 @@ class PairScores:
         """Compute the layers around one in the background, the nearest first, in place of what was wanted before."""
         if takes_long(plan, state):
             return
-        near = range(max(0, layer - AHEAD), min(plan.info.layers, layer + AHEAD + 1))
+        near = range(max(0, layer - AHEAD), min(plan.info.layers_of(state), layer + AHEAD + 1))
         with self._guard:
             self._wanted = [(plan, state, pooling, k) for k in sorted(near, key=lambda k: (abs(k - layer), -k))]
             if self._worker is None:
@@ -146,7 +146,7 @@ class PairScores:
 
 def takes_long(plan: Plan, state: str) -> bool:
     """Whether a layer is too much work for a page to wait for."""
-    n, width = len(plan.corpus.usable), plan.info.hidden if state == "emb" else plan.info.neurons
+    n, width = len(plan.corpus.usable), plan.info.width_of(state)
     return len(plan.all_languages) ** 2 * n**2 * width > MOST_AHEAD
 
 

@@ -84,7 +84,7 @@ class BitextRetrieval(LanguageScores):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layer is not None:
-            check_layer(self.plan, self.layer)
+            check_layer(self.plan, self.state, self.layer)
         if not self.languages:
             raise ExperimentError(f"retrieval needs a language besides the pivot {self.plan.pivot}; choose one first")
         split_sentences(self.plan, self.share, self.split_seed)

@@ -70,14 +70,14 @@ class CKA(Measure):
             def grams(code: str) -> list[np.ndarray]:
                 return [gram(reader.sentence_vectors(code, self.state, self.pooling, k)) for k in layers]
 
-            layers = range(self.plan.info.layers)
+            layers = range(self.plan.info.layers_of(self.state))
             pivot = run.once("pivot", lambda: grams(self.plan.pivot))
             pairs = zip(pivot, grams(part), strict=True)
             return {"cka": np.array([cka(x, y, self.debiased) for x, y in pairs])}
 
     def frame(self, results: Mapping[str, Arrays]) -> pd.DataFrame:
         """Columns: language, layer, state, pooling, cka."""
-        layers = self.plan.info.layers
+        layers = self.plan.info.layers_of(self.state)
         return pd.DataFrame(
             {
                 "language": np.repeat(list(results), layers),

@@ -74,8 +74,8 @@ class Compare(Measure):
     def __post_init__(self) -> None:
         super().__post_init__()
         for measure, layer in self._sides:
-            if layer is not None and not 0 <= layer < measure.plan.info.layers:
-                last = measure.plan.info.layers - 1
+            last = measure.plan.info.layers_of(measure.state) - 1
+            if layer is not None and not 0 <= layer <= last:
                 raise ExperimentError(f"{measure.plan.source.name} has the layers 0 to {last}, not {layer}")
         (first, layer), (second, other) = self._sides
         if layer == other and first.key == second.key:

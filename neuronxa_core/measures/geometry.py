@@ -86,7 +86,7 @@ class Geometry(Measure):
     def compute(self, part: str, run: Run) -> Arrays:
         rows = []
         with run.states(*dict.fromkeys([self.plan.pivot, part])) as reader:
-            for layer in range(self.plan.info.layers):
+            for layer in range(self.plan.info.layers_of(self.state)):
                 pivot, own = (
                     reader.sentence_vectors(code, self.state, self.pooling, layer) for code in (self.plan.pivot, part)
                 )
@@ -107,7 +107,7 @@ class Geometry(Measure):
         has it (from 1); reciprocity, the share of the pivot's sentences whose nearest one has them as its nearest;
         participation_ratio, from 1 to n - 1.
         """
-        layers = self.plan.info.layers
+        layers = self.plan.info.layers_of(self.state)
         numbers = {name: np.concatenate([arrays[name] for arrays in results.values()]) for name in COLUMNS}
         numbers["largest_hub"] = numbers["largest_hub"].astype(int)
         numbers["hub_sentence"] = numbers["hub_sentence"].astype(int) + 1

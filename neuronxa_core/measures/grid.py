@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neuronxa_core import exports
-from neuronxa_core.experiment import CHOICES
+from neuronxa_core.experiment import CHOICES, STATES
 from neuronxa_core.measures import task_correlation
 from neuronxa_core.measures.alignment import METHODS, Alignment, pool_layers
 from neuronxa_core.measures.task import Task
@@ -28,7 +28,7 @@ def correlations(
     plan: Plan,
     tasks: Iterable[Task],
     align: Callable[[Task, str, str], Alignment],
-    states: Sequence[str] = CHOICES["state"],
+    states: Sequence[str] = STATES,
     poolings: Sequence[str] = CHOICES["pooling"],
     others: Callable[[Task, str, str], Mapping[str, np.ndarray]] = lambda *_how: {},
 ) -> pd.DataFrame:

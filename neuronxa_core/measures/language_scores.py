@@ -18,10 +18,11 @@ from neuronxa_core.measures.base import Arrays, Measure, Part
 from neuronxa_core.states.planning import Plan
 
 
-def check_layer(plan: Plan, layer: int) -> None:
-    """Raise ExperimentError where the plan's model has no such layer."""
-    if type(layer) is not int or not 0 <= layer < plan.info.layers:
-        raise ExperimentError(f"layer is from 0 to {plan.info.layers - 1} in model {plan.info.name}, not {layer!r}")
+def check_layer(plan: Plan, state: str, layer: int) -> None:
+    """Raise ExperimentError where the plan's model has no such layer of a representation."""
+    last = plan.info.layers_of(state) - 1
+    if type(layer) is not int or not 0 <= layer <= last:
+        raise ExperimentError(f"layer is from 0 to {last} in model {plan.info.name}, not {layer!r}")
 
 
 def mean_score(values: np.ndarray) -> Arrays:

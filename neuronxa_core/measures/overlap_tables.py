@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from neuronxa_core.corpora import languages
+from neuronxa_core.experiment import STATES
 from neuronxa_core.measures import alignment, neuron_rankings, overlap, parallel_overlap
 from neuronxa_core.measures.ablation import control_name
 from neuronxa_core.measures.activation_counts import ActivationCounts, ActivationCriterion
@@ -21,7 +22,7 @@ from neuronxa_core.wording import PARALLEL_KINDS
 
 CORE = "shared core"
 """The name of the set of neurons that are active in all languages."""
-CHANGES = {"nats_per_byte": "nats per byte", **{f"score_{state}": method for state, method in METHODS.items()}}
+CHANGES = {"nats_per_byte": "nats per byte", **{f"score_{state}": METHODS[state] for state in STATES}}
 """What ablation can change, by the end of its column's name, as a person reads it."""
 
 
@@ -83,7 +84,7 @@ def parallel_table(
     pair = alignment.pair_alignment(plan, store, x, y, state, pooling)
     low, high = alignment.bootstrap(pair.aligned)
     n = len(plan.corpus.usable)
-    rows += [(METHODS[state], k, pair.score[0, k], low[0, k], high[0, k], n) for k in range(plan.info.layers)]
+    rows += [(METHODS[state], k, pair.score[0, k], low[0, k], high[0, k], n) for k in range(pair.score.shape[1])]
     return pd.DataFrame(rows, columns=["kind", "layer", "value", "low", "high", "sentences"])
 
 

@@ -129,7 +129,7 @@ class LinearProbe(LanguageScores):
         if self.source_language not in self.plan.keys:
             raise ExperimentError(f"{self.source_language} is not a language of this experiment; choose it there first")
         if self.layer not in (MIDDLE, CHOSEN):
-            check_layer(self.plan, self.layer)
+            check_layer(self.plan, self.state, self.layer)
         if not 0 < self.penalty < np.inf:
             raise ExperimentError(f"the penalty of a probe must be above 0, not {self.penalty}")
         least = 3 if self.layer == CHOSEN else 2
@@ -213,10 +213,10 @@ class LinearProbe(LanguageScores):
         """The layer that is read; None where it is chosen."""
         if self.layer == CHOSEN:
             return None
-        return self.plan.info.layers // 2 if self.layer == MIDDLE else self.layer
+        return self.plan.info.layers_of(self.state) // 2 if self.layer == MIDDLE else self.layer
 
     def parts(self) -> tuple[Part, ...]:
-        return (*(range(self.plan.info.layers) if self._fixed_layer is None else ()), *self.languages)
+        return (*(range(self.plan.info.layers_of(self.state)) if self._fixed_layer is None else ()), *self.languages)
 
     def group_of(self, part: Part) -> str:
         return "layers" if isinstance(part, int) else "languages"
@@ -248,7 +248,7 @@ class LinearProbe(LanguageScores):
         """The layer of every classifier, [classifier], by what `_try_layer` gave at each."""
         if self._fixed_layer is not None:
             return np.full(self.repeats * self.folds, self._fixed_layer)
-        return np.stack([right[layer] for layer in range(self.plan.info.layers)]).argmax(axis=0)
+        return np.stack([right[layer] for layer in range(self.plan.info.layers_of(self.state))]).argmax(axis=0)
 
     def _try_layer(self, layer: int, run: Run) -> np.ndarray:
         """Right answers in inner cross-validation at one layer, of the source language alone: int64 [classifier]."""

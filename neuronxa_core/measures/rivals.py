@@ -185,14 +185,14 @@ class Rivals(Measure):
             raise ExperimentError(f"k is at least 1, not {self.k}")
 
     def parts(self) -> range:
-        return range(self.plan.info.layers)
+        return range(self.plan.info.layers_of(self.state))
 
     def content(self, part: int) -> object:
         return [self.state, self.pooling, self.k, part, self.reads(self.plan.pivot, *self.plan.languages)]
 
     def compute(self, part: int, run: Run) -> Arrays:
         n, codes = self.plan.corpus.n_sentences, self.plan.languages
-        width = self.plan.info.hidden if self.state == "emb" else self.plan.info.neurons
+        width = self.plan.info.width_of(self.state)
         # of each language the vectors and the rows
         at_once = max(1, alignment.CHUNK_BYTES // (2 * 8 * n * width))
         with run.states(*dict.fromkeys([self.plan.pivot, *codes])) as reader:

@@ -82,7 +82,7 @@ class SentenceMap(Measure):
         return "" if shown == n else f"the map shows {shown} of {n} sentences, spread evenly, in each language"
 
     def parts(self) -> range:
-        return range(self.plan.info.layers)
+        return range(self.plan.info.layers_of(self.state))
 
     def content(self, part: int) -> object:
         return [self.state, self.pooling, part, self.rows.tolist(), self.reads(*self.codes)]

@@ -62,7 +62,7 @@ class Sentences(Measure):
         with run.states(*pair) as reader:
             cosines = (
                 _exact_cosines(*(reader.vectors(code, self.state, self.pooling, layer) for code in pair))
-                for layer in range(self.plan.info.layers)
+                for layer in range(self.plan.info.layers_of(self.state))
             )
             src2trg, trg2src = np.stack([[leads(one, axis) for axis in (1, 0)] for one in cosines], axis=1)
             tokens = reader.tokens(self.plan.pivot)
@@ -76,7 +76,7 @@ class Sentences(Measure):
         found_trg2src (how many languages find it from the pivot, and back), aligned (how many in both directions),
         margin (mean over languages), tokens (in the pivot), label (where the corpus has labels), text (in the pivot).
         """
-        corpus, layers = self.plan.corpus, self.plan.info.layers
+        corpus, layers = self.plan.corpus, self.plan.info.layers_of(self.state)
         n, every = corpus.n_sentences, list(results.values())
         found = {name: np.stack([one[name] for one in every]) for name in ("src2trg", "trg2src", "margin")}
         labels = {"label": [corpus.labels[row] for row in corpus.usable] * layers} if corpus.labels else {}

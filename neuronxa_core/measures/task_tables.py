@@ -115,7 +115,7 @@ def by_sentences(plan: Plan, store: Store, state: str, pooling: str, layers: str
     return sentence_subsets.sentence_curve(
         task_correlation.competitor_masks(plan, store, state, pooling),
         points.languages,
-        range(plan.info.layers),
+        range(plan.info.layers_of(state)),
         points.y,
         [*(size for size in SENTENCE_STEPS if size < n), n],
         layer_pooling=layers,

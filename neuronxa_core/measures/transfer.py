@@ -86,7 +86,7 @@ class Transfer(LanguageScores):
         if self.data is None:
             raise ExperimentError("data is missing; give a file or folder of labelled sentences or pairs")
         if not isinstance(self.layer, str):
-            check_layer(self.plan, self.layer)
+            check_layer(self.plan, self.state, self.layer)
         elif self.layer not in (CHOSEN, ALL):
             raise ExperimentError(f"layer is a number, {CHOSEN} or {ALL}, not {self.layer!r}")
         if not 0 < self.penalty < np.inf:
@@ -203,7 +203,7 @@ class Transfer(LanguageScores):
     # parts: the layers to choose from, by number, and the languages ---------------------------------------------------
 
     def parts(self) -> tuple[Part, ...]:
-        return (*(range(self.plan.info.layers) if isinstance(self.layer, str) else ()), *self.languages)
+        return (*(range(self.plan.info.layers_of(self.state)) if isinstance(self.layer, str) else ()), *self.languages)
 
     def group_of(self, part: Part) -> str:
         return "layers" if isinstance(part, int) else "languages"
@@ -218,7 +218,7 @@ class Transfer(LanguageScores):
         if isinstance(part, int):
             return {"right": run.once(part, lambda: self._validate(part, run))}
         if self.layer == ALL:
-            layers = range(self.plan.info.layers)
+            layers = range(self.plan.info.layers_of(self.state))
         else:
             layers = [self.layer if self.layer != CHOSEN else run.once("chosen", lambda: self._choose(run))]
         return mean_score(np.stack([self._right(part, layer, run) for layer in layers]))
@@ -227,7 +227,7 @@ class Transfer(LanguageScores):
         return np.asarray(self._fit(layer, 0, run)[1].sum())
 
     def _choose(self, run: Run) -> int:
-        kept = {k: run.store.read(self.key_of(k)) for k in range(self.plan.info.layers)}
+        kept = {k: run.store.read(self.key_of(k)) for k in range(self.plan.info.layers_of(self.state))}
         return best_layer(
             {k: one or {"right": run.once(k, lambda k=k: self._validate(k, run))} for k, one in kept.items()}
         )
@@ -262,7 +262,7 @@ class Transfer(LanguageScores):
     def chosen_layer(self, results: Mapping[Part, Arrays]) -> int | None:
         """The layer that the pivot's validation part chose; None where it was given, or is not known yet."""
         tried = {part: one for part, one in results.items() if isinstance(part, int)}
-        return best_layer(tried) if tried and len(tried) == self.plan.info.layers else None
+        return best_layer(tried) if tried and len(tried) == self.plan.info.layers_of(self.state) else None
 
     def scores(self, results: Mapping[Part, Arrays]) -> dict[str, Arrays]:
         at = (self.chosen_layer(results) or 0) if self.layer == ALL else 0

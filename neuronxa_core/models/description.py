@@ -106,6 +106,14 @@ class ModelInfo:
     attention: int = 0
     scored: int = 0
 
+    def layers_of(self, state: str) -> int:
+        """Layers of a representation: HID has the embeddings, too."""
+        return self.layers + (state == "hid")
+
+    def width_of(self, state: str) -> int:
+        """Length of a representation's vectors."""
+        return self.neurons if state in ("nas", "nav") else self.hidden
+
 
 @dataclass
 class LoadedModel:

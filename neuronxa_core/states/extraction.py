@@ -5,6 +5,8 @@ Of a sentence with T real tokens and activations a_t (method: NeuronXA, Huang et
 - NAS, neuron activation state, n_t = 1 if a_t > 0 else 0
 - NAV, neuron activation value, n_t = |a_t|
 - EMB, the hidden state after the layer (MEXA's representation, Kargaran et al., 2025), n_t = h_t
+- HID, the hidden states as MEXA's authors read them: the embeddings, EMB of all layers but the last, and what the model
+  hands out, that of the last layer after the final norm
 
 are pooled over the tokens in three ways: `weighted`, sum_t t n_t / sum_t t; `last`, n_T; `mean`, sum_t n_t / T.
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +97,8 @@ def extract(
     done = 0
 
     def keep(state: str, layer: int, pooled: np.ndarray) -> None:
+        if state == "hid" and not any(name.startswith("hid") for name in names):
+            return
         # whatever token is inf or NaN, the weighted sum over all of them is
         if state != "nas" and not np.isfinite(pooled[:, 0]).all():
             raise ExtractionError(
@@ -102,13 +107,16 @@ def extract(
             )
         if state == "nas":
             counts_of_batch[layer] = pooled[rows, POOLINGS.index("mean")].sum(axis=0, dtype=np.float64)
-        for number, pooling in enumerate(POOLINGS):
-            if (name := f"{state}_{pooling}") not in names:
+        places = [(state, layer)]
+        if state == "emb" and layer + 1 < loaded.info.layers:
+            places.append(("hid", layer + 1))
+        for (kept, place), (number, pooling) in product(places, enumerate(POOLINGS)):
+            if (name := f"{kept}_{pooling}") not in names:
                 continue
             sums = pooled[rows, number]
             if precision.is_rounded(name, storage):
-                sums, arrays[precision.scale_name(name)][layer, batch] = precision.to_half(sums)
-            arrays[name][layer, batch] = sums
+                sums, arrays[precision.scale_name(name)][place, batch] = precision.to_half(sums)
+            arrays[name][place, batch] = sums
 
     with StateHooks(loaded, neuron, keep) as hooks:
 
@@ -149,8 +157,8 @@ def _empty_arrays(
     }
     wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
     for name in names:
-        width = loaded.info.hidden if name.startswith("emb") else loaded.info.neurons
-        shape = (loaded.info.layers, len(lengths), width)
+        state = name.partition("_")[0]
+        shape = (loaded.info.layers_of(state), len(lengths), loaded.info.width_of(state))
         rounded = precision.is_rounded(name, storage)
         wanted[name] = shape, np.dtype(np.float16 if rounded else whole.get(name, np.float32))
         if rounded:

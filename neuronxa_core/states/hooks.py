@@ -18,7 +18,7 @@ from neuronxa_core.models import moe
 from neuronxa_core.models.description import LoadedModel, Neuron
 from neuronxa_core.states.batches import right_padded
 
-STATES, POOLINGS = CHOICES["state"], CHOICES["pooling"]
+POOLINGS = CHOICES["pooling"]
 # pooled states of a batch that may be on their way from a GPU at a time
 ON_ITS_WAY_BYTES = 1 << 30
 
@@ -50,12 +50,16 @@ class LayerHooks:
         """The hidden states after a layer, once its neurons were seen."""
         raise NotImplementedError
 
+    def on_end(self, layer: int, hidden: torch.Tensor) -> None:
+        """The first and the last layer of HID: what enters the model's first layer, and what the model hands out."""
+
     def release(self) -> None:
         """Give back what is held of a batch, also of one that failed."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
+            opened.callback(self._hook_embeddings().remove)
             for layer in self.layers:
                 opened.callback(self._hook_layer(layer).remove)
                 if not self.loaded.info.experts:
@@ -78,7 +82,8 @@ class LayerHooks:
         self.begin(lengths, ids.shape[1])
         options = {"use_cache": False} if self.loaded.info.causal else {}
         with suppress(_Enough):
-            self.loaded.model(input_ids=ids, attention_mask=mask, **options)
+            handed_out = self.loaded.model(input_ids=ids, attention_mask=mask, **options)
+            self.on_end(self.loaded.info.layers, handed_out[0])
         self.finish()
 
     def begin(self, lengths: torch.Tensor, width: int) -> None:
@@ -95,6 +100,13 @@ class LayerHooks:
                 f"{self.loaded.info.class_name} did not run the feed-forward network of layers {silent} as a module; "
                 "its neurons cannot be read"
             )
+
+    def _hook_embeddings(self) -> RemovableHandle:
+        module = self.loaded.model.get_submodule(self.loaded.feed_forwards[0].layer)
+        return module.register_forward_pre_hook(
+            lambda _module, inputs, named: self.on_end(0, inputs[0] if inputs else named["hidden_states"]),
+            with_kwargs=True,
+        )
 
     def _hook_layer(self, layer: int) -> RemovableHandle:
         module = self.loaded.model.get_submodule(self.loaded.feed_forwards[layer].layer)
@@ -239,10 +251,18 @@ class StateHooks(LayerHooks):
         for state in ("nas", "nav"):
             if (state, layer) in self._gathered:
                 self._hand_over(state, layer, self._gathered[state, layer])
+        self._hand_over_hidden("emb", layer, hidden)
+
+    def on_end(self, layer: int, hidden: torch.Tensor) -> None:
+        # some OPT hand out less than the hidden width; zeros change no cosine
+        hidden = torch.nn.functional.pad(hidden, (0, self.loaded.info.hidden - hidden.shape[-1]))
+        self._hand_over_hidden("hid", layer, hidden)
+
+    def _hand_over_hidden(self, state: str, layer: int, hidden: torch.Tensor) -> None:
         hidden = self._by_row(layer, hidden)
         if hidden.dtype != torch.float32:
             hidden = self._reused("states", hidden.device, hidden.shape).copy_(hidden)
-        self._hand_over("emb", layer, self._pooled(hidden))
+        self._hand_over(state, layer, self._pooled(hidden))
 
     def _pooled(self, states: torch.Tensor) -> torch.Tensor:
         """Sums [row, pooling, width] of float32 [row, position, width], in one product."""

@@ -41,8 +41,9 @@ def bytes_per_sentence(info: ModelInfo, storage: str, names: Sequence[str]) -> i
     """On disk, the states `<state>_<pooling>` of all layers, for a sentence of 23 to 255 tokens."""
 
     def of(name: str) -> int:
-        if name.startswith("nas"):
-            return info.neurons * (2 if name == "nas_weighted" else 1)
-        return (info.hidden if name.startswith("emb") else info.neurons) * (4 if storage == "exact" else 2)
+        state = name.partition("_")[0]
+        real = 4 if storage == "exact" else 2
+        size = (2 if name == "nas_weighted" else 1) if state == "nas" else real
+        return info.layers_of(state) * info.width_of(state) * size
 
-    return info.layers * sum(map(of, names))
+    return sum(map(of, names))

@@ -144,7 +144,8 @@ def reading_choice(page: str) -> Experiment:
     columns = {
         "state": (
             "Representation",
-            "NAS: which neurons are active (NASCA). NAV: how strongly (NAVCA). EMB: the hidden state (MEXA).",
+            "NAS: which neurons are active (NASCA). NAV: how strongly (NAVCA). EMB: the hidden state after a layer "
+            "(MEXA). HID: as MEXA's authors read it, from the embeddings to the last layer after the final norm.",
         ),
         "pooling": (
             "Token pooling",

@@ -19,6 +19,7 @@ STATE_NAMES = {
     "nas": "NAS · activation state (NASCA)",
     "nav": "NAV · activation value (NAVCA)",
     "emb": "EMB · hidden state (MEXA)",
+    "hid": "HID · hidden states as published (MEXA)",
 }
 POOLING_NAMES = {"weighted": "weighted by position", "last": "last token", "mean": "mean of tokens"}
 NEURON_NAMES = {"product": "product · input of the last projection", "gate": "gate · output of the activation function"}

@@ -280,11 +280,11 @@ def test_damaged_states_are_computed_again(capsys, tiny, tmp_path):
 
 
 def test_all_pairs_are_scored_once_each_and_pooled_over_layers_where_asked(capsys, cache):
-    chosen = ("--sentences", "6", "--states", "nas", "emb", "--languages", "spa_Latn", "ell_Grek")
+    chosen = ("--sentences", "6", "--states", "nas", "hid", "--languages", "spa_Latn", "ell_Grek")
     table = pd.read_csv(io.StringIO(run(capsys, cache, *chosen, "--pairs", "all")[1]))
     pairs = [("eng_Latn", "spa_Latn"), ("eng_Latn", "ell_Grek"), ("spa_Latn", "ell_Grek")]
     assert list(dict.fromkeys(zip(table["pivot"], table["language"], strict=True))) == pairs
-    assert len(table) == 3 * 2 * 8
+    assert len(table) == 3 * (8 + 9)  # HID has the embeddings, too
     alone = []
     for pivot, language in pairs:
         _, out, _ = run(capsys, cache, *chosen[:-2], language, "--pivot", pivot)

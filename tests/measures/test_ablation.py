@@ -11,7 +11,7 @@ import torch
 from tiny_models import FAMILIES, LAYERS
 
 from neuronxa_core.errors import Cancelled, ExperimentError, ModelError
-from neuronxa_core.experiment import ENTRIES, Experiment
+from neuronxa_core.experiment import ENTRIES, STATES, Experiment
 from neuronxa_core.measures import ablation, alignment, cosine_retrieval
 from neuronxa_core.measures.ablation import Ablation
 from neuronxa_core.measures.activation_counts import ActivationCounts, activation_counts
@@ -20,7 +20,6 @@ from neuronxa_core.measures.neuron_sets import NeuronSets
 from neuronxa_core.models import loading, sources
 from neuronxa_core.states import computing, mean_activations, planning, stored
 from neuronxa_core.states.extraction import POOLINGS, extract
-from neuronxa_core.states.hooks import STATES
 from neuronxa_core.states.interventions import Neurons, ablated, random_like
 from neuronxa_core.states.likelihood import negative_log_likelihood
 from neuronxa_core.states.pools import ModelPool

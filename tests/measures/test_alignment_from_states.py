@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from neuronxa_core.errors import Cancelled
 from neuronxa_core.experiment import ENTRIES, Experiment
@@ -36,6 +37,35 @@ def test_scores_equal_a_plain_computation_from_plain_states(store, pool):
                     x = fresh["eng_Latn"].arrays[f"{state}_{pooling}"][layer].astype(float)
                     y = fresh[code].arrays[f"{state}_{pooling}"][layer].astype(float)
                     assert found.score[k, layer] == plain_score(x, y)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_mexa_as_published_is_of_all_hidden_states_that_transformers_returns(family, tiny, store, pool):
+    names = [f"hid_{pooling}" for pooling in ("weighted", "last", "mean")]
+    chosen = Experiment(model=str(tiny(family)), languages=("spa_Latn",), sentences=9, kept=tuple(names))
+    plan = planning.make_plan(chosen, store)
+    computing.compute_missing(plan, store, pool)
+    vectors = {}
+    with pool.acquire(plan) as loaded, torch.inference_mode():
+        for code in plan.all_languages:
+            read = [loaded.tokenizer(text, return_tensors="pt") for text in plan.sentences(code)]
+            vectors[code] = [loaded.model(**one, output_hidden_states=True).hidden_states for one in read]
+    pools = {
+        "weighted": lambda h: sum((t + 1) * h[t] for t in range(len(h))),
+        "last": lambda h: h[-1],
+        "mean": lambda h: sum(h[t] for t in range(len(h))),
+    }
+    for pooling, pooled in pools.items():
+        found = alignment.align(plan, store, "hid", pooling).score[0]
+        wanted = [
+            plain_score(*([pooled(one[k][0].double().numpy()) for one in vectors[c]] for c in ("eng_Latn", "spa_Latn")))
+            for k in range(len(vectors["spa_Latn"][0]))
+        ]
+        assert found.tolist() == wanted
+    assert len(wanted) == plan.info.layers + 1
+    assert len(set(wanted)) > 1
+    pairs = all_pairs.AllPairs(plan, "hid", "mean")
+    assert pairs.frame(pairs.run(store))["score"].tolist() == wanted
 
 
 def plain_score(x, y):

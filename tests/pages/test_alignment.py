@@ -68,6 +68,12 @@ def test_a_walk_through_the_views_shows_what_the_core_computes(computed, monkeyp
     assert test.session_state["experiment"].state == "emb"
     assert table.value.columns.tolist()[4:7] == ["MEXA", "NASCA", "NAVCA"]
     assert table.value["MEXA"].is_monotonic_decreasing
+    assert "MEXA as published" in turn(test, alignment_state="hid").dataframe[0].value
+    turn(test, view="Sentences", to="arb_Arab")
+    turn(test, layer=8)
+    assert test.metric[0].label == "MEXA as published at layer 8"
+    turn(test, alignment_state="nas")
+    assert not test.exception
 
 
 def test_sentences_are_listed_searched_and_mapped(computed, monkeypatch):

@@ -50,10 +50,14 @@ CORE += [("bert", "product"), ("opt", "product"), ("bloom", "product"), ("mixtra
 
 @dataclasses.dataclass
 class Tokens:
-    """What one sentence makes in a model: activations and hidden states, [layer][token][width] in float64."""
+    """What one sentence makes in a model: activations and hidden states, [layer][token][width] in float64.
+
+    returned: the hidden states that transformers returns.
+    """
 
     activations: list[list[list[float]]]
     hidden: list[list[list[float]]]
+    returned: list[list[list[float]]]
 
 
 def alone(family: str, folder, loaded, ids: list[int], neuron: str) -> Tokens:
@@ -80,6 +84,7 @@ def alone(family: str, folder, loaded, ids: list[int], neuron: str) -> Tokens:
     return Tokens(
         [plain.activations(k, inputs[k].reshape(len(ids), HIDDEN), neuron).tolist() for k in range(LAYERS)],
         [state[0].double().tolist() for state in hidden],
+        [state[0].double().tolist() for state in result.hidden_states],
     )
 
 
@@ -104,10 +109,13 @@ class Plain:
 @functools.cache
 def _plain(family: str, folder, loaded_get, neuron: str, sentences: tuple[str, ...]) -> Plain:
     loaded = loaded_get(family)
-    arrays: dict[str, list] = {name: [[] for _ in range(LAYERS)] for name in NAMES}
+    arrays: dict[str, list] = {name: [[] for _ in range(LAYERS + name.startswith("hid"))] for name in NAMES}
     uncertain: list[list] = [[] for _ in range(LAYERS)]
     for sentence in sentences:
         tokens = alone(family, folder, loaded, byte_tokenizer(True).encode(sentence).ids, neuron)
+        for k, values in enumerate(tokens.returned):
+            for pooling, pooled in pooled_sums(values).items():
+                arrays[f"hid_{pooling}"][k].append(pooled)
         for k in range(LAYERS):
             on = [[1 if a > 0 else 0 for a in row] for row in tokens.activations[k]]
             value = [[abs(a) for a in row] for row in tokens.activations[k]]

@@ -55,7 +55,7 @@ def test_nan_of_one_token_of_one_sentence(tiny):
 
     model = loading.load(sources.parse_source(str(tiny("llama", edit=plant))), device="cpu")
     assert extract(model, "eng", ["a", "the cat"]).tokens.size == 2
-    with pytest.raises(ExtractionError, match=r"^rus: inf or NaN in the NAV of layer 0"):
+    with pytest.raises(ExtractionError, match=r"^rus: inf or NaN in the HID of layer 0"):
         extract(model, "rus", ["a", "the cat", "ш"], token_budget=1)
 
 
@@ -127,7 +127,7 @@ def test_states_whose_tokens_cannot_be_told(tiny):
     folder = tiny("xlnet", d_head=HIDDEN // 4, d_inner=INNER)
     model = loading.load(sources.parse_source(str(folder)), device="cpu")
     with pytest.raises(
-        ExtractionError, match=r"^XLNetModel works in layer 0 on states of shape \[\d+, 6, 48\].*batch of 6"
+        ExtractionError, match=r"^XLNetModel works in layer 0 on states of shape \[\d+, 6, \d+\].*batch of 6"
     ):
         extract(model, "eng", SENTENCES)
 

@@ -86,7 +86,8 @@ def test_bytes_of_an_entry(storage, neuron, hidden, plans):
         size = dtype.itemsize * math.prod(shape)
         assert size == 12 * precision.bytes_per_sentence(info, storage, [name])
         counted += size
-    assert counted == 12 * info.layers * (info.neurons * neuron + info.hidden * hidden)
+    by_layer = info.neurons * neuron + 2 * info.hidden * hidden  # EMB and HID
+    assert counted == 12 * (info.layers * by_layer + info.hidden * hidden)
 
 
 def test_scores_are_those_of_the_rounded_states(plans):

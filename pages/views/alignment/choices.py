@@ -29,4 +29,4 @@ def languages_drawn(selection: Selection, key: str) -> list[str]:
 def layer_slider(selection: Selection, key: str) -> int:
     """A layer from 0; it starts where the languages together score highest by NASCA."""
     start = alignment_tables.best_layer(selection.reference)
-    return controls.layer_slider(selection.plan.info.layers, start, key)
+    return controls.layer_slider(selection.plan.info.layers_of(selection.experiment.state), start, key)

@@ -22,7 +22,7 @@ from pages.components.selection import Selection
 def show(selection: Selection) -> None:
     own, row = selection.experiment, st.container(horizontal=True, vertical_alignment="bottom")
     models = list(dict.fromkeys([own.model, *(run.model for run in sidebar.runs())]))
-    layers = [None, *range(selection.plan.info.layers)]
+    layers = [None, *range(selection.plan.info.layers_of(own.state))]
     bound = {"bind": "query-params", "width": 190}
     first = row.selectbox("Layer", layers, format_func=_layer, key="compare_layer", **bound)
     model = row.selectbox("against model", models, key="compare_model", accept_new_options=True, **bound)
@@ -31,7 +31,7 @@ def show(selection: Selection) -> None:
     other = _plan_of(selection, model)
     if other is None:
         return
-    layers = [None, *range(other.info.layers)]
+    layers = [None, *range(other.info.layers_of(state))]
     second = row.selectbox("at layer", layers, format_func=_layer, key="compare_other_layer", **bound)
     try:
         measure = Compare(selection.plan, own.state, own.pooling, first, model, state, own.pooling, second, other=other)

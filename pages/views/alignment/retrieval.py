@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core import charts
-from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import retrieval
 from neuronxa_core.measures.retrieval import Retrieval
 from pages.components.cached import table_of
@@ -21,7 +20,7 @@ def show(selection: Selection) -> None:
     by_layer = st.toggle("One layer only", key="retrieval_one_layer")
     layer = layer_slider(selection, "retrieval_layer") if by_layer else None
     pooled = "all" if by_layer else chosen.layers
-    parts = [table_of(Retrieval(selection.plan, state, chosen.pooling, pooled)) for state in CHOICES["state"]]
+    parts = [table_of(Retrieval(selection.plan, state, chosen.pooling, pooled)) for state in chosen.states_compared]
     table = pd.concat(parts, ignore_index=True)
     table = retrieval.labelled(table[table["layer"] == layer] if by_layer else table)
     own = table[table["state"] == chosen.state]

@@ -6,7 +6,6 @@ import streamlit as st
 
 from neuronxa_core import exports
 from neuronxa_core.demo import training
-from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import alignment_tables
 from pages.components import exporting
 from pages.components.selection import Selection
@@ -14,7 +13,7 @@ from pages.components.wording import command_line
 
 
 def show(selection: Selection) -> None:
-    by_state = {state: selection.alignment(state) for state in CHOICES["state"]}
+    by_state = {state: selection.alignment(state) for state in selection.experiment.states_compared}
     chosen, plan = selection.experiment, selection.plan
     table = alignment_tables.summary_table(plan, selection.store, by_state, chosen.state, chosen.layers)
     if plan.source.kind == "demo":
@@ -32,6 +31,7 @@ def show(selection: Selection) -> None:
             "NASCA": number,
             "NAVCA": number,
             "MEXA": number,
+            "MEXA as published": number,
             "peak_layer": f"Peak layer ({selection.method})",
             "training_share": st.column_config.NumberColumn(
                 "Training, share of its own messages",
@@ -45,5 +45,5 @@ def show(selection: Selection) -> None:
     exporting.download("CSV", exports.csv_text(table), "alignment.csv", "text/csv")
     st.caption(
         "By layer, with all token poolings, from the command line: "
-        f"`python -m neuronxa_core score {command_line(chosen)} --states nas nav emb`"
+        f"`python -m neuronxa_core score {command_line(chosen)} --states {' '.join(chosen.states_compared)}`"
     )

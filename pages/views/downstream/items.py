@@ -32,7 +32,7 @@ def show(selection: TaskSelection) -> None:
         help="samples_*.jsonl of lm_eval --log_samples, or a folder of them; or a CSV with language, line and correct.",
     )
     metric = columns[1].text_input("Metric", key="items_metric", placeholder="acc", help="Of sample logs.").strip()
-    layers = ["best", *range(selection.plan.info.layers)]
+    layers = ["best", *range(selection.plan.info.layers_of(selection.experiment.state))]
     layer = columns[2].selectbox("Layer", layers, key="items_layer", help="Best: where languages are aligned best.")
     if not path.strip():
         st.caption("Name a file or folder to go on.")

@@ -41,7 +41,7 @@ def _probe(opened: Selection) -> LinearProbe | None:
     state = columns[1].selectbox("Representation", CHOICES["state"], 2, format_func=str.upper, key="probe_state")
     layer = columns[2].selectbox(
         "Layer",
-        ["middle", "chosen", *range(opened.plan.info.layers)],
+        ["middle", "chosen", *range(opened.plan.info.layers_of(state))],
         key="probe_layer",
         help="Chosen: by cross-validation in the source language alone.",
     )
@@ -91,7 +91,7 @@ def _transfer(opened: Selection) -> Transfer | None:
     state = columns[1].selectbox("Representation", CHOICES["state"], 2, format_func=str.upper, key="transfer_state")
     layer = columns[2].selectbox(
         "Layer",
-        ["chosen", *range(opened.plan.info.layers)],
+        ["chosen", *range(opened.plan.info.layers_of(state))],
         key="transfer_layer",
         help="Chosen: on the pivot's validation part alone.",
     )

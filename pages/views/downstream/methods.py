@@ -10,8 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core import charts
-from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import grid, task, task_tables
+from neuronxa_core.measures.alignment import METHODS
 from neuronxa_core.measures.bitext_retrieval import only_rows
 from neuronxa_core.measures.rivals import Rivals, by_method
 from neuronxa_core.measures.task import Task
@@ -43,7 +43,7 @@ def rivals_of(selection: TaskSelection) -> dict[tuple, Rivals]:
     return {
         (rows, state): Rivals(plan if rows is None else only_rows(plan, rows), state, pooling)
         for rows in dict.fromkeys(task.rows for task in tasks_of(selection))
-        for state in CHOICES["state"]
+        for state in selection.experiment.states_compared
     }
 
 
@@ -62,6 +62,7 @@ def table_of(selection: TaskSelection, rivals: Mapping[tuple, Rivals] = MappingP
         plan,
         tasks_of(selection),
         lambda one, state, pooling: selection.alignment(state, pooling, one),
+        states=selection.experiment.states_compared,
         others=others,
     )
 
@@ -83,16 +84,18 @@ def show(selection: TaskSelection) -> None:
     cells = table["row"] + " with " + table["task"]
     st.markdown(wording.safe(task_tables.best_of_all(table, cells, "cells")))
     st.altair_chart(chart, width="content")
-    st.subheader("Is NASCA ahead of MEXA?", anchor=False)
+    state = selection.experiment.states_compared[-1]
+    mexa = METHODS[state]
+    st.subheader(f"Is NASCA ahead of {mexa}?", anchor=False)
     chosen = selection.task
-    one = comparison.compare(selection.pooled("nas"), selection.pooled("emb"), chosen.sign * selection.points.y)
+    one = comparison.compare(selection.pooled("nas"), selection.pooled(state), chosen.sign * selection.points.y)
     if not chosen.higher_is_better:
         st.caption("Less is better in this task, so its scores are negated here: a larger r predicts better.")
-    st.markdown(one.verdict("NASCA", "MEXA"))
+    st.markdown(one.verdict("NASCA", mexa))
     exporting.figures(
         {
             "r of NASCA": f"{one.r_xy:.3f}",
-            "r of MEXA": f"{one.r_zy:.3f}",
+            f"r of {mexa}": f"{one.r_zy:.3f}",
             "Difference": f"{one.difference:+.3f}",
             "95 % interval": f"{one.low:+.2f} … {one.high:+.2f}",
             "Resamples with NASCA ahead": f"{one.share_first_larger:.0%}",

@@ -23,7 +23,9 @@ def show(selection: TaskSelection, plans: dict[str, Plan]) -> None:
     """The paper's table: every model, task and method, with averages, as files too."""
     st.subheader("Models by tasks by methods", anchor=False)
     tables, own = [], methods.tasks_of(selection)
-    works = {name: Extraction(planning.with_states(plan, ENTRIES)) for name, plan in plans.items()}
+    states = selection.experiment.states_compared
+    names = [name for name in ENTRIES if name.partition("_")[0] in states]
+    works = {name: Extraction(planning.with_states(plan, names)) for name, plan in plans.items()}
     waiting = [
         name
         for name, work in works.items()
@@ -43,6 +45,7 @@ def show(selection: TaskSelection, plans: dict[str, Plan]) -> None:
                 plan,
                 tasks,
                 lambda task, state, pooling, plan=plan: cached.alignment_of(plan, state, pooling, task.rows),
+                states,
             )
         )
     table = pd.concat(tables, ignore_index=True)

@@ -10,7 +10,6 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core.demo import training
-from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import task_correlation, task_tables
 from neuronxa_core.measures.alignment import Alignment
 from neuronxa_core.measures.task import Task
@@ -40,7 +39,7 @@ class TaskSelection(Selection):
 
     def scores(self) -> dict[str, np.ndarray]:
         """Alignment of the points at every layer, [language, layer], by representation."""
-        return {state: self.alignment(state).score[self.points.at] for state in CHOICES["state"]}
+        return {state: self.alignment(state).score[self.points.at] for state in self.experiment.states_compared}
 
     def pooled(self, state: str | None = None) -> np.ndarray:
         """Alignment of the points, layers pooled, [language]."""

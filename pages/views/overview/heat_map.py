@@ -59,7 +59,7 @@ def _show(selection: Selection) -> None:
         code, fields = controls.language_of_chart(draw, "cell", "overview", found.languages)
     layer = int(fields.get("layer", peaks.get(code, 0)))
     with side:
-        if code is not None and 0 <= layer < selection.plan.info.layers:
+        if code is not None and 0 <= layer < found.score.shape[1]:
             _language(selection, found, code, layer)
         else:
             _findings(selection, found)
