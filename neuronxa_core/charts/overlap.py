@@ -181,7 +181,9 @@ def specific_neurons(table: pd.DataFrame, title: str) -> alt.LayerChart:
             bright = alt.condition(f"datum.count > {0.6 * most}", alt.value("#222222"), alt.value("#FFFFFF"))
             numbers = base.transform_filter("datum.count > 0").mark_text(fontSize=10)
             drawn.append(numbers.encode(x, y, text=alt.Text("count:Q", format=",d"), color=bright))
-    width = max(320, (46 if layers <= 40 else 12) * layers)
+    step = max(46 if layers <= 40 else 12, 320 // layers)
+    # by steps, labels of languages take nothing from the cells; a picture has no steps
+    width = 260 + step * layers if len(table) > pictures.MOST_MARKS else {"step": step}
     return alt.layer(*drawn).properties(title=title, height=140 + 20 * len(labels), width=width)
 
 

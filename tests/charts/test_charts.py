@@ -545,9 +545,10 @@ def test_few_specific_neurons_have_rows_and_a_legend_to_their_most():
     spec = charts.specific_neurons(table, "LAPE").to_dict()
     assert spec["layer"][0]["encoding"]["color"]["legend"]["values"] == [0, 7, 15]
     drawn = vl_convert.vegalite_to_svg(spec | {"autosize": {"type": "fit", "contains": "padding"}})  # as Streamlit does
-    cells = re.findall(r'"rect mark" d="M[\d.]+,[\d.]+h[\d.]+v([\d.]+)', drawn)
+    cells = re.findall(r'"rect mark" d="M[\d.]+,[\d.]+h([\d.]+)v([\d.]+)', drawn)
     assert len(cells) == 36
-    assert min(map(float, cells)) >= 15
+    assert min(float(wide) for wide, _ in cells) == 46
+    assert min(float(high) for _, high in cells) >= 15
 
 
 def test_effects_have_one_scale_around_nothing():

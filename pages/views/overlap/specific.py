@@ -14,7 +14,7 @@ from neuronxa_core.wording import some_of
 from pages.components import cached
 from pages.components.exporting import download, downloads, neuron_list
 from pages.components.session import choose, experiment
-from pages.components.wording import label
+from pages.components.wording import counted, label
 from pages.views.overlap.selection import OverlapSelection, specific_neurons
 
 # languages that a heat map names at its side
@@ -25,7 +25,7 @@ def show(selection: OverlapSelection) -> None:
     found = specific_neurons(selection)
     members = found.members.sum(axis=1)
     st.caption(
-        f"{len(members):,} neurons: dropped below a probability of {found.drop_below:.4f}, assigned above "
+        f"{counted(len(members), 'neuron')}: dropped below a probability of {found.drop_below:.4f}, assigned above "
         f"{found.assign_above:.4f}. {int((members > 1).sum()):,} belong to several languages, "
         f"{int((members == 0).sum()):,} to none."
     )
