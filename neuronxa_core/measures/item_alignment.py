@@ -48,7 +48,7 @@ class ItemAlignment(Measure):
         if self.data is None:
             raise ExperimentError("data is missing; give sample logs of lm-evaluation-harness or a CSV of items")
         if self.layer is not None:
-            check_layer(self.plan, self.layer)
+            check_layer(self.plan, self.state, self.layer)
         if not self.correct:
             raise ExperimentError(
                 f"no item of {self.items.what} is a compared sentence in a language besides the pivot "
