@@ -238,7 +238,7 @@ def _of_languages(own: pd.DataFrame) -> str:
     over = correlation.correlate(own["aligned"], own["accuracy"])
     if over.constant:
         return "Over the languages, alignment or accuracy is the same in all."
-    shown = "goes" if over.pearson_p < LEVEL else "is not shown to go"
+    shown = ("rises" if over.pearson_r > 0 else "falls") if over.pearson_p < LEVEL else "is not shown to go"
     return (
         f"Over the {over.n} languages, accuracy {shown} with alignment (r = {over.pearson_r:.2f}, p = "
         f"{over.pearson_p:.2g})."

@@ -80,12 +80,13 @@ def test_the_verdict_says_what_was_planted_and_no_more():
         "Within a language, sentences that are aligned at layer 4 are answered right more often than"
     )
     assert "permutation p = 0.005; 8 languages, 800 items)." in both
-    assert "Over the 8 languages, accuracy goes with alignment (r = 0.9" in both
+    assert "Over the 8 languages, accuracy rises with alignment (r = 0.9" in both
     assert "answered right less often" in item_alignment.verdict(made(0, -2, 2))
     # accuracy and alignment both follow the language, and no item within one: the link that must not be said of items
     apart, wrong = made(1, 0, 3), 0
     assert "are not shown to be answered right more or less often" in item_alignment.verdict(apart)
-    assert "accuracy goes with alignment" in item_alignment.verdict(apart)
+    assert "accuracy rises with alignment" in item_alignment.verdict(apart)
+    assert "accuracy falls with alignment (r = -0.9" in item_alignment.verdict(made(1, 0, -3))
     assert "is not shown to go with alignment" in item_alignment.verdict(made(2, 2, 0))
     for seed in range(20):
         wrong += "not shown to be answered" not in item_alignment.verdict(made(seed, 0, 2, languages=4))
