@@ -9,6 +9,7 @@ from contextlib import closing
 from functools import partial
 
 import pandas as pd
+from tqdm import tqdm
 
 from neuronxa_core import exports
 from neuronxa_core.cli.options import complain, destination, plans_of, prepared, progress
@@ -220,16 +221,26 @@ def _aligned(
 def _rows(name: str, plan: Plan, store: Store, options: argparse.Namespace) -> pd.DataFrame:
     """A model's part of the table; sentences that were cut are said on stderr."""
     parts, truncated = [], {}
-    for state in dict.fromkeys(options.states):
-        for one in planning.pair_by_pair(plan) if options.pairs == "all" else [plan]:
-            measure = AlignmentScores(one, state, options.pooling)
-            if options.pairs == "all":  # of so many pairs nothing is kept
-                results = dict(measure.compute_all(measure.parts(), Run(one, store, lambda: False)))
+    whole = options.pairs == "all"
+    plans = planning.pair_by_pair(plan) if whole else [plan]
+    measures = [
+        AlignmentScores(one, state, options.pooling) for state in dict.fromkeys(options.states) for one in plans
+    ]
+    total = sum(len(measure.parts() if whole else measure.missing(store)) for measure in measures)
+    # what is done at once needs no bar
+    with tqdm(total=total, unit=" language pairs", file=sys.stderr, delay=2) as bar:
+        for measure in measures:
+            results = {}
+            if whole:  # of so many pairs nothing is kept
+                for part, arrays in measure.compute_all(measure.parts(), Run(measure.plan, store, lambda: False)):
+                    results[part] = arrays
+                    bar.update()
             else:
-                results = measure.run(store)
-            parts.append(measure.frame(results).assign(pivot=one.pivot))
+                results = measure.run(store, on_progress=lambda _group, _done, _all: bar.update())
+            pivot = measure.plan.pivot
+            parts.append(measure.frame(results).assign(pivot=pivot))
             truncated |= {code: int(arrays["truncated"][0]) for code, arrays in results.items()}
-            truncated[one.pivot] = int(next(iter(results.values()))["truncated"][1])
+            truncated[pivot] = int(next(iter(results.values()))["truncated"][1])
     cut = [f"{count} of {code}" for code, count in truncated.items() if count]
     if cut:
         print(

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from tqdm import tqdm
 
+from neuronxa_core.cli import score
 from neuronxa_core.cli.main import main
 from neuronxa_core.cli.score import COLUMNS
 from neuronxa_core.corpora import reading
@@ -279,7 +281,9 @@ def test_damaged_states_are_computed_again(capsys, tiny, tmp_path):
     store.close()
 
 
-def test_all_pairs_are_scored_once_each_and_pooled_over_layers_where_asked(capsys, cache):
+def test_all_pairs_are_scored_once_each_and_pooled_over_layers_where_asked(capsys, cache, monkeypatch):
+    bars = []
+    monkeypatch.setattr(score, "tqdm", lambda **options: bars.append(tqdm(**options)) or bars[-1])
     chosen = ("--sentences", "6", "--states", "nas", "hid", "--languages", "spa_Latn", "ell_Grek")
     table = pd.read_csv(io.StringIO(run(capsys, cache, *chosen, "--pairs", "all")[1]))
     pairs = [("eng_Latn", "spa_Latn"), ("eng_Latn", "ell_Grek"), ("spa_Latn", "ell_Grek")]
@@ -288,7 +292,9 @@ def test_all_pairs_are_scored_once_each_and_pooled_over_layers_where_asked(capsy
     alone = []
     for pivot, language in pairs:
         _, out, _ = run(capsys, cache, *chosen[:-2], language, "--pivot", pivot)
+        assert bars[-1].n == bars[-1].total in (0, 2)  # pairs whose scores are there are not compared again
         alone.append(pd.read_csv(io.StringIO(out)))
+    assert bars[0].n == bars[0].total == 3 * 2
     alone = pd.concat(alone).sort_values("state", ascending=False, kind="stable")
     pd.testing.assert_frame_equal(table, alone.reset_index(drop=True))
     for how in ("mean", "max"):
