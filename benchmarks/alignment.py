@@ -87,8 +87,10 @@ def write_states(plan: Plan, store: Store, name: str) -> None:
             share += (0.1 if k == 0 else shared) * meaning[layer]
             share += usual[layer] + leaning[layer]
             states[layer] = np.clip(share, 0, 1) * largest if name != "nas_last" else share > 0.5
-        kept = {name: states, "tokens": tokens[:, 0].astype(np.int32)}
-        store.put(plan.keys[code], kept, {"language": code, "truncated": 0})
+        entries: dict[str, dict[str, np.ndarray]] = {plan.entry_key(code, name): {name: states}}
+        entries.setdefault(plan.keys[code], {})["tokens"] = tokens[:, 0].astype(np.int32)
+        for key, arrays in entries.items():
+            store.put(key, arrays, {"language": code, "truncated": 0})
 
 
 def forget_scores(plan: Plan, store: Store, state: str, pooling: str) -> None:
@@ -100,8 +102,8 @@ def forget_scores(plan: Plan, store: Store, state: str, pooling: str) -> None:
 def plain_read(plan: Plan, store: Store, name: str) -> Callable[[], object]:
     """A way to sum all bytes of the states through memory maps of their files, as 64-bit numbers."""
     places = []
-    for key in plan.keys.values():
-        with store.get(key) as entry:
+    for code in plan.all_languages:
+        with store.get(plan.entry_key(code, name)) as entry:
             states = entry.array(name)
             places.append((entry.file.name, entry._starts[name], states.nbytes))
 
@@ -114,8 +116,8 @@ def plain_read(plan: Plan, store: Store, name: str) -> Callable[[], object]:
 
 def checked_read(plan: Plan, folder: Path, name: str) -> None:
     store = Store(folder)
-    for key in plan.keys.values():
-        with store.get(key) as entry:
+    for code in plan.all_languages:
+        with store.get(plan.entry_key(code, name)) as entry:
             for layer in range(plan.info.layers):
                 entry.layer(name, layer)
     store.close()
