@@ -21,6 +21,7 @@ from neuronxa_core.cli.options import (
     progress,
     say_findings,
 )
+from neuronxa_core.experiment import Experiment
 from neuronxa_core.measures import registry
 from neuronxa_core.measures.base import Measure, options
 from neuronxa_core.states import computing, planning
@@ -68,7 +69,8 @@ def measure(arguments: Sequence[str]) -> int:
 def parser(kind: type[Measure]) -> argparse.ArgumentParser:
     """The options of a measure: those of `score`, and its own choices."""
     command = OneLineParser(prog=f"neuronxa_core measure {kind.name}", description=registry.sentence(kind))
-    add_options(command, states=["nas"], needs_corpus=kind.needs_corpus)
+    own_state = next((option.default for option in options(kind) if option.name == "state"), Experiment.state)
+    add_options(command, states=[own_state], needs_corpus=kind.needs_corpus)
     own = command.add_argument_group(f"choices of {kind.name}")
     for option in options(kind):
         if option.name not in SHARED:

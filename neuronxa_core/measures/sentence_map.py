@@ -15,12 +15,13 @@ from neuronxa_core.errors import ExperimentError
 from neuronxa_core.measures.base import QUICK, Arrays, Measure, Run, choice, pooling_choice, state_choice
 
 MOST_POINTS = 2500
+PLANES = ("pca", "umap")
 # groups that have a colour of their own; all others are grey
 MOST_GROUPS = 7
 OTHERS = "others"
 
 
-def plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pca_plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first two principal components of vectors [point, width]: (coordinates [point, 2], shares of variance [2]).
 
     Exact, from the smaller of the two products. Coordinates are divided by the root of the whole variance, so that
@@ -41,12 +42,30 @@ def plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return coordinates * np.sqrt(n / whole), values / whole
 
 
+def umap_plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """UMAP's plane of vectors [point, width] by the cosine: coordinates [point, 2], NaN for the shares of variance.
+
+    Coordinates have a mean squared distance of 1 from their centre. From the same vectors come the same coordinates.
+    Raises ExperimentError where the package umap-learn is not installed.
+    """
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise ExperimentError("UMAP needs a package more: pip install umap-learn, or choose pca") from error
+    placed = UMAP(n_neighbors=min(15, len(vectors) - 1), metric="cosine", random_state=0, n_jobs=1).fit_transform(
+        vectors
+    )
+    placed = placed.astype(np.float64) - placed.mean(axis=0, dtype=np.float64)
+    return placed / np.sqrt(np.square(placed).sum(axis=1).mean()), np.full(2, np.nan)
+
+
 @dataclass(frozen=True)
 class SentenceMap(Measure):
-    """Sentences of all languages by the first two principal components of each layer, kept in place over layers."""
+    """Sentences of all languages in a plane, by principal components or UMAP, kept in place over layers."""
 
     state: str = state_choice()
     pooling: str = pooling_choice()
+    plane: str = choice("pca", "pca: the first two principal components; umap: needs the package umap-learn", PLANES)
     points: int = choice(MOST_POINTS, "at most so many points; of every language the same sentences are left out")
     name: ClassVar[str] = "sentence_map"
     unit: ClassVar[str] = "layers"
@@ -63,7 +82,7 @@ class SentenceMap(Measure):
     def instant(self) -> bool:
         """Whether the products of all layers take no longer than a page may."""
         info, n = self.plan.info, len(self.rows) * len(self.codes)
-        return info.layers * n * info.neurons * min(n, info.neurons) < QUICK
+        return self.plane == "pca" and info.layers * n * info.neurons * min(n, info.neurons) < QUICK
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -85,20 +104,22 @@ class SentenceMap(Measure):
         return range(self.plan.info.layers_of(self.state))
 
     def content(self, part: int) -> object:
-        return [self.state, self.pooling, part, self.rows.tolist(), self.reads(*self.codes)]
+        other = [] if self.plane == "pca" else [self.plane]
+        return [self.state, self.pooling, part, self.rows.tolist(), self.reads(*self.codes), *other]
 
     def compute(self, part: int, run: Run) -> Arrays:
-        """Of `plane`: coordinates [language x sentence, 2] and shares [2]."""
+        """Of `pca_plane` or `umap_plane`: coordinates [language x sentence, 2] and shares [2]."""
+        placed = pca_plane if self.plane == "pca" else umap_plane
         with run.states(*self.codes) as reader:
             vectors = [reader.sentence_vectors(c, self.state, self.pooling, part)[self.rows] for c in self.codes]
-        return dict(zip(("coordinates", "shares"), plane(np.concatenate(vectors)), strict=True))
+        return dict(zip(("coordinates", "shares"), placed(np.concatenate(vectors)), strict=True))
 
     def frame(self, results: Mapping[int, Arrays]) -> pd.DataFrame:
         """A row per layer, language and sentence.
 
-        Columns: layer, state, pooling, language, sentence and line (from 1); x and y, the coordinates of `plane`,
-        turned or mirrored as a whole to lie nearest to the layer before (orthogonal Procrustes); explained, the share
-        of the layer's variance in the plane; explained_1 and explained_2, that of its two components.
+        Columns: layer, state, pooling, language, sentence and line (from 1); x and y, the coordinates, turned or
+        mirrored as a whole to lie nearest to the layer before (orthogonal Procrustes); explained, the share of the
+        layer's variance in the plane; explained_1 and explained_2, that of its two components. NaN for UMAP.
         """
         n, tables = len(self.rows), []
         before: np.ndarray | None = None
@@ -164,7 +185,6 @@ def conclusion(table: pd.DataFrame, layer: int) -> str:
         values = there[column].to_numpy()
         by_chance = (there[column].map(there[column].value_counts()) - 1).mean() / (len(there) - 1)
         said.append(f"{(values[nearest] == values).mean():.0%} are {what} ({by_chance:.0%} by chance)")
-    return (
-        f"The plane holds {there['explained'].iloc[0]:.0%} of layer {layer}'s variance. Of the points' nearest others, "
-        f"{' and '.join(said)}."
-    )
+    share = there["explained"].iloc[0]
+    holds = "" if np.isnan(share) else f"The plane holds {share:.0%} of layer {layer}'s variance. "
+    return f"{holds}Of the points' nearest others, {' and '.join(said)}."

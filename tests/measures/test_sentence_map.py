@@ -1,5 +1,7 @@
 """The map of sentences against a full decomposition; that it stays in place over layers; what is said of it."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +24,7 @@ def plainly(vectors):
 @pytest.mark.parametrize("shape", [(30, 6), (8, 20), (6, 6)])
 def test_a_plane_is_that_of_a_full_decomposition(shape):
     vectors = np.random.default_rng(0).normal(size=shape) + 5
-    found, shares = sentence_map.plane(vectors)
+    found, shares = sentence_map.pca_plane(vectors)
     coordinates, wanted = plainly(vectors)
     np.testing.assert_allclose(shares, wanted)
     np.testing.assert_allclose(np.abs(found), np.abs(coordinates))
@@ -31,13 +33,13 @@ def test_a_plane_is_that_of_a_full_decomposition(shape):
 
 def test_by_hand():
     # variance 8 along one axis and 2 along the other
-    found, shares = sentence_map.plane(np.array([[2.0, 0], [-2, 0], [0, 1], [0, -1]]))
+    found, shares = sentence_map.pca_plane(np.array([[2.0, 0], [-2, 0], [0, 1], [0, -1]]))
     assert shares.tolist() == pytest.approx([0.8, 0.2])
     np.testing.assert_allclose(np.abs(found), np.array([[2, 0], [2, 0], [0, 1], [0, 1]]) * np.sqrt(4 / 10), atol=1e-12)
     for still in (np.ones((3, 2)), np.ones((2, 1))):
-        found, shares = sentence_map.plane(still)
+        found, shares = sentence_map.pca_plane(still)
         assert (found.shape, found.any(), shares.tolist()) == ((len(still), 2), False, [0, 0])
-    found, shares = sentence_map.plane(np.array([[1.0], [3.0]]))
+    found, shares = sentence_map.pca_plane(np.array([[1.0], [3.0]]))
     assert (np.abs(found).tolist(), shares.tolist()) == ([[1, 0], [1, 0]], [1, 0])
 
 
@@ -68,6 +70,26 @@ def test_the_table_is_that_of_the_states_and_a_layer_lies_on_the_one_before(thre
     assert (first["language"], first["sentence"], first["line"]) == ("eng_Latn", 1, plan.corpus.line(0))
     with pytest.raises(ExperimentError, match="fewer than 2 sentences of 3 languages"):
         SentenceMap(plan, points=5)
+
+
+def test_umap_is_asked_for_by_name_where_it_is_not_installed(three_languages, monkeypatch):
+    plan, store = three_languages
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ExperimentError, match=r"^UMAP needs a package more: pip install umap-learn, or choose pca$"):
+        SentenceMap(plan, plane="umap").run(store)
+
+
+def test_umap_keeps_clusters_together():
+    pytest.importorskip("umap", reason="umap-learn is not installed")
+    random = np.random.default_rng(0)
+    vectors = np.repeat(np.eye(4, 30), 20, axis=0) + random.normal(scale=0.02, size=(80, 30))
+    found, shares = sentence_map.umap_plane(vectors)
+    assert np.isnan(shares).all()
+    np.testing.assert_allclose([*found.mean(axis=0), np.square(found).sum() / 80], [0, 0, 1], atol=1e-6)
+    np.testing.assert_array_equal(sentence_map.umap_plane(vectors)[0], found)
+    table = pd.DataFrame({"x": found[:, 0], "y": found[:, 1], "language": "a", "layer": 0, "explained": np.nan})
+    said = sentence_map.conclusion(table.assign(sentence=np.repeat(range(4), 20)), 0)
+    assert said.startswith("Of the points' nearest others, 100% are translations")
 
 
 def test_the_sentence_tells_clusters_of_meaning_from_clusters_of_language():

@@ -15,17 +15,19 @@ from pages.components.selection import Selection
 from pages.components.wording import label, passages, safe
 from pages.views.alignment.choices import layer_slider
 
+PLANES = {"PCA": "first two components", "UMAP": "UMAP"}
 COLOURED_BY = {"Family": "family", "Script": "script", "Languages": "language"}
 
 
 def show(selection: Selection, row: DeltaGenerator) -> None:
     """row: where the controls go."""
     chosen = selection.experiment
-    measure = SentenceMap(selection.plan, chosen.state, chosen.pooling)
     with row.container(width=180):
         layer = layer_slider(selection, "layer")
     with row:
+        plane = controls.segments("Plane", list(PLANES), "PCA", "map_plane")
         by = controls.segments("Colour", list(COLOURED_BY), "Family", "map_colour")
+    measure = SentenceMap(selection.plan, chosen.state, chosen.pooling, plane.lower())
     marked = []
     if by == "Languages":
         marked = st.multiselect(
@@ -56,7 +58,7 @@ def show(selection: Selection, row: DeltaGenerator) -> None:
         sentence_map.reach(table),
         others=sentence_map.OTHERS,
         colour=by.removesuffix("s"),
-        title=f"Sentences at layer {layer}: first two components, {chosen.state.upper()}",
+        title=f"Sentences at layer {layer}: {PLANES[plane]}, {chosen.state.upper()}",
     )
     side_by_side = st.container(horizontal=True, gap="medium")
     with side_by_side.container(width=600):
