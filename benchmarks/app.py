@@ -48,7 +48,7 @@ VIEWS = {
             "Translation-specific",
             "Intersections",
             "Shared core",
-            "Language-specific (LAPE)",
+            "Language-specific",
             "Summary",
         ),
     ),

@@ -22,15 +22,16 @@ VIEWS = {
     "Translation-specific": translations.show,
     "Intersections": intersections.show,
     "Shared core": core.show,
-    "Language-specific (LAPE)": specific.show,
-    "Rival definitions": definitions.show,
+    "Language-specific": specific.show,
+    "Definitions": definitions.show,
     "Ablation": ablation.show,
     "Summary": summary.show,
 }
 FORMERLY = {
     "Meaning": "Translation-specific",
     "Sets": "Intersections",
-    "Specific": "Language-specific (LAPE)",
+    "Specific": "Language-specific",
+    "Language-specific (LAPE)": "Language-specific",
     "Causal check": "Ablation",
 }
 HELP = {
@@ -47,9 +48,9 @@ HELP = {
     "Shared core": "Neurons active in all the chosen languages, beside what neurons of the same base rates would "
     "give if each language chose for itself. A large core can come from neurons that are active on any text: it is "
     "no proof of a common meaning.",
-    "Language-specific (LAPE)": "LAPE: the neurons whose activation probability is concentrated on the fewest "
+    "Language-specific": "LAPE: the neurons whose activation probability is concentrated on the fewest "
     "languages. They tell languages apart; whether the model needs them for a language is asked under *Ablation*.",
-    "Rival definitions": "Whether other published definitions of a language's neurons name the same ones as LAPE. That "
+    "Definitions": "Whether other published definitions of a language's neurons name the same ones as LAPE. That "
     "two agree does not show that the language needs these neurons: a definition can be stable and still only follow "
     "how strongly neurons are active on any text.",
     "Ablation": "Effect of ablation on each language: neurons are set to zero or to their mean, beside random "

@@ -70,14 +70,17 @@ def assert_whole(store: Store, undisturbed: Store) -> None:
             np.testing.assert_array_equal(mine[name], other[name])
 
 
-def damage(folder: Path, start: int = 1 << 14) -> None:
-    """Flip bytes of every large file of the cache."""
+def damage(folder: Path, start: int = 1 << 14) -> int:
+    """Flip bytes of every large file of the cache; returns how many there are."""
+    damaged = 0
     for path in folder.rglob("*.safetensors"):
         content = bytearray(path.read_bytes())
         if len(content) > 2 * start:
             for at in range(start, len(content), 97):
                 content[at] ^= 0xFF
             path.write_bytes(content)
+            damaged += 1
+    return damaged
 
 
 def kill_at(program: str, *arguments: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -106,20 +106,30 @@ def recompute_if_corrupt(plan: Plan) -> Iterator[None]:
             st.toast(f"{said(str(damage))}. {again}", icon=":material/build:")
             st.rerun()
         except StatesMissing as lack:
-            _offer(planning.with_states(lack.plan, [lack.name]), lack.name)
+            need(lack.plan, [lack.name])
+            st.rerun()  # they were stored meanwhile
 
 
-def _offer(plan: Plan, name: str) -> None:
+def need(plan: Plan, names: Sequence[str]) -> None:
+    """Where some of the states `<state>_<pooling>` are not kept, one more pass for them all; ends the page there."""
+    wanted = planning.with_states(plan, names)
+    if planning.missing(wanted, services().store):
+        *most, last = [
+            f"{state.upper()} ({POOLING_NAMES[pooling]})" for state, pooling in (n.split("_") for n in names)
+        ]
+        _offer(wanted, f"{', '.join(most)} and {last}" if most else last)
+
+
+def _offer(plan: Plan, what: str) -> None:
     """One more pass, for states that were not kept so far; ends the page where that runs or waits."""
     work, store = Extraction(plan), services().store
     if _is_demo(plan) and services().queue.find(work) is None:
         submit_unasked(work)
     planning.check_size(plan, store)
-    state, pooling = name.split("_")
     count, more = counted(len(planning.missing(plan, store)), "language"), planning.missing_bytes(plan, store)
     st.info(
-        f"This reads {state.upper()} ({POOLING_NAMES[pooling]}), which a run keeps when it is asked for: one more pass "
-        f"over {count}, {estimate(work)[1]}, {size(more)} on disk.",
+        f"This reads {what}, which a run keeps when it is asked for: one more pass over {count}, {estimate(work)[1]}, "
+        f"{size(more)} on disk.",
         icon=":material/info:",
     )
     if ready(work, "Compute them", f"states-{work.key}", type="primary", icon=":material/play_arrow:"):

@@ -29,6 +29,9 @@ EVERYONE = ("eng_Latn", *LANGUAGES)
 SENTENCES = 60
 
 
+READ = [name for name in ENTRIES if not name.startswith("hid")]
+
+
 @pytest.fixture(scope="module")
 def pool():
     return ModelPool()
@@ -38,7 +41,7 @@ def pool():
 def plan(tmp_path_factory):
     """A random sample of the bundled corpus, whose lines go topic by topic, in four languages."""
     store = Store(tmp_path_factory.mktemp("plan"))
-    plan = planning.make_plan(Experiment(languages=LANGUAGES, sentences=SENTENCES, seed=2, kept=ENTRIES), store)
+    plan = planning.make_plan(Experiment(languages=LANGUAGES, sentences=SENTENCES, seed=2, kept=READ), store)
     store.close()
     return plan
 

@@ -131,7 +131,7 @@ def test_from_overlap_to_the_microscope(address, page):
     page.get_by_role("heading", name="Active in exactly").wait_for()
     settled(page)
 
-    choose_view(page, "Language-specific (LAPE)")
+    choose_view(page, "Language-specific")
     frame = page.locator("[data-testid=stDataFrame]").first
     frame.wait_for()
     settled(page)

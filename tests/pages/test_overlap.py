@@ -23,8 +23,8 @@ HELP = {
     "Translation-specific": "How much the active neurons of a sentence",
     "Intersections": "How many neurons are active in exactly",
     "Shared core": "Neurons active in all the chosen languages",
-    "Language-specific (LAPE)": "LAPE: the neurons whose activation probability",
-    "Rival definitions": "Whether other published definitions",
+    "Language-specific": "LAPE: the neurons whose activation probability",
+    "Definitions": "Whether other published definitions",
     "Ablation": "Effect of ablation on each language",
     "Summary": "Every language's active neurons",
 }
@@ -49,7 +49,7 @@ def test_a_walk_through_the_views_shows_results_and_what_they_do_not_prove(compu
     test = page("overlap", SMALL, computed, monkeypatch, active_by="threshold")
     for view, beginning in HELP.items():
         turn(test, overlap_view=view)
-        assert len(charts_of(test)) == (0 if view in ("Rival definitions", "Ablation", "Summary") else 1), view
+        assert len(charts_of(test)) == (0 if view in ("Definitions", "Ablation", "Summary") else 1), view
         assert any(caption.value.startswith(beginning) for caption in test.caption), view
     turn(test, active_by="top", overlap_view="Matrix")
     _, activity = activity_of(computed)
@@ -58,7 +58,7 @@ def test_a_walk_through_the_views_shows_results_and_what_they_do_not_prove(compu
         shown = turn(test, overlap_layer=layer).dataframe[-1].value.set_index("language")
         at = [activity.languages.index(code) for code in shown.index]
         assert shown.to_numpy().tolist() == wanted[layer][np.ix_(at, at)].tolist()
-    turn(test, overlap_view="Language-specific (LAPE)", lape_share=2.0, lape_drop=80, lape_assign=70)
+    turn(test, overlap_view="Language-specific", lape_share=2.0, lape_drop=80, lape_assign=70)
     found = lape.lape(activity, 0.02, 80, 70)
     shown = test.dataframe[0].value
     assert [shown[name].tolist() for name in ("layer", "neuron", "entropy")] == [
@@ -75,7 +75,7 @@ def test_the_definition_of_lape_is_one_click_away(tmp_path, monkeypatch):
     three = replace(SMALL, sentences=3)
     folder = computed_for(three, tmp_path / "cache")
     computed_for(replace(three, neuron="gate"), folder)
-    test = page("overlap", three, folder, monkeypatch, overlap_view="Language-specific (LAPE)")
+    test = page("overlap", three, folder, monkeypatch, overlap_view="Language-specific")
     assert "takes at least 4 sentences" in everything_said(test)
     test.button(key="lape_gate").click().run()
     assert not test.exception
@@ -114,7 +114,7 @@ def test_empty_choices_are_said_not_raised(computed, monkeypatch):
         assert test.info, view
     turn(test, overlap_view="Translation-specific", meaning_y="eng_Latn")
     assert "two different languages" in test.info[0].value
-    turn(test, overlap_view="Language-specific (LAPE)", lape_drop=100)
+    turn(test, overlap_view="Language-specific", lape_drop=100)
     assert "No neuron is left" in test.info[0].value
     turn(test, overlap_view="Intersections", active_by="threshold", active_threshold=99)
 
@@ -153,7 +153,7 @@ def test_ablation_runs_in_the_background_and_shows_its_effects(computed, monkeyp
 
 
 def test_rival_definitions_run_in_the_background_and_are_compared(computed, monkeypatch):
-    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Rival definitions", definitions_gate=False)
+    test = page("overlap", SMALL, computed, monkeypatch, overlap_view="Definitions", definitions_gate=False)
     test.button(key="definitions_run").click().run()
     job = run_the_last_job()
     turn(test)

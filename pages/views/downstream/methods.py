@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from neuronxa_core import charts
+from neuronxa_core.experiment import CHOICES
 from neuronxa_core.measures import grid, task, task_tables
 from neuronxa_core.measures.alignment import METHODS
 from neuronxa_core.measures.bitext_retrieval import only_rows
@@ -18,6 +19,7 @@ from neuronxa_core.measures.task import Task
 from neuronxa_core.statistics import comparison
 from pages.components import cached, exporting, wording
 from pages.components.progress import ready
+from pages.components.selection import need
 from pages.views.downstream.selection import TaskSelection
 
 SAYS = (
@@ -49,7 +51,8 @@ def rivals_of(selection: TaskSelection) -> dict[tuple, Rivals]:
 
 def table_of(selection: TaskSelection, rivals: Mapping[tuple, Rivals] = MappingProxyType({})) -> pd.DataFrame:
     """r of every method with every task; see `grid.correlations`. rivals: computed ones to add, see `rivals_of`."""
-    plan = selection.plan
+    plan, states = selection.plan, selection.experiment.states_compared
+    need(plan, [f"{state}_{pooling}" for pooling in CHOICES["pooling"] for state in states])
 
     def others(task: Task, state: str, pooling: str) -> dict[str, np.ndarray]:
         measure = rivals.get((task.rows, state))
@@ -62,7 +65,7 @@ def table_of(selection: TaskSelection, rivals: Mapping[tuple, Rivals] = MappingP
         plan,
         tasks_of(selection),
         lambda one, state, pooling: selection.alignment(state, pooling, one),
-        states=selection.experiment.states_compared,
+        states=states,
         others=others,
     )
 
