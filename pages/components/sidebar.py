@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from neuronxa_core.corpora import uploads
 from neuronxa_core.errors import NeuronXAError
 from neuronxa_core.experiment import Experiment
 from neuronxa_core.states.planning import Plan
+from neuronxa_core.wording import some_of
 from pages.access.host import host_settings
 from pages.components import links
 from pages.components.process import services
@@ -33,6 +36,18 @@ def name_of(run: Experiment) -> str:
     unusual = [name for name in ("neuron", "dtype", "storage") if getattr(run, name) != getattr(Experiment, name)]
     more += [getattr(run, name) for name in unusual]
     return " · ".join([model, corpus, *more])
+
+
+def names_of(offered: Iterable[Experiment]) -> dict[Experiment, str]:
+    """What a list calls each run, no two alike, since a browser sends back the name of the one that is chosen."""
+    named: dict[str, Experiment] = {}
+    for run in offered:
+        name = name_of(run)
+        if name in named and run.languages:
+            name += f": {some_of(run.languages, 4)}"
+        numbers = itertools.chain([""], (f" ({k})" for k in itertools.count(2)))
+        named[next(full for number in numbers if (full := name + number) not in named)] = run
+    return {run: name for name, run in named.items()}
 
 
 def _run_of(chosen: Experiment) -> Experiment:
@@ -76,7 +91,7 @@ def run_choice() -> None:
             same = {name: getattr(now, name) for name in ("state", "pooling", "layers", "kept")}
             choose(replace(run, **same))
 
-    named = {run: name_of(run) if run else "New run …" for run in offered}
+    named = {**names_of(offered[:-1]), None: "New run …"}
     if st.sidebar.selectbox("Run", offered, 0, format_func=named.get, key=key, on_change=take) is None:
         links.open_page("run")
 
