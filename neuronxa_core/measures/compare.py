@@ -45,15 +45,6 @@ def paired(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     return (*map(float, np.quantile(means, [0.025, 0.975])), float(p))
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
-    """p values with the choice among all of them paid for (Holm, Scandinavian Journal of Statistics 6, 1979)."""
-    p = np.asarray(p, dtype=float)
-    order, n = np.argsort(p, kind="stable"), len(p)
-    adjusted = np.empty(n)
-    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(n, 0, -1)).clip(max=1)
-    return adjusted
-
-
 @dataclass(frozen=True)
 class Compare(Measure):
     """Alignment of two models, representations or layers on the same sentences, by language, with a paired test."""
@@ -127,8 +118,10 @@ class Compare(Measure):
         """A row per language, that with the largest difference first.
 
         Columns: language, label, family, n_sentences, first, second, difference (first less second), low, high (95 %),
-        p, p_holm (over all languages).
+        p, p_holm (over all languages; Holm, 1979).
         """
+        from statsmodels.stats.multitest import multipletests  # slow to import
+
         rows = [
             (code, languages.label(code), languages.family(code), int(one["n"]), *one["scores"], *one["test"])
             for code, one in results.items()
@@ -136,7 +129,8 @@ class Compare(Measure):
         named = ["language", "label", "family", "n_sentences", "first", "second", "low", "high", "p"]
         table = pd.DataFrame(rows, columns=named)
         table.insert(6, "difference", table["first"] - table["second"])
-        return table.assign(p_holm=holm(table["p"])).sort_values("difference", ascending=False, kind="stable")
+        table["p_holm"] = multipletests(table["p"], method="holm")[1]
+        return table.sort_values("difference", ascending=False, kind="stable")
 
     def by_layer(self, results: Mapping[str, Arrays]) -> dict[str, list[float]] | None:
         """First less second at each layer by language; None where the two have different numbers of layers."""
