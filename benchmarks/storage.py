@@ -23,6 +23,8 @@ from neuronxa_core.states.pools import ModelPool
 from neuronxa_core.states.stored import StatesReader
 from neuronxa_core.store.cache import Store
 
+NAMES = tuple(f"{state}_{pooling}" for state in ("nav", "emb") for pooling in extraction.POOLINGS)
+
 
 def read(plan: Plan, store: Store, name: str, storage: str) -> dict[str, np.ndarray]:
     """What is stored of every language's exact states: {language: [layer, sentence, width]}."""
@@ -59,10 +61,10 @@ def main() -> None:
     for model in options.model:
         with tempfile.TemporaryDirectory() as folder:
             store = Store(folder)
-            asked = Experiment(model=model, corpus=options.corpus, pivot=options.pivot, sentences=options.sentences)
-            plan = planning.make_plan(asked, store)
+            chosen = {"corpus": options.corpus, "pivot": options.pivot, "sentences": options.sentences}
+            plan = planning.make_plan(Experiment(model, **chosen, storage="exact", kept=NAMES), store)
             computing.compute_missing(plan, store, ModelPool())
-            for name in (f"{state}_{pooling}" for state in ("nav", "emb") for pooling in extraction.POOLINGS):
+            for name in NAMES:
                 exact = decisions(plan, read(plan, store, name, "exact"))
                 half = decisions(plan, read(plan, store, name, "half"))
                 by_layer = np.abs(exact.mean(axis=2) - half.mean(axis=2))
