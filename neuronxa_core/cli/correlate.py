@@ -35,8 +35,8 @@ def correlate(options: argparse.Namespace) -> int:
     every = table == "grid" and options.pooling is None
     options.pooling = options.pooling or Experiment.pooling
     poolings = CHOICES["pooling"] if every else (options.pooling,)
-    store, pool = prepared(options), ModelPool()
     states = tuple(dict.fromkeys(options.states))
+    store, pool = prepared(options), ModelPool()
     options.poolings = (*options.poolings, *poolings)
     plans = plans_of(options, options.model, planning.make_plan, store)
     tasks = {name: _tasks(scores, plan, options, name if len(plans) > 1 else "") for name, plan in plans.items()}

@@ -29,6 +29,13 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
+class _States(argparse.Action):
+    """States that are named are those that are kept, too."""
+
+    def __call__(self, _parser: object, options: argparse.Namespace, values: list[str], *_option: object) -> None:
+        options.states = options.kept_states = values
+
+
 def add_options(
     command: argparse.ArgumentParser, states: list[str], several_models: bool = False, needs_corpus: bool = True
 ) -> None:
@@ -48,9 +55,11 @@ def add_options(
         "--states",
         nargs="+",
         choices=CHOICES["state"],
+        action=_States,
+        default=states,
         help=f"which are written; these and NAS alone are kept (default: {' '.join(states)}, and all are kept)",
     )
-    command.set_defaults(default_states=states)
+    command.set_defaults(kept_states=STATES)
     for name in ("pooling", "neuron", "dtype", "device", "storage"):
         command.add_argument(f"--{name}", choices=CHOICES[name], default=getattr(Experiment, name))
     command.add_argument(
@@ -87,11 +96,9 @@ def experiment(options: argparse.Namespace, model: str) -> Experiment:
 
 
 def prepared(options: argparse.Namespace) -> Store:
-    """The store, when it is certain that there is somewhere for the table to go; sets which states are kept."""
+    """The store, when it is certain that there is somewhere for the table to go."""
     if options.out is not None and not options.out.parent.is_dir():
         raise NeuronXAError(f"--out: there is no folder {options.out.parent}")
-    options.kept_states = options.states or STATES
-    options.states = options.states or options.default_states
     return Store(options.cache_dir)
 
 

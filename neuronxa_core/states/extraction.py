@@ -97,8 +97,6 @@ def extract(
     done = 0
 
     def keep(state: str, layer: int, pooled: np.ndarray) -> None:
-        if state == "hid" and not any(name.startswith("hid") for name in names):
-            return
         # whatever token is inf or NaN, the weighted sum over all of them is
         if state != "nas" and not np.isfinite(pooled[:, 0]).all():
             raise ExtractionError(
@@ -118,7 +116,7 @@ def extract(
                 sums, arrays[precision.scale_name(name)][place, batch] = precision.to_half(sums)
             arrays[name][place, batch] = sums
 
-    with StateHooks(loaded, neuron, keep) as hooks:
+    with StateHooks(loaded, neuron, keep, hid=any(name.startswith("hid") for name in names)) as hooks:
 
         def forward(numbers: list[int]) -> None:
             nonlocal batch, rows

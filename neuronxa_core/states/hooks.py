@@ -199,9 +199,12 @@ class StateHooks(LayerHooks):
     them it must copy. It is called while the pass runs, and for what a GPU still sends when the pass is over.
     """
 
-    def __init__(self, loaded: LoadedModel, neuron: Neuron, keep: Callable[[str, int, np.ndarray], None]) -> None:
+    def __init__(
+        self, loaded: LoadedModel, neuron: Neuron, keep: Callable[[str, int, np.ndarray], None], *, hid: bool = False
+    ) -> None:
+        """hid: whether the first and the last layer of HID are pooled, too."""
         super().__init__(loaded, neuron, range(len(loaded.feed_forwards)))
-        self._keep = keep
+        self._keep, self._hid = keep, hid
         self.release()
 
     def begin(self, lengths: torch.Tensor, width: int) -> None:
@@ -254,6 +257,8 @@ class StateHooks(LayerHooks):
         self._hand_over_hidden("emb", layer, hidden)
 
     def on_end(self, layer: int, hidden: torch.Tensor) -> None:
+        if not self._hid:
+            return
         # some OPT hand out less than the hidden width; zeros change no cosine
         hidden = torch.nn.functional.pad(hidden, (0, self.loaded.info.hidden - hidden.shape[-1]))
         self._hand_over_hidden("hid", layer, hidden)
